@@ -1,0 +1,1 @@
+"""Tollgate: real-time call authorization for prepaid telephony."""
