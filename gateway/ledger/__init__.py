@@ -1,0 +1,1 @@
+"""The SQL side: companies, offices, decks, tokens and numbered credits."""

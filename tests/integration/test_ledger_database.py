@@ -1,0 +1,228 @@
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic import command
+from sqlalchemy import create_engine, text
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from gateway.errors import Unavailable
+from gateway.ledger import migrations
+from gateway.ledger.database import Database, open_database
+from gateway.ledger.errors import DatabaseError, DatabaseUnusable
+from gateway.ledger.models import Base, CompanyRow
+from tests.support.ledger import NOW, WHO, Ledger, ledger_of, with_ledger
+
+
+def url_of(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+def refused(url: str) -> str:
+    async def run() -> None:
+        database = await open_database(url)
+        await database.close()
+
+    with pytest.raises(DatabaseUnusable) as caught:
+        asyncio.run(run())
+    assert isinstance(caught.value, Unavailable)
+    return str(caught.value)
+
+
+def test_the_migrations_lead_from_nothing_to_the_models(tmp_path: Path) -> None:
+    with_ledger(tmp_path, _nothing)
+    engine = create_engine(url_of(tmp_path / "ledger.db"))
+    with engine.begin() as connection:
+        command.check(migrations.config(connection))
+        tables = set(connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars())
+    engine.dispose()
+    assert set(Base.metadata.tables) <= tables
+
+
+def test_a_difference_between_models_and_migrations_would_be_seen(tmp_path: Path) -> None:
+    with_ledger(tmp_path, _nothing)
+    engine = create_engine(url_of(tmp_path / "ledger.db"))
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE company ADD COLUMN motto VARCHAR(9)"))
+        with pytest.raises(Exception, match="motto"):
+            command.check(migrations.config(connection))
+    engine.dispose()
+
+
+def test_the_tables_can_be_made_on_postgresql() -> None:
+    dialect = PGDialect()  # type: ignore[no-untyped-call]
+    for table in Base.metadata.sorted_tables:
+        assert "CREATE TABLE" in str(CreateTable(table).compile(dialect=dialect))
+        for index in table.indexes:
+            assert "CREATE INDEX" in str(CreateIndex(index).compile(dialect=dialect))
+
+
+def test_money_is_on_the_disk_when_a_commit_returns(tmp_path: Path) -> None:
+    async def scenario(ledger: Ledger) -> None:
+        async with ledger.database.write() as session:
+            pragmas = {
+                name: (await session.execute(text(f"PRAGMA {name}"))).scalar_one()
+                for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+            }
+        assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
+
+    with_ledger(tmp_path, scenario)
+
+
+def test_several_processes_may_open_a_new_database_at_once(tmp_path: Path) -> None:
+    program = (
+        "import asyncio, sys\n"
+        "from gateway.ledger.database import open_database\n"
+        "async def run():\n"
+        "    database = await open_database(sys.argv[1])\n"
+        "    await database.ping()\n"
+        "    await database.close()\n"
+        "asyncio.run(run())\n"
+    )
+    root = Path(__file__).parents[2]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", program, url_of(tmp_path / "ledger.db")],
+            cwd=root,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for process in processes:
+        _, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) == (0, "")
+
+
+def test_opening_again_keeps_everything(tmp_path: Path) -> None:
+    async def first(ledger: Ledger) -> None:
+        await ledger.companies.create("c1", "Acme", actor=WHO, now_ms=NOW)
+
+    async def second(ledger: Ledger) -> None:
+        assert (await ledger.companies.get("c1")).name == "Acme"
+
+    with_ledger(tmp_path, first)
+    with_ledger(tmp_path, second)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("", "no URL"),
+        ("nonsense", "no URL"),
+        ("sqlite://", "lost with the process"),
+        ("sqlite:///:memory:", "lost with the process"),
+        ("sqlite:////no/such/folder/ledger.db", "no directory /no/such/folder"),
+        ("oracel://host/name", "needs a driver"),
+    ],
+)
+def test_a_url_that_cannot_be_opened_says_why(url: str, message: str) -> None:
+    assert message in refused(url)
+
+
+def test_a_message_never_shows_a_password(tmp_path: Path) -> None:
+    assert "hunter2" not in refused("oracel://me:hunter2@host/name")
+    assert "hunter2" not in refused("postgresql+nodriver://me:hunter2@host/name?password=hunter2")
+
+
+def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"not a database, but somebody's notes. " * 100)
+    assert "cannot be opened" in refused(url_of(path))
+    assert path.read_bytes() == b"not a database, but somebody's notes. " * 100
+
+
+def test_a_database_of_a_newer_version_is_not_touched(tmp_path: Path) -> None:
+    with_ledger(tmp_path, _nothing)
+    connection = sqlite3.connect(tmp_path / "ledger.db")
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    connection.close()
+    assert "newer Tollgate" in refused(url_of(tmp_path / "ledger.db"))
+
+
+def test_a_failed_migration_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def and_then_fail(connection: object) -> None:
+        upgrade(connection)  # type: ignore[arg-type]
+        raise OSError("the disk is full")
+
+    upgrade = migrations.upgrade
+    monkeypatch.setattr(migrations, "upgrade", and_then_fail)
+    assert "the disk is full" in refused(url_of(tmp_path / "ledger.db"))
+    connection = sqlite3.connect(tmp_path / "ledger.db")
+    assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+    connection.close()
+
+
+def test_a_database_that_is_locked_for_too_long_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.ledger.database._BUSY_TIMEOUT_MS", 100)
+
+    async def scenario(ledger: Ledger) -> None:
+        other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        try:
+            async with ledger.database.read() as session:
+                await session.execute(text("SELECT 1"))  # Readers do not wait for writers.
+            with pytest.raises(DatabaseError, match="try again") as caught:
+                await ledger.companies.create("c1", "Acme", actor=WHO, now_ms=NOW)
+            assert "locked" in str(caught.value.__cause__)
+            assert "locked" not in str(caught.value)
+        finally:
+            other.execute("ROLLBACK")
+            other.close()
+        await ledger.companies.create("c1", "Acme", actor=WHO, now_ms=NOW)
+
+    with_ledger(tmp_path, scenario)
+
+
+def test_a_cancelled_writer_leaves_nothing_behind_and_blocks_nobody(tmp_path: Path) -> None:
+    async def scenario(ledger: Ledger) -> None:
+        began = asyncio.Event()
+
+        async def never_ends() -> None:
+            async with ledger.database.write() as session:
+                session.add(CompanyRow(company_id="c1", name="Acme", created_at=NOW))
+                await session.flush()
+                began.set()
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(never_ends())
+        await began.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (await ledger.companies.create("c1", "Other", actor=WHO, now_ms=NOW)).name == "Other"
+
+    with_ledger(tmp_path, scenario)
+
+
+def test_two_services_on_one_file_wait_for_each_other(tmp_path: Path) -> None:
+    async def scenario(ledger: Ledger) -> None:
+        second: Database = await open_database(url_of(tmp_path / "ledger.db"))
+        try:
+            others = ledger_of(second)
+            await asyncio.gather(
+                *(
+                    (ledger if n % 2 else others).companies.create(f"c{n}", "Acme", actor=WHO, now_ms=NOW)
+                    for n in range(40)
+                ),
+                *(
+                    (ledger if n % 2 else others).companies.create("same", "Acme", actor=WHO, now_ms=NOW)
+                    for n in range(10)
+                ),
+            )
+        finally:
+            await second.close()
+        async with ledger.database.read() as session:
+            assert (await session.execute(text("SELECT count(*) FROM company"))).scalar_one() == 41
+            assert (await session.execute(text("SELECT count(*) FROM audit_log"))).scalar_one() == 41
+
+    with_ledger(tmp_path, scenario)
+
+
+async def _nothing(ledger: Ledger) -> None:
+    await ledger.database.ping()
