@@ -1,0 +1,1 @@
+"""The Valkey side: keys, records, scripts, connection; one method a script."""

@@ -1,0 +1,404 @@
+"""The balances in the store: one method a script, one round trip a method.
+
+Nothing but these scripts moves money. A method raises `StoreUnavailable` when no answer came in time; the operation may
+then have happened or not, and the same call with the same id finds out.
+"""
+
+from typing import Final, NamedTuple
+
+from gateway.domain.rate import Rate
+from gateway.store.clock import Clock
+from gateway.store.codes import Code
+from gateway.store.connection import StoreConnection
+from gateway.store.keys import office_keys, outbox_key
+from gateway.store.offices import CachedOffice
+from gateway.store.records import NO_RATE, CallRecord, CallStub, OfficeRecord, unpack_call
+
+BY_CLOCK: Final = -1
+"""In place of used seconds: the gateway ticks by its clock."""
+
+
+class Lifetimes(NamedTuple):
+    """The times of a call's life that are settings, in milliseconds."""
+
+    setup_ms: int = 180_000
+    grace_ms: int = 60_000
+    fresh_ms: int = 45_000
+    stub_ms: int = 3_600_000
+    lapsed_ms: int = 86_400_000
+
+
+class CallRequest(NamedTuple):
+    """A rated request for a call, as authorize_call.lua wants it.
+
+    Attributes:
+        verdict: What rating found: EMERGENCY, DESTINATION_BLOCKED, NO_RATE, FREE or FUNDED (priced).
+        fingerprint: 8 bytes that tell this request from another one with the same id.
+        requested_seconds: 0 to 86,400; 0 is one tick.
+        rate: None: costs nothing, or was refused before it was rated.
+        switch_id: Whose call it is; empty: an operator's.
+        details: Serialised `gateway.v1.Details`.
+    """
+
+    call_id: str
+    verdict: Code
+    fingerprint: bytes
+    requested_seconds: int
+    max_duration_seconds: int
+    ticked_by_gateway: bool
+    rate: Rate | None
+    price_per_minute_micros: int
+    switch_id: str
+    details: bytes
+
+
+class CallGrant(NamedTuple):
+    """What authorize_call.lua answers; `record` with REPLAYED (the call) and OFFICE_CHANGED (the office)."""
+
+    code: Code
+    granted_seconds: int
+    final: int
+    available_micros: int
+    record: bytes | None = None
+
+
+class CallProgress(NamedTuple):
+    """What answer_call.lua and tick_call.lua answer; `final` is a FinalReason or 0."""
+
+    code: Code
+    granted_seconds: int
+    final: int
+    debited_micros: int
+    available_micros: int
+
+
+class CallSettlement(NamedTuple):
+    """What end_call.lua answers."""
+
+    code: Code
+    billed_seconds: int
+    debited_micros: int
+    written_off_micros: int
+    available_micros: int
+
+
+class CallCut(NamedTuple):
+    """What cut_call.lua answers."""
+
+    code: Code
+    granted_seconds: int
+    final: int
+    switch_id: str
+
+
+class CallLapse(NamedTuple):
+    """What lapse_call.lua answers."""
+
+    code: Code
+    debited_micros: int
+    available_micros: int
+
+
+class MessageRequest(NamedTuple):
+    """A rated request for a message, as authorize_message.lua wants it; fields as in `CallRequest`."""
+
+    message_id: str
+    verdict: Code
+    fingerprint: bytes
+    price_micros: int
+    details: bytes
+
+
+class MessageGrant(NamedTuple):
+    """What authorize_message.lua answers; `record` is the reason with REPLAYED, the office with OFFICE_CHANGED."""
+
+    code: Code
+    debited_micros: int
+    available_micros: int
+    record: int | bytes | None = None
+
+
+class MessageRefund(NamedTuple):
+    """What refund_message.lua answers."""
+
+    code: Code
+    refunded_micros: int
+    available_micros: int
+
+
+class CreditResult(NamedTuple):
+    """What apply_credit.lua answers.
+
+    Attributes:
+        credit_number: The last one the store holds.
+        moved_micros: What this number moved, now or (REPLAYED) before; None: a later one was applied since.
+    """
+
+    code: Code
+    balance_micros: int
+    available_micros: int
+    credit_number: int
+    moved_micros: int | None
+
+
+class PutOfficeResult(NamedTuple):
+    """What put_office.lua answers."""
+
+    code: Code
+    available_micros: int
+    smallest_credit_limit_micros: int
+
+
+class RefillClaim(NamedTuple):
+    """What claim_refill.lua answers."""
+
+    code: Code
+    amount_micros: int
+    attempt: int
+
+
+class RefillFailure(NamedTuple):
+    """What fail_refill.lua answers; `state` is a RefillState."""
+
+    code: Code
+    state: int
+    failures: int
+
+
+class BalanceStore:
+    """Runs the scripts.
+
+    Args:
+        connection: To the store.
+        clock: The store's clock, or a test's.
+        lifetimes: Settings of a call's life.
+    """
+
+    def __init__(self, connection: StoreConnection, clock: Clock, lifetimes: Lifetimes | None = None) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._lifetimes = lifetimes or Lifetimes()
+
+    async def authorize_call(self, office: CachedOffice, request: CallRequest, *, dry_run: bool = False) -> CallGrant:
+        """Reserve the first tick of a call, at most once per call id; dry: only say what would be decided."""
+        keys, now_ms = office.keys, self._clock.now_ms()
+        reply = await self._connection.run(
+            "authorize_call",
+            (keys.clock, keys.office, keys.call_prefix + request.call_id.encode(), keys.due, keys.outbox),
+            (
+                now_ms,
+                keys.office_id,
+                request.call_id,
+                office.day(now_ms),
+                office.version,
+                int(request.verdict),
+                request.fingerprint,
+                request.requested_seconds,
+                request.rate.tick_seconds if request.rate is not None else 60,
+                request.max_duration_seconds,
+                2 if request.ticked_by_gateway else 1,
+                request.price_per_minute_micros,
+                request.switch_id,
+                request.rate.packed if request.rate is not None else NO_RATE,
+                request.details,
+                self._lifetimes.setup_ms,
+                1 if dry_run else 0,
+            ),
+        )
+        return CallGrant(Code(reply[0]), *reply[1:])
+
+    async def answer_call(
+        self, office: CachedOffice, call_id: str, *, answered_ms: int = 0, switch_id: str = ""
+    ) -> CallProgress:
+        """Start the clock of a call; answered_ms 0 is now."""
+        keys, now_ms = office.keys, self._clock.now_ms()
+        reply = await self._connection.run(
+            "answer_call",
+            (keys.clock, keys.office, keys.call_prefix + call_id.encode(), keys.due, keys.outbox),
+            (
+                now_ms,
+                keys.office_id,
+                call_id,
+                office.day(now_ms),
+                answered_ms,
+                switch_id,
+                self._lifetimes.setup_ms,
+                self._lifetimes.grace_ms,
+            ),
+        )
+        return CallProgress(Code(reply[0]), *reply[1:])
+
+    async def tick_call(
+        self,
+        office: CachedOffice,
+        call_id: str,
+        used_seconds: int,
+        *,
+        requested_seconds: int = 0,
+        switch_id: str = "",
+    ) -> CallProgress:
+        """Debit what was used and reserve the next tick; `BY_CLOCK` for used_seconds: the gateway ticks."""
+        keys, now_ms = office.keys, self._clock.now_ms()
+        reply = await self._connection.run(
+            "tick_call",
+            (keys.clock, keys.office, keys.call_prefix + call_id.encode(), keys.due, keys.outbox),
+            (
+                now_ms,
+                keys.office_id,
+                call_id,
+                office.day(now_ms),
+                used_seconds,
+                requested_seconds,
+                switch_id,
+                self._lifetimes.setup_ms,
+                self._lifetimes.grace_ms,
+                self._lifetimes.fresh_ms,
+            ),
+        )
+        return CallProgress(Code(reply[0]), *reply[1:])
+
+    async def cut_call(self, office: CachedOffice, call_id: str, *, forced: bool = False) -> CallCut:
+        """Look once more, then mark the call cut; forced: at an operator's word."""
+        keys, now_ms = office.keys, self._clock.now_ms()
+        code, granted, final, switch_id = await self._connection.run(
+            "cut_call",
+            (keys.clock, keys.office, keys.call_prefix + call_id.encode(), keys.due, keys.outbox),
+            (now_ms, keys.office_id, call_id, office.day(now_ms), 1 if forced else 0, self._lifetimes.grace_ms),
+        )
+        return CallCut(Code(code), granted, final, switch_id.decode())
+
+    async def end_call(
+        self, office: CachedOffice, call_id: str, duration_seconds: int, *, cause: str = "", switch_id: str = ""
+    ) -> CallSettlement:
+        """Settle a call at the price of its duration."""
+        keys, now_ms = office.keys, self._clock.now_ms()
+        reply = await self._connection.run(
+            "end_call",
+            (keys.clock, keys.office, keys.call_prefix + call_id.encode(), keys.due, keys.outbox),
+            (
+                now_ms,
+                keys.office_id,
+                call_id,
+                office.day(now_ms),
+                duration_seconds,
+                cause,
+                switch_id,
+                self._lifetimes.setup_ms,
+                self._lifetimes.stub_ms,
+            ),
+        )
+        return CallSettlement(Code(reply[0]), *reply[1:])
+
+    async def lapse_call(self, office: CachedOffice, call_id: str, *, forced: bool = False) -> CallLapse:
+        """Settle a call that nothing is heard of at its confirmed seconds; forced: its switch lists it no longer."""
+        keys, now_ms = office.keys, self._clock.now_ms()
+        reply = await self._connection.run(
+            "lapse_call",
+            (keys.clock, keys.office, keys.call_prefix + call_id.encode(), keys.due, keys.outbox),
+            (
+                now_ms,
+                keys.office_id,
+                call_id,
+                office.day(now_ms),
+                1 if forced else 0,
+                self._lifetimes.setup_ms,
+                self._lifetimes.grace_ms,
+                self._lifetimes.lapsed_ms,
+            ),
+        )
+        return CallLapse(Code(reply[0]), *reply[1:])
+
+    async def authorize_message(
+        self, office: CachedOffice, request: MessageRequest, *, dry_run: bool = False
+    ) -> MessageGrant:
+        """Debit a message whole, or block it; dry: only say what would be decided."""
+        keys, now_ms = office.keys, self._clock.now_ms()
+        reply = await self._connection.run(
+            "authorize_message",
+            (keys.clock, keys.office, keys.message_prefix + request.message_id.encode(), keys.outbox),
+            (
+                now_ms,
+                keys.office_id,
+                request.message_id,
+                office.day(now_ms),
+                office.version,
+                int(request.verdict),
+                request.fingerprint,
+                request.price_micros,
+                request.details,
+                self._lifetimes.stub_ms,
+                1 if dry_run else 0,
+            ),
+        )
+        return MessageGrant(Code(reply[0]), *reply[1:])
+
+    async def refund_message(self, office: CachedOffice, message_id: str) -> MessageRefund:
+        """Give the debit of a message back, once."""
+        keys, now_ms = office.keys, self._clock.now_ms()
+        reply = await self._connection.run(
+            "refund_message",
+            (keys.clock, keys.office, keys.message_prefix + message_id.encode(), keys.outbox),
+            (now_ms, keys.office_id, message_id, office.day(now_ms), self._lifetimes.stub_ms),
+        )
+        return MessageRefund(Code(reply[0]), *reply[1:])
+
+    async def apply_credit(
+        self, office_id: str, number: int, amount_micros: int, *, refill_number: int = 0
+    ) -> CreditResult:
+        """Put the office's next numbered credit on its balance."""
+        keys = office_keys(office_id)
+        reply = await self._connection.run(
+            "apply_credit",
+            (keys.clock, keys.office, keys.outbox),
+            (self._clock.now_ms(), keys.office_id, number, amount_micros, refill_number),
+        )
+        return CreditResult(Code(reply[0]), *reply[1:])
+
+    async def put_office(
+        self, office_id: str, settings: bytes, *, refill_enabled: bool, create: bool
+    ) -> PutOfficeResult:
+        """Project an office's settings; `settings` from `OfficeSettingsRecord.pack`."""
+        keys = office_keys(office_id)
+        reply = await self._connection.run(
+            "put_office",
+            (keys.clock, keys.office, keys.outbox),
+            (self._clock.now_ms(), keys.office_id, settings, 1 if refill_enabled else 0, 1 if create else 0),
+        )
+        return PutOfficeResult(Code(reply[0]), *reply[1:])
+
+    async def claim_refill(self, office_id: str, number: int) -> RefillClaim:
+        """Write the claim without which no card may be charged."""
+        keys = office_keys(office_id)
+        reply = await self._connection.run("claim_refill", (keys.clock, keys.office), (self._clock.now_ms(), number))
+        return RefillClaim(Code(reply[0]), *reply[1:])
+
+    async def fail_refill(self, office_id: str, number: int, until_ms: int, *, declined: bool) -> RefillFailure:
+        """Say that a refill was declined, or (not declined) must wait for another day."""
+        keys = office_keys(office_id)
+        reply = await self._connection.run(
+            "fail_refill", (keys.clock, keys.office), (self._clock.now_ms(), number, until_ms, 1 if declined else 0)
+        )
+        return RefillFailure(Code(reply[0]), *reply[1:])
+
+    async def judge_refill(self, office_id: str) -> bool:
+        """Raise the trigger of an office whose waiting time is over; True if it was raised."""
+        keys = office_keys(office_id)
+        reply = await self._connection.run(
+            "judge_refill", (keys.clock, keys.office, keys.outbox), (self._clock.now_ms(), keys.office_id)
+        )
+        return int(reply[0]) == Code.OK
+
+    async def trim_outbox(self, shard: int, taken: str, longest: int) -> tuple[int, int]:
+        """Drop what was taken and what is beyond `longest` entries; returns what is left and what went untaken."""
+        left, dropped = await self._connection.run("trim_outbox", (outbox_key(shard),), (taken, longest))
+        return int(left), int(dropped)
+
+    async def read_office(self, office_id: str) -> OfficeRecord | None:
+        """Return an office as the store holds it now; None: unknown."""
+        packed = await self._connection.ask("GET", office_keys(office_id).office)
+        return None if packed is None else OfficeRecord.unpack(packed)
+
+    async def read_call(self, office_id: str, call_id: str) -> CallRecord | CallStub | None:
+        """Return a call as the store holds it now; None: unknown, or ended too long ago."""
+        packed = await self._connection.ask("GET", office_keys(office_id).call_prefix + call_id.encode())
+        return None if packed is None else unpack_call(packed)

@@ -1,0 +1,215 @@
+"""What gateways follow besides balances: the deck in force and the tokens.
+
+SQL is their home; the back process publishes them here, so that the front needs neither SQL nor CSV. Followers look at
+two version numbers twice a second and read what changed.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import structlog
+
+from gateway.domain.deck import Deck
+from gateway.domain.identity import Identity
+from gateway.domain.vocabulary import Role
+from gateway.errors import Unauthenticated, Unavailable
+from gateway.store.clock import Clock
+from gateway.store.connection import StoreConnection, StoreFault, StoreUnavailable
+from gateway.store.keys import DIRECTORY_KEY, TOKENS_KEY, rates_key
+
+log = structlog.get_logger(__name__)
+
+FOLLOW_EVERY_SECONDS: Final = 0.5
+_RATES, _TOKENS = b"rates", b"tokens"
+_UNKNOWN_REMEMBERED: Final = 10_000
+
+
+def hash_of_token(secret: str) -> str:
+    """SHA-256 in lower-case hexadecimal: what is kept of a token. Its entropy makes a slow hash needless."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class PublishedToken:
+    """A token as the store holds it: whose it is and how long it is good."""
+
+    __slots__ = ("expires_at_ms", "identity")
+
+    def __init__(self, identity: Identity, expires_at_ms: int | None) -> None:
+        self.identity = identity
+        self.expires_at_ms = expires_at_ms
+
+    def to_json(self) -> str:
+        """The value of a field of the tokens hash."""
+        identity = self.identity
+        return json.dumps(
+            {
+                "role": identity.role.name,
+                "token_id": identity.token_id,
+                "company_id": identity.company_id,
+                "office_ids": sorted(identity.office_ids),
+                "switch_id": identity.switch_id,
+                "expires_at_ms": self.expires_at_ms,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: bytes) -> "PublishedToken":
+        """Read what `to_json` wrote."""
+        fields = json.loads(text)
+        identity = Identity(
+            Role[fields["role"]],
+            fields["token_id"],
+            fields["company_id"],
+            frozenset(fields["office_ids"]),
+            fields["switch_id"],
+        )
+        return cls(identity, fields["expires_at_ms"])
+
+
+class Directory:
+    """This process's copy of deck and tokens.
+
+    Args:
+        connection: To the store.
+        clock: Says when a token has expired.
+        operator_token: The first operator's secret, from the settings; None: there is none.
+    """
+
+    def __init__(self, connection: StoreConnection, clock: Clock, operator_token: str | None = None) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._settled: dict[str, PublishedToken] = {}
+        if operator_token:
+            self._settled[hash_of_token(operator_token)] = PublishedToken(Identity(Role.OPERATOR, "settings"), None)
+        self._published: Mapping[str, PublishedToken] = {}
+        # Secret -> token: saves the SHA-256 of every request.
+        self._by_secret: dict[str, PublishedToken] = {}
+        self._unknown: dict[str, int] = {}
+        self._tokens_version: bytes | None = None
+        self._rates_version: bytes | None = None
+        self.deck: Deck | None = None
+        self.on_deck: Callable[[Deck], None] = lambda deck: None  # noqa: ARG005
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the tokens and a deck were read at least once."""
+        return self.deck is not None and self._tokens_version is not None
+
+    def identified(self, secret: str) -> Identity | None:
+        """Return the bearer of a token that was seen before; never waits."""
+        token = self._by_secret.get(secret)
+        if token is None or (token.expires_at_ms is not None and self._clock.now_ms() >= token.expires_at_ms):
+            return None
+        return token.identity
+
+    async def identify(self, secret: str) -> Identity:
+        """Return the bearer of a token, asking the store for one that is not known here yet.
+
+        Raises:
+            Unauthenticated: Unknown, revoked or expired: which of them is not said.
+            Unavailable: It cannot be told now: the tokens were never read and the store does not answer.
+        """
+        identity = self.identified(secret)
+        if identity is not None:
+            return identity
+        hashed = hash_of_token(secret)
+        now_ms = self._clock.now_ms()
+        token = self._settled.get(hashed) or self._published.get(hashed)
+        if token is None and now_ms - self._unknown.get(hashed, 0) > 500:
+            token = await self._ask_for(hashed, now_ms)
+        if token is None or (token.expires_at_ms is not None and now_ms >= token.expires_at_ms):
+            raise Unauthenticated
+        self._by_secret[secret] = token
+        return token.identity
+
+    async def _ask_for(self, hashed: str, now_ms: int) -> PublishedToken | None:
+        """A token made a moment ago is good at once; an unknown one costs the store one look in 500 ms."""
+        try:
+            text = await self._connection.ask("HGET", TOKENS_KEY, hashed)
+        except (StoreUnavailable, StoreFault) as error:
+            if self._tokens_version is not None:
+                return None
+            raise Unavailable("The tokens cannot be read yet; retry.") from error
+        if text is not None:
+            return PublishedToken.from_json(text)
+        if len(self._unknown) >= _UNKNOWN_REMEMBERED:
+            self._unknown.clear()
+        self._unknown[hashed] = now_ms
+        return None
+
+    async def follow(self) -> None:
+        """Take over new tokens and decks for ever."""
+        while True:
+            await self._connection.wait_connected()
+            try:
+                await self.refresh()
+            except (StoreUnavailable, StoreFault) as error:
+                log.warning("rates and tokens were not read", error=str(error))
+            await asyncio.sleep(FOLLOW_EVERY_SECONDS)
+
+    async def refresh(self) -> None:
+        """Read what changed since the last time.
+
+        Raises:
+            StoreUnavailable: The store did not answer; what was known stays.
+        """
+        rates, tokens = await self._connection.ask("HMGET", DIRECTORY_KEY, _RATES, _TOKENS)
+        if tokens is not None and tokens != self._tokens_version:
+            flat = await self._connection.ask("HGETALL", TOKENS_KEY)
+            pairs = zip(flat[::2], flat[1::2], strict=True)
+            self._published = {hashed.decode(): PublishedToken.from_json(text) for hashed, text in pairs}
+            self._by_secret.clear()
+            self._unknown.clear()
+            self._tokens_version = tokens
+            log.info("tokens taken over", tokens=len(self._published))
+        if rates is not None and rates != self._rates_version:
+            packed = await self._connection.ask("GET", rates_key(int(rates)))
+            if packed is None:
+                log.error("the deck in force is missing in the store", version=int(rates))
+                return
+            self.deck = await _load_in_slices(packed)
+            self._rates_version = rates
+            self.on_deck(self.deck)
+            log.info("deck taken over", version=self.deck.version, rates=len(self.deck))
+
+
+async def _load_in_slices(packed: bytes) -> Deck:
+    """Load a deck without keeping the calls that are being decided meanwhile waiting."""
+    slices = Deck.load(packed)
+    while True:
+        try:
+            next(slices)
+        except StopIteration as stop:
+            deck: Deck = stop.value
+            return deck
+        await asyncio.sleep(0)
+
+
+async def publish_rates(connection: StoreConnection, deck: Deck) -> None:
+    """Put a deck in force; the one before stays readable for gateways that are reading it.
+
+    Raises:
+        StoreUnavailable: The store did not answer.
+    """
+    await connection.ask("SET", rates_key(deck.version), deck.to_bytes())
+    await connection.ask("HSET", DIRECTORY_KEY, _RATES, deck.version)
+    if deck.version > 2:
+        await connection.ask("DEL", rates_key(deck.version - 2))
+
+
+async def publish_tokens(connection: StoreConnection, tokens: Mapping[str, PublishedToken]) -> None:
+    """Make the store hold just these tokens, by hash.
+
+    Raises:
+        StoreUnavailable: The store did not answer; the next attempt mends what is half done.
+    """
+    held = set(await connection.ask("HKEYS", TOKENS_KEY))
+    for hashed, token in tokens.items():
+        await connection.ask("HSET", TOKENS_KEY, hashed, token.to_json())
+        held.discard(hashed.encode())
+    for hashed in held:
+        await connection.ask("HDEL", TOKENS_KEY, hashed)
+    await connection.ask("HINCRBY", DIRECTORY_KEY, _TOKENS, 1)

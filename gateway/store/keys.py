@@ -1,0 +1,68 @@
+"""Every key that Tollgate has in the store, and no other place builds one.
+
+All that belongs to an office lives in one of 64 virtual shards, so that one script may touch all of it: the shard is
+the hash tag of the key. On a Cluster a shard is in one slot; on a single server the tag is just a name.
+"""
+
+import binascii
+from typing import Final, NamedTuple
+
+SHARDS: Final = 64
+"""Fixed for ever in a store: `tg:shards` holds it from the first start, and another number is refused."""
+
+SHARDS_KEY: Final = b"tg:shards"
+DIRECTORY_KEY: Final = b"tg:directory"
+"""Hash: the versions of what gateways follow (rates, tokens) and the installation's id."""
+
+TOKENS_KEY: Final = b"tg:tokens"
+"""Hash: SHA-256 of a token's secret -> its identity."""
+
+REFILLS_CHANNEL: Final = b"tg:refills"
+"""Pub/sub: refill triggers as they happen; lib/office.lua publishes them."""
+
+
+def rates_key(version: int) -> bytes:
+    """The compiled deck of a version."""
+    return b"tg:rates:%d" % version
+
+
+def shard_of(office_id: str) -> int:
+    """The shard of an office, 0 to 63: CRC16 as Redis Cluster computes it (XMODEM)."""
+    return binascii.crc_hqx(office_id.encode(), 0) % SHARDS
+
+
+def outbox_key(shard: int) -> bytes:
+    """The outbox of a shard."""
+    return b"tg:{%d}:outbox" % shard
+
+
+def due_key(shard: int) -> bytes:
+    """The due set of a shard: a live call each, by when it must be looked at."""
+    return b"tg:{%d}:due" % shard
+
+
+class OfficeKeys(NamedTuple):
+    """The keys that operations of one office use; made once an office, not once a request."""
+
+    office_id: bytes
+    clock: bytes
+    office: bytes
+    due: bytes
+    outbox: bytes
+    call_prefix: bytes
+    message_prefix: bytes
+
+
+def office_keys(office_id: str) -> OfficeKeys:
+    """Build the keys of an office."""
+    name = office_id.encode()
+    tag = b"tg:{%d}:" % shard_of(office_id)
+    return OfficeKeys(
+        office_id=name,
+        clock=tag + b"clock",
+        office=tag + b"office:" + name,
+        due=tag + b"due",
+        outbox=tag + b"outbox",
+        call_prefix=tag + b"call:" + name + b":",
+        message_prefix=tag + b"message:" + name + b":",
+    )

@@ -1,0 +1,173 @@
+"""What the packed strings in the store say: the Python side of lib/office.lua, lib/call.lua and lib/message.lua.
+
+Scripts write these bytes, with one exception: the settings of an office, which `pack_settings` makes and put_office.lua
+stores. Reading is for answers to people (GetOffice, GetCall, ExplainCall) and for replays; nothing here changes money.
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.domain.rate import Rate
+from gateway.domain.vocabulary import CallState, FinalReason, OfficeState, Reason, RefillState
+from gateway.v1.records_pb2 import Details, OfficeProfile
+
+_COUNTERS: Final = struct.Struct("<15q")
+_SETTINGS: Final = struct.Struct("<9q")
+_CALL_HEAD: Final = struct.Struct("<BBBBBB8sqqqIIIIHqq")
+_CALL_STUB: Final = struct.Struct("<BB8sIIqq")
+_RATE_HEAD: Final = struct.Struct("<IB")
+_SLOT_SIZE: Final = 14
+_SPENT: Final = 6
+
+NO_RATE: Final = _RATE_HEAD.pack(0, 0)
+"""The packed rate of a call that costs nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfficeSettingsRecord:
+    """The settings of an office that scripts enforce; amounts in micros, 0 means no limit where a limit is meant."""
+
+    version: int
+    state: OfficeState
+    credit_limit_micros: int
+    max_concurrent_calls: int
+    max_price_per_minute_micros: int
+    daily_spend_limit_micros: int
+    refill_threshold_micros: int
+    refill_amount_micros: int
+    refill_generation: int
+
+    def pack(self, profile: OfficeProfile) -> bytes:
+        """The bytes that put_office.lua stores."""
+        return (
+            _SETTINGS.pack(
+                self.version,
+                self.state,
+                self.credit_limit_micros,
+                self.max_concurrent_calls,
+                self.max_price_per_minute_micros,
+                self.daily_spend_limit_micros,
+                self.refill_threshold_micros,
+                self.refill_amount_micros,
+                self.refill_generation,
+            )
+            + profile.SerializeToString()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OfficeRecord:
+    """An office as the store holds it; amounts in micros, instants in Unix milliseconds (0: none)."""
+
+    balance_micros: int
+    reserved_micros: int
+    concurrent_calls: int
+    day: int
+    day_spend_micros: int
+    credit_number: int
+    credit_amount_micros: int
+    refill_state: RefillState
+    refill_number: int
+    refill_until_ms: int
+    refill_failures: int
+    refill_claims: int
+    blocked_second: int
+    blocked_count: int
+    blocked_dropped: int
+    settings: OfficeSettingsRecord
+    profile: OfficeProfile
+
+    @property
+    def available_micros(self) -> int:
+        """What may still be reserved or debited."""
+        return self.balance_micros + self.settings.credit_limit_micros - self.reserved_micros
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> "OfficeRecord":
+        """Read an office's value."""
+        (
+            balance, reserved, calls, day, spent, credit_number, credit_amount, refill_state, refill_number,
+            refill_until, refill_failures, refill_claims, blocked_second, blocked_count, blocked_dropped,
+        ) = _COUNTERS.unpack_from(packed)  # fmt: skip
+        (
+            version, state, credit_limit, max_calls, max_price, daily_limit, threshold, amount, generation,
+        ) = _SETTINGS.unpack_from(packed, _COUNTERS.size)  # fmt: skip
+        settings = OfficeSettingsRecord(
+            version, OfficeState(state), credit_limit, max_calls, max_price, daily_limit, threshold, amount, generation
+        )
+        return cls(
+            balance, reserved, calls, day, spent, credit_number, credit_amount, RefillState(refill_state),
+            refill_number, refill_until, refill_failures, refill_claims, blocked_second, blocked_count, blocked_dropped, settings,
+            OfficeProfile.FromString(packed[_COUNTERS.size + _SETTINGS.size :]),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """A live or lapsed call as the store holds it; amounts in micros, times from the answer in seconds."""
+
+    state: CallState
+    reason: Reason
+    final: FinalReason | None
+    ticked_by_gateway: bool
+    fingerprint: bytes
+    authorized_ms: int
+    answered_ms: int
+    heard_ms: int
+    granted_seconds: int
+    used_seconds: int
+    confirmed_seconds: int
+    max_duration_seconds: int
+    tick_seconds: int
+    debited_micros: int
+    held_micros: int
+    switch_id: str
+    rate: Rate | None
+    details: Details
+
+
+@dataclass(frozen=True, slots=True)
+class CallStub:
+    """What is kept of an ended call, or of an id whose end came before its authorization (`known` is then False)."""
+
+    known: bool
+    duration_seconds: int
+    billed_seconds: int
+    debited_micros: int
+    written_off_micros: int
+
+
+def unpack_call(packed: bytes) -> CallRecord | CallStub:
+    """Read a call's value."""
+    if packed[1] >= CallState.ENDED:
+        _, state, _, duration, billed, debited, written_off = _CALL_STUB.unpack(packed)
+        return CallStub(state != _SPENT, duration, billed, debited, written_off)
+    (
+        _, state, reason, final, ticker, _, fingerprint, authorized_ms, answered_ms, heard_ms,
+        granted, used, confirmed, max_duration, tick, debited, held,
+    ) = _CALL_HEAD.unpack_from(packed)  # fmt: skip
+    end_of_switch = packed.index(0, _CALL_HEAD.size)
+    rate_at = end_of_switch + 1
+    _, slots = _RATE_HEAD.unpack_from(packed, rate_at)
+    details_at = rate_at + _RATE_HEAD.size + slots * _SLOT_SIZE
+    return CallRecord(
+        CallState(state),
+        Reason(reason),
+        FinalReason(final) if final else None,
+        ticker == 2,
+        fingerprint,
+        authorized_ms,
+        answered_ms,
+        heard_ms,
+        granted,
+        used,
+        confirmed,
+        max_duration,
+        tick,
+        debited,
+        held,
+        packed[_CALL_HEAD.size : end_of_switch].decode(),
+        Rate.unpack(packed[rate_at:details_at], tick) if slots else None,
+        Details.FromString(packed[details_at:]),
+    )

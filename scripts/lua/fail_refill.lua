@@ -1,0 +1,40 @@
+#!lua
+--[[
+fail_refill: a refill was declined, or must wait for another day.
+
+KEYS
+  KEYS[1]  clock   string  tg:{<shard>}:clock
+  KEYS[2]  office  string  tg:{<shard>}:office:<office_id>
+ARGV
+  ARGV[1]  now_ms    int  Unix milliseconds
+  ARGV[2]  number    int  of the refill
+  ARGV[3]  until_ms  int  Unix milliseconds; pending again from then on
+  ARGV[4]  declined  int  1: counts as a failure, the third in a row turns refill off; 0: the daily cap
+RETURNS { code, refill_state, failures }
+  OK. NOT_PENDING: not the refill asked for. UNKNOWN_OFFICE.
+INVARIANT  moves no money.
+]]
+--@include lib/codes
+--@include lib/clock
+--@include lib/office
+
+local now_ms, number = tonumber(ARGV[1]), tonumber(ARGV[2])
+local until_ms, declined = tonumber(ARGV[3]), ARGV[4] == '1'
+local FAILURES_ALLOWED = 2
+
+local o = office_read(KEYS[2])
+if not o then return { CODE.UNKNOWN_OFFICE, 0, 0 } end
+if o.refill_state ~= REFILL_PENDING or number ~= o.refill_number + 1 then
+  return { CODE.NOT_PENDING, o.refill_state, o.refill_failures }
+end
+
+now_ms = clock_now(KEYS[1], now_ms)
+if declined then o.refill_failures = o.refill_failures + 1 end
+if o.refill_failures > FAILURES_ALLOWED then
+  o.refill_state, o.refill_until = REFILL_OFF, 0
+else
+  o.refill_state, o.refill_until = REFILL_WAITING, until_ms
+end
+clock_advance(KEYS[1], now_ms)
+office_write(KEYS[2], o)
+return { CODE.OK, o.refill_state, o.refill_failures }
