@@ -7,7 +7,6 @@ them. A message says what is wrong and what cures it, in words fit for the calle
 `reason` is UPPER_SNAKE and stable: clients switch on it. Where one class serves several cases, pass `reason=`; where a
 case is caught by name, subclass it.
 """
-# ruff: noqa: N818  The names are those of the gRPC codes and of what went wrong (STYLE: CallIdReused), without "Error".
 
 from collections.abc import Mapping
 

@@ -5,7 +5,8 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -89,14 +90,21 @@ class DataDirectory:
         """
         if self._descriptor is not None:
             return
-        try:
-            self._make_private()
+        self.make_private()
+        with self._explained():
             self._descriptor = await self._lock(patience_seconds)
-        except OSError as error:
-            raise DataDirectoryError(
-                f"TOLLGATE_DATA_DIR: {self.path} cannot be used ({(error.strerror or str(error)).lower()}); "
-                "name a directory on a local disk that this user may write to"
-            ) from error
+
+    def make_private(self) -> None:
+        """Make the directory, or close it to others, without taking its lock.
+
+        Raises:
+            DataDirectoryError: It cannot be made or is not this gateway's alone.
+        """
+        with self._explained():
+            try:
+                self.path.mkdir(mode=0o700, parents=True)
+            except FileExistsError:
+                self._check_existing()
 
     def release(self) -> None:
         """Let the directory go; releasing it twice is no error."""
@@ -127,11 +135,15 @@ class DataDirectory:
             # The holder is just writing it.
             return "it has not yet said who it is"
 
-    def _make_private(self) -> None:
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            self.path.mkdir(mode=0o700, parents=True)
-        except FileExistsError:
-            self._check_existing()
+            yield
+        except OSError as error:
+            raise DataDirectoryError(
+                f"TOLLGATE_DATA_DIR: {self.path} cannot be used ({(error.strerror or str(error)).lower()}); "
+                "name a directory on a local disk that this user may write to"
+            ) from error
 
     def _check_existing(self) -> None:
         status = self.path.stat()

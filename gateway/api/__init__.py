@@ -1,0 +1,1 @@
+"""The gRPC side: servicers, interceptors, and the translation between messages and the domain."""

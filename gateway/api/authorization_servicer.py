@@ -1,0 +1,103 @@
+"""CallAuthorization over unary rpcs: each method names its operation, the rest is `Runner`'s and the deciders'."""
+
+from collections.abc import AsyncIterator
+from typing import TypeVar
+
+import grpc
+
+from gateway.api.calls import Calls
+from gateway.api.messages import Messages
+from gateway.api.runner import Runner, ServicerContext
+from gateway.domain.vocabulary import Reason
+from gateway.metrics import count_decision
+from gateway.v1 import authorization_pb2 as pb
+from gateway.v1.authorization_pb2_grpc import CallAuthorizationServicer
+
+Answer = TypeVar("Answer", pb.AuthorizeCallResponse, pb.AuthorizeMessageResponse)
+
+
+class AuthorizationServicer(CallAuthorizationServicer):
+    """The unary rpcs of CallAuthorization."""
+
+    def __init__(self, runner: Runner, calls: Calls, messages: Messages) -> None:
+        self._runner = runner
+        self._calls = calls
+        self._messages = messages
+
+    async def AuthorizeCall(  # noqa: N802  # the contract's name, here and below
+        self,
+        request: pb.AuthorizeCallRequest,
+        context: ServicerContext[pb.AuthorizeCallRequest, pb.AuthorizeCallResponse],
+    ) -> pb.AuthorizeCallResponse:
+        """Reserve the first tick of a call; an emergency is neither shed nor refused."""
+        sheddable = not self._calls.is_emergency(request)
+        return _counted(
+            "call",
+            await self._runner.run("AuthorizeCall", context, request, self._calls.authorize, sheddable=sheddable),
+        )
+
+    async def AnswerCall(  # noqa: N802
+        self, request: pb.AnswerCallRequest, context: ServicerContext[pb.AnswerCallRequest, pb.AnswerCallResponse]
+    ) -> pb.AnswerCallResponse:
+        """Start the clock of a call."""
+        return await self._runner.run("AnswerCall", context, request, self._calls.answer)
+
+    async def TickCall(  # noqa: N802
+        self, request: pb.TickCallRequest, context: ServicerContext[pb.TickCallRequest, pb.TickCallResponse]
+    ) -> pb.TickCallResponse:
+        """Debit what was used and reserve the next tick."""
+        return await self._runner.run("TickCall", context, request, self._calls.tick)
+
+    async def EndCall(  # noqa: N802
+        self, request: pb.EndCallRequest, context: ServicerContext[pb.EndCallRequest, pb.EndCallResponse]
+    ) -> pb.EndCallResponse:
+        """Settle a call."""
+        return await self._runner.run("EndCall", context, request, self._calls.end)
+
+    async def AuthorizeMessage(  # noqa: N802
+        self,
+        request: pb.AuthorizeMessageRequest,
+        context: ServicerContext[pb.AuthorizeMessageRequest, pb.AuthorizeMessageResponse],
+    ) -> pb.AuthorizeMessageResponse:
+        """Debit a message, or block it."""
+        return _counted(
+            "message", await self._runner.run("AuthorizeMessage", context, request, self._messages.authorize)
+        )
+
+    async def RefundMessage(  # noqa: N802
+        self,
+        request: pb.RefundMessageRequest,
+        context: ServicerContext[pb.RefundMessageRequest, pb.RefundMessageResponse],
+    ) -> pb.RefundMessageResponse:
+        """Give the debit of a message back."""
+        return await self._runner.run("RefundMessage", context, request, self._messages.refund)
+
+    async def QuoteCall(  # noqa: N802
+        self, request: pb.QuoteCallRequest, context: ServicerContext[pb.QuoteCallRequest, pb.QuoteCallResponse]
+    ) -> pb.QuoteCallResponse:
+        """Say what a call would be decided and cost."""
+        return await self._runner.run("QuoteCall", context, request, self._calls.quote)
+
+    async def QuoteMessage(  # noqa: N802
+        self,
+        request: pb.QuoteMessageRequest,
+        context: ServicerContext[pb.QuoteMessageRequest, pb.QuoteMessageResponse],
+    ) -> pb.QuoteMessageResponse:
+        """Say what a message would be decided and cost."""
+        return await self._runner.run("QuoteMessage", context, request, self._messages.quote)
+
+
+    async def Session(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[pb.SessionRequest],
+        context: ServicerContext[pb.SessionRequest, pb.SessionResponse],
+    ) -> AsyncIterator[pb.SessionResponse]:
+        """Not served by this version: the unary rpcs do the same, one at a time."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Session is not served yet; use the unary rpcs.")
+        yield pb.SessionResponse()  # never reached: it makes this the stream that the contract declares
+
+
+def _counted(operation: str, answer: Answer) -> Answer:
+    if not answer.replayed:
+        count_decision(operation, Reason(answer.reason))
+    return answer

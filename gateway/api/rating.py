@@ -1,0 +1,124 @@
+"""From a request to its price: number, category, rate row and what they say before funds are looked at."""
+
+import hashlib
+from typing import Final, NamedTuple
+
+from gateway.domain.deck import CallQuery, Deck, MessageQuery, MessageRateRow, RateRow
+from gateway.domain.numbers import NumberInfo, call_category, classify, normalise
+from gateway.domain.vocabulary import Category, Direction, License, MessageKind, Service
+from gateway.errors import Unavailable
+from gateway.store.codes import Code
+from gateway.store.offices import CachedOffice
+
+_SEPARATOR: Final = "\x1f"
+"""No field of a request may hold it, so that two requests never look the same."""
+
+
+class RatedCall(NamedTuple):
+    """What is known of a call before the store is asked.
+
+    Attributes:
+        verdict: INVALID_NUMBER, DESTINATION_BLOCKED, NO_RATE, FREE or FUNDED (it has a price; the funds decide).
+        called: The called number in E.164; None with INVALID_NUMBER.
+        row: The deck's row; None where none was found or looked for.
+        deck_version: Of the deck that the row is from.
+    """
+
+    verdict: Code
+    category: Category | None
+    called: NumberInfo | None
+    row: RateRow | None
+    deck_version: int = 0
+
+
+class RatedMessage(NamedTuple):
+    """What is known of a message before the store is asked; fields as in `RatedCall`."""
+
+    verdict: Code
+    called: NumberInfo | None
+    row: MessageRateRow | None
+    deck_version: int = 0
+
+
+class Rater:
+    """Rates requests by one deck.
+
+    Args:
+        deck: All rates of a version: a request is priced wholly by it.
+        blocked_prefixes: E.164 prefixes with plus that nobody may call or write to.
+    """
+
+    def __init__(self, deck: Deck, blocked_prefixes: tuple[str, ...] = ()) -> None:
+        self.deck = deck
+        self._blocked = blocked_prefixes
+
+    def rate_call(
+        self,
+        office: CachedOffice,
+        direction: Direction,
+        license_: License,
+        service: Service,
+        calling_number: str,
+        called_number: str,
+    ) -> RatedCall:
+        """Find what a call is and what it costs."""
+        country = office.country
+        e164 = normalise(called_number, country)
+        if e164 is None:
+            return RatedCall(Code.INVALID_NUMBER, None, None, None)
+        called = classify(e164, country)
+        calling = None
+        if direction is Direction.INBOUND and (caller := normalise(calling_number, country)) is not None:
+            calling = classify(caller, country)
+        category = call_category(direction, service, called, calling)
+        if direction is Direction.OUTBOUND and e164.startswith(self._blocked):
+            return RatedCall(Code.DESTINATION_BLOCKED, category, called, None)
+        row = self.deck.lookup_call(CallQuery(office.tariff, service, direction, license_, country, called))
+        if row is None:
+            return RatedCall(Code.NO_RATE, category, called, None)
+        return RatedCall(Code.FREE if row.rate.is_free else Code.FUNDED, category, called, row, self.deck.version)
+
+    def rate_message(self, office: CachedOffice, kind: MessageKind, called_number: str) -> RatedMessage:
+        """Find what a message costs."""
+        e164 = normalise(called_number, office.country)
+        if e164 is None:
+            return RatedMessage(Code.INVALID_NUMBER, None, None)
+        called = classify(e164, office.country)
+        if e164.startswith(self._blocked):
+            return RatedMessage(Code.DESTINATION_BLOCKED, called, None)
+        row = self.deck.lookup_message(MessageQuery(office.tariff, kind, office.country, called))
+        if row is None:
+            return RatedMessage(Code.NO_RATE, called, None)
+        return RatedMessage(Code.FREE if row.rate.is_free else Code.FUNDED, called, row, self.deck.version)
+
+
+class CurrentRater:
+    """Holds the rater of the deck in force; a new deck takes its place between two requests.
+
+    Args:
+        blocked_prefixes: As of `Rater`.
+    """
+
+    def __init__(self, blocked_prefixes: tuple[str, ...] = ()) -> None:
+        self._blocked = blocked_prefixes
+        self._rater: Rater | None = None
+
+    def use(self, deck: Deck) -> None:
+        """Rate by this deck from the next request on."""
+        self._rater = Rater(deck, self._blocked)
+
+    def current(self) -> Rater:
+        """Return the rater of the deck in force.
+
+        Raises:
+            Unavailable: No deck was read since this process started.
+        """
+        if self._rater is None:
+            raise Unavailable("The rates are not loaded yet; retry with the same id.", reason="RATES_NOT_LOADED")
+        return self._rater
+
+
+def fingerprint(*fields: object) -> bytes:
+    """8 bytes that tell one request from another with the same id."""
+    text = _SEPARATOR.join(map(str, fields))
+    return hashlib.blake2b(text.encode(), digest_size=8).digest()

@@ -1,0 +1,1 @@
+"""Loops that keep the books current: each has a limit and is safe to run twice."""

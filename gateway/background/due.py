@@ -1,0 +1,125 @@
+"""The due loop: looks at live calls when their time has come, in all 64 shards.
+
+It only reads the due sets, which hold one entry a live call, and sends the ordinary scripts, which check everything
+again: two loops on one shard do no harm, and neither does one that stopped in the middle. A call that the switch ticks
+comes up when its last grant is over (the look before the cut) or when it may have lapsed.
+"""
+
+import asyncio
+from typing import Final, Protocol
+
+import structlog
+
+from gateway import metrics
+from gateway.domain.vocabulary import FinalReason
+from gateway.store.balances import BY_CLOCK, BalanceStore
+from gateway.store.clock import Clock
+from gateway.store.codes import Code
+from gateway.store.connection import StoreConnection, StoreFault, StoreUnavailable
+from gateway.store.keys import SHARDS, due_key
+from gateway.store.offices import OfficeCache
+
+log = structlog.get_logger(__name__)
+
+TURN_EVERY_SECONDS: Final = 0.2
+ENTRIES_A_TURN: Final = 200
+"""Read of each shard in one turn; what is left comes up in the next."""
+
+
+class SureClock(Clock, Protocol):
+    """A clock that says whether it may be acted upon."""
+
+    @property
+    def is_sure(self) -> bool:
+        """False after a jump, until measurements agree again."""
+        ...
+
+
+class DueLoop:
+    """Ticks, cuts and lapses calls by the store's clock.
+
+    Args:
+        connection: To read the due sets.
+        store: To run the scripts.
+        offices: The offices this process knows.
+        clock: The store's; while it is not sure nobody is ticked or cut.
+        patience_ms: Leaves entries to others until they are so much overdue; 0 is the first to look.
+    """
+
+    def __init__(
+        self,
+        connection: StoreConnection,
+        store: BalanceStore,
+        offices: OfficeCache,
+        clock: SureClock,
+        *,
+        patience_ms: int = 0,
+    ) -> None:
+        self._connection = connection
+        self._store = store
+        self._offices = offices
+        self._clock = clock
+        self._patience_ms = patience_ms
+
+    async def run(self) -> None:
+        """Take turns for ever."""
+        while True:
+            await self._connection.wait_connected()
+            busy = False
+            try:
+                busy = await self.turn() >= ENTRIES_A_TURN
+            except (StoreUnavailable, StoreFault) as error:
+                log.warning("due calls were not looked at", error=str(error))
+            if not busy:
+                await asyncio.sleep(TURN_EVERY_SECONDS)
+
+    async def turn(self) -> int:
+        """Look once at every call that is due; returns how many there were in the fullest shard.
+
+        Raises:
+            StoreUnavailable: The store did not answer; the calls stay due.
+        """
+        if not self._clock.is_sure:
+            return 0
+        now_ms = self._clock.now_ms()
+        before_ms = now_ms - self._patience_ms
+        due = await asyncio.gather(
+            *[
+                self._connection.ask(
+                    "ZRANGE", due_key(shard), 0, before_ms, "BYSCORE", "LIMIT", 0, ENTRIES_A_TURN, "WITHSCORES"
+                )
+                for shard in range(SHARDS)
+            ]
+        )
+        members = [(member, score) for entries in due for member, score in _pairs(entries)]
+        for _, score in members:
+            metrics.DUE_LAG_SECONDS.observe(max(0.0, (now_ms - score) / 1000))
+        looked = await asyncio.gather(*[self._look(member) for member, _ in members], return_exceptions=True)
+        for (member, _), outcome in zip(members, looked, strict=True):
+            if isinstance(outcome, StoreUnavailable):
+                raise outcome
+            if isinstance(outcome, BaseException):
+                # One record that cannot be handled must not keep all others waiting.
+                log.error("a due call could not be looked at", member=member, error=repr(outcome))
+        return max(len(entries) // 2 for entries in due)
+
+    async def _look(self, member: str) -> None:
+        office_id, _, call_id = member.partition(":")
+        office = await self._offices.get(office_id) or self._offices.lost(office_id)
+        tick = await self._store.tick_call(office, call_id, BY_CLOCK)
+        if tick.code is Code.OK:
+            return
+        if tick.code is Code.CUT_DUE:
+            cut = await self._store.cut_call(office, call_id)
+            if cut.code is Code.CUT:
+                metrics.CUTS.labels(FinalReason(cut.final).name).inc()
+                log.info("call cut", call_id=call_id, reason=FinalReason(cut.final).name)
+            if cut.code is not Code.LAPSE_DUE:
+                return
+        lapse = await self._store.lapse_call(office, call_id)
+        if lapse.code is Code.LAPSED:
+            metrics.LAPSES.inc()
+
+
+def _pairs(entries: list[bytes]) -> list[tuple[str, float]]:
+    return [(member.decode(), float(score)) for member, score in zip(entries[::2], entries[1::2], strict=True)]

@@ -1,0 +1,76 @@
+"""The front process: decides. It has CallAuthorization and the due loop, and no CSV, template, SQL or scrape."""
+
+import asyncio
+from collections.abc import Callable
+
+from gateway import metrics
+from gateway.api.authorization_servicer import AuthorizationServicer
+from gateway.api.calls import Calls
+from gateway.api.messages import Messages
+from gateway.api.rating import CurrentRater
+from gateway.api.runner import Runner
+from gateway.background.due import DueLoop
+from gateway.domain.numbers import warm_up
+from gateway.serving import Service, lifetimes_of
+from gateway.settings import Settings
+from gateway.startup import StartupError
+from gateway.store.address import StoreAddress
+from gateway.store.balances import BalanceStore
+from gateway.store.clock import StoreClock
+from gateway.store.connection import StoreConnection
+from gateway.store.directory import Directory
+from gateway.store.offices import OfficeCache
+from gateway.store.scripts import load_library
+from gateway.v1 import authorization_pb2
+from gateway.v1.authorization_pb2_grpc import add_CallAuthorizationServicer_to_server
+
+SERVICE = authorization_pb2.DESCRIPTOR.services_by_name["CallAuthorization"].full_name
+
+
+async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyncio.Event) -> bool:
+    """Serve until `stop` is set, then drain; returns whether it ended because it was told to.
+
+    Args:
+        settings: With `redis_url`, which the supervisor fills in for the embedded store.
+        ready: Called once requests are accepted.
+        stop: Set when the process is told to stop.
+
+    Raises:
+        StartupError: The address is taken, or there is no store.
+    """
+    if settings.redis_url is None:
+        raise StartupError("TOLLGATE_REDIS_URL: the front has no store; start it by `tollgate serve`")
+    for _ in warm_up():
+        await asyncio.sleep(0)
+    timeout = settings.store_timeout_ms / 1000
+    clock = StoreClock()
+    connection = StoreConnection(StoreAddress.parse(settings.redis_url), load_library(), timeout_seconds=timeout)
+    store = BalanceStore(connection, clock, lifetimes_of(settings))
+    offices = OfficeCache(connection)
+    operator_token = settings.operator_token.get_secret_value() if settings.operator_token is not None else None
+    directory = Directory(connection, clock, operator_token)
+    rater = CurrentRater(settings.blocked_destinations)
+    directory.on_deck = rater.use
+    calls = Calls(store, offices, rater, max_duration_seconds=settings.max_duration_seconds)
+    messages = Messages(store, offices, rater)
+    runner = Runner(directory, max_in_flight=settings.max_in_flight, store_timeout_seconds=timeout)
+
+    def is_healthy() -> bool:
+        metrics.STORE_CONNECTED.labels("front").set(connection.is_connected)
+        metrics.CLOCK_OFFSET.set(clock.offset_ms / 1000)
+        return connection.is_connected and directory.is_ready
+
+    service = Service(SERVICE, "TOLLGATE_LISTEN", settings.listen)
+    add_CallAuthorizationServicer_to_server(AuthorizationServicer(runner, calls, messages), service.server)
+    await connection.start()
+    try:
+        return await service.run(
+            [clock.follow(connection), directory.follow(), DueLoop(connection, store, offices, clock).run()],
+            is_healthy=is_healthy,
+            ready=ready,
+            stop=stop,
+            drain_seconds=settings.drain_seconds,
+        )
+    finally:
+        await calls.close()
+        await connection.close()

@@ -1,0 +1,84 @@
+"""Every metric there is. None has an office or a number as a label.
+
+Front and back write to files of one directory (prometheus_client's multiprocess mode); the back serves their sum.
+"""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from gateway.domain.vocabulary import Reason
+
+_LATENCY_BUCKETS: Final = (
+    0.00025, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+)  # fmt: skip
+
+RPCS: Final = Counter("tollgate_rpcs_total", "Unary rpcs answered, by rpc and gRPC code.", ["rpc", "code"])
+RPC_SECONDS: Final = Histogram(
+    "tollgate_rpc_seconds", "Time from the request's arrival to its answer.", ["rpc"], buckets=_LATENCY_BUCKETS
+)
+DECISIONS: Final = Counter(
+    "tollgate_decisions_total", "Decisions about calls and messages, replays not counted.", ["operation", "reason"]
+)
+DEBITED: Final = Counter("tollgate_debited_micros_total", "Debited by ticks, ends, lapses and messages.")
+REFUNDED: Final = Counter("tollgate_refunded_micros_total", "Given back by ends and message refunds.")
+WRITTEN_OFF: Final = Counter("tollgate_written_off_micros_total", "Prices of ended calls that no funds were there for.")
+RESERVED: Final = Gauge(
+    "tollgate_reserved_micros", "Held for live calls now, over all offices.", multiprocess_mode="mostrecent"
+)
+LIVE_CALLS: Final = Gauge("tollgate_live_calls", "Calls that are ringing or talking.", multiprocess_mode="mostrecent")
+REFILL_TRIGGERS: Final = Counter("tollgate_refill_triggers_total", "Refill triggers raised.")
+REFILL_WATCHERS: Final = Gauge("tollgate_refill_watchers", "Open WatchRefills streams.", multiprocess_mode="livesum")
+OUTBOX_ENTRIES: Final = Gauge(
+    "tollgate_outbox_entries", "Entries in the outboxes of all shards.", multiprocess_mode="mostrecent"
+)
+OUTBOX_DROPPED: Final = Counter(
+    "tollgate_outbox_dropped_total", "Outbox entries dropped because of the bound before a journal took them."
+)
+OFFICES_MISSING: Final = Gauge(
+    "tollgate_offices_missing",
+    "Offices that the store had and has lost, to be restored from the ledger.",
+    multiprocess_mode="mostrecent",
+)
+CREDITS_LOST: Final = Counter(
+    "tollgate_credits_lost_total", "Credits that the store had confirmed and lost again, sent anew."
+)
+CREDITS_STUCK: Final = Counter(
+    "tollgate_credits_stuck_total",
+    "Attempts to apply a credit that ended in a contradiction for a person to look into.",
+)
+CUTS: Final = Counter("tollgate_cuts_total", "Calls marked cut, by final reason.", ["reason"])
+LAPSES: Final = Counter("tollgate_lapses_total", "Calls that lapsed.")
+DUE_LAG_SECONDS: Final = Histogram(
+    "tollgate_due_lag_seconds",
+    "How long after its time a due call was looked at.",
+    buckets=(0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0),
+)
+CLOCK_OFFSET: Final = Gauge(
+    "tollgate_clock_offset_seconds",
+    "The store's clock less this machine's.",
+    multiprocess_mode="mostrecent",
+)
+STORE_CONNECTED: Final = Gauge(
+    "tollgate_store_connected", "1 while the process has a connection to the store.", ["process"],
+    multiprocess_mode="livemin",
+)  # fmt: skip
+
+
+# labels() takes a lock and a dictionary a call; decisions are too many for that.
+_DECISIONS: Final = {
+    (operation, reason): DECISIONS.labels(operation, reason.name)
+    for operation in ("call", "message")
+    for reason in Reason
+}
+
+
+def count_decision(operation: str, reason: Reason) -> None:
+    """Count a decision about a "call" or a "message"."""
+    _DECISIONS[operation, reason].inc()
+
+
+def observe_rpc(rpc: str, code: str, seconds: float) -> None:
+    """Count an rpc and its time."""
+    RPCS.labels(rpc, code).inc()
+    RPC_SECONDS.labels(rpc).observe(seconds)

@@ -1,0 +1,109 @@
+"""What front and back have in common: listening, running loops, and stopping without losing a request."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
+
+import grpc.aio
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from gateway.address import Address
+from gateway.settings import Settings
+from gateway.startup import StartupError
+from gateway.store.balances import Lifetimes
+
+log = structlog.get_logger(__name__)
+
+HEALTH_EVERY_SECONDS: Final = 0.5
+SETTLE_SECONDS: Final = 0.2
+
+
+def lifetimes_of(settings: Settings) -> Lifetimes:
+    """The times of a call's life as the settings have them."""
+    return Lifetimes(
+        setup_ms=settings.setup_timeout_seconds * 1000,
+        grace_ms=settings.grace_seconds * 1000,
+        fresh_ms=settings.live_calls_seconds * 1500,
+        stub_ms=settings.stub_seconds * 1000,
+    )
+
+
+class Service:
+    """A grpc.aio server with health and reflection, and the loops that run beside it.
+
+    Args:
+        name: The full name of the service that it is for.
+        setting: The variable that has its address, for errors.
+        address: Where it listens.
+        options: grpc channel arguments beside those that every server here has.
+    """
+
+    def __init__(
+        self, name: str, setting: str, address: Address, *, options: Sequence[tuple[str, int | str]] = ()
+    ) -> None:
+        self._name = name
+        # Two servers on one port would split the traffic silently: a taken port has to be an error.
+        self.server = grpc.aio.server(options=(("grpc.so_reuseport", 0), *options))
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
+        reflection.enable_server_reflection((name, health.SERVICE_NAME, reflection.SERVICE_NAME), self.server)
+        try:
+            self.port = self.server.add_insecure_port(str(address))
+        except RuntimeError as error:
+            raise StartupError(
+                f"{setting}: {address} cannot be listened on; is another gateway running? Stop it or name another port"
+            ) from error
+
+    async def run(
+        self,
+        loops: Sequence[Coroutine[Any, Any, None]],
+        *,
+        is_healthy: Callable[[], bool],
+        ready: Callable[[], None],
+        stop: asyncio.Event,
+        drain_seconds: float,
+    ) -> bool:
+        """Serve until `stop` is set, then let what was accepted finish.
+
+        Args:
+            loops: Run beside the server; none of them ever ends by itself.
+            is_healthy: Whether requests can be answered in full now; what the health service says.
+            ready: Called once requests are accepted.
+            stop: Set when the process is told to stop.
+            drain_seconds: How long accepted requests may take to finish.
+
+        Returns:
+            Whether it ended because it was told to, and not because a loop died.
+        """
+        await self.server.start()
+        tasks = [asyncio.create_task(loop) for loop in (*loops, self._report_health(is_healthy))]
+        stopped = asyncio.create_task(stop.wait())
+        ready()
+        log.info("serving", service=self._name, port=self.port)
+        try:
+            await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done() and not task.cancelled():
+                    log.error("a loop died", error=repr(task.exception()))
+            return stop.is_set()
+        finally:
+            stopped.cancel()
+            await self._health.enter_graceful_shutdown()
+            # What has arrived but not begun would be cancelled by stop(): give it the turns of the loop to begin.
+            await asyncio.sleep(SETTLE_SECONDS)
+            await self.server.stop(drain_seconds)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            log.info("stopped", service=self._name)
+
+    async def _report_health(self, is_healthy: Callable[[], bool]) -> None:
+        while True:
+            status = (
+                health_pb2.HealthCheckResponse.SERVING if is_healthy() else health_pb2.HealthCheckResponse.NOT_SERVING
+            )
+            for service in ("", self._name):
+                await self._health.set(service, status)
+            await asyncio.sleep(HEALTH_EVERY_SECONDS)

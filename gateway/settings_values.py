@@ -1,0 +1,185 @@
+"""The values of single settings: each function reads one, or says in one line what is wrong and how to write it.
+
+All raise ValueError only; settings.py turns that into a line that names the variable.
+"""
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+from pydantic import SecretStr
+
+from gateway.address import Address
+
+STORE_SCHEMES = ("redis", "rediss", "unix")
+DATABASE_SCHEMES = ("sqlite", "sqlite+aiosqlite", "postgresql", "postgresql+asyncpg", "postgresql+psycopg")
+
+MAX_TOKEN_LENGTH = 128
+
+_E164_PREFIX = re.compile(r"\+[1-9][0-9]{0,14}")
+_CURRENCY = re.compile(r"[A-Z]{3}")
+
+
+def read_address(value: object) -> object:
+    """Read a listen address from `host:port`."""
+    if isinstance(value, Address):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no address; write host:port, e.g. 127.0.0.1:50051")
+    return Address.parse(value)
+
+
+def refuse_truth_values(value: object) -> object:
+    """Keep TOML's true and false out of numbers, which pydantic would read as 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError(f"{str(value).lower()} is no number; write a whole number")
+    return value
+
+
+def lower_case(value: object) -> object:
+    """Let INFO stand for info, as many programs write it."""
+    return value.lower() if isinstance(value, str) else value
+
+
+def read_store_url(value: str) -> str:
+    """Check the URL of the store: redis://, rediss:// or unix://."""
+    example = "write e.g. redis://127.0.0.1:6379/0"
+    parts = _split(value, STORE_SCHEMES, example)
+    if parts.scheme == "unix":
+        if not parts.path.startswith("/") or parts.hostname:
+            raise ValueError(f"{without_password(value)!r} has no absolute path; write e.g. unix:///run/valkey.sock")
+        return value
+    _check_host(value, parts, example)
+    if not re.fullmatch(r"/?|/[0-9]+", parts.path):
+        raise ValueError(f"{without_password(value)!r} names no database number after the slash; {example}")
+    return value
+
+
+def read_database_url(value: str) -> str:
+    """Check the URL of the SQL database: sqlite:///... or postgresql://..."""
+    example = "write e.g. postgresql://tollgate@127.0.0.1/tollgate or sqlite:////var/lib/tollgate/tollgate.db"
+    parts = _split(value, DATABASE_SCHEMES, example)
+    if not parts.scheme.startswith("sqlite"):
+        _check_host(value, parts, example)
+    elif len(parts.path) < len("/x"):
+        # sqlite:// alone is a database in memory, which would forget every office at the end of the process.
+        raise ValueError(f"{value!r} names no file; {example}")
+    return value
+
+
+def _split(value: str, schemes: Iterable[str], example: str) -> SplitResult:
+    scheme, separator, _ = value.partition("://")
+    if not separator:
+        raise ValueError(f"{without_password(value)!r} has no scheme; {example}")
+    if scheme not in schemes:
+        raise ValueError(f"the scheme {scheme!r} is none of {', '.join(schemes)}; {example}")
+    try:
+        parts = urlsplit(value)
+        # The port is read only when asked for, and refused then.
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError(f"{without_password(value)!r} has no valid host and port; {example}") from error
+    return parts
+
+
+def _check_host(value: str, parts: SplitResult, example: str) -> None:
+    if not parts.hostname or parts.port == 0:
+        raise ValueError(f"{without_password(value)!r} has no valid host and port; {example}")
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown: `redis://user:***@host/0`. Text that is no URL loses what stands before an @."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return "***@" + url.rpartition("@")[2] if "@" in url else url
+    # Not by urlsplit, which refuses some of the very URLs that have to be shown in an error; a password may itself
+    # contain / and @, so that everything up to the last @ counts as user and password.
+    if "@" in rest:
+        user, colon, _ = rest.rpartition("@")[0].partition(":")
+        rest = f"{user}{':***' if colon else ''}@{rest.rpartition('@')[2]}"
+    return _without_secret_query(f"{scheme}{separator}{rest}")
+
+
+def _without_secret_query(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    query = re.sub(r"(?i)((?:^|&)[^=&]*pass[^=&]*=)[^&]*", r"\1***", parts.query)
+    return urlunsplit(parts._replace(query=query)) if query != parts.query else url
+
+
+def read_directory(value: Path) -> Path:
+    """Make the path of a directory absolute; it need not exist yet."""
+    path = _absolute(value)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is no directory; name a directory, which is created where missing")
+    return path
+
+
+def read_existing_file(value: Path) -> Path:
+    """Make the path of a file absolute; it must be there and readable."""
+    path = _absolute(value)
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}; correct the path")
+    if not os.access(path, os.R_OK):
+        raise ValueError(f"{path} cannot be read; give its reader permission to the user of the gateway")
+    return path
+
+
+def _absolute(value: Path) -> Path:
+    if not value.parts or "\0" in str(value):
+        raise ValueError(f"{str(value)!r} is no path")
+    try:
+        return value.expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError(f"{value} has no home directory to stand in; write the whole path") from error
+
+
+def default_data_directory() -> Path:
+    """Where the XDG rules put a user's data: $XDG_DATA_HOME/tollgate or ~/.local/share/tollgate, not yet expanded."""
+    home = os.environ.get("XDG_DATA_HOME", "")
+    # The specification has relative values ignored.
+    base = Path(home) if Path(home).is_absolute() else Path("~/.local/share")
+    return base / "tollgate"
+
+
+def read_token(value: SecretStr) -> SecretStr:
+    """Check that a token fits in a metadata value: 1 to 128 printable ASCII characters, no blank."""
+    token = value.get_secret_value()
+    if not (1 <= len(token) <= MAX_TOKEN_LENGTH and all("!" <= letter <= "~" for letter in token)):
+        raise ValueError(
+            f"it must be 1 to {MAX_TOKEN_LENGTH} printable ASCII characters without blanks; "
+            "make one with: openssl rand -hex 32"
+        )
+    return value
+
+
+def read_currency(value: str) -> str:
+    """Check an ISO 4217 code."""
+    if not _CURRENCY.fullmatch(value):
+        raise ValueError(f"{value!r} is no currency; write the three capital letters of ISO 4217, e.g. USD")
+    return value
+
+
+def read_prefixes(value: object) -> object:
+    """Read E.164 prefixes from `+882,+979` or a list; the plus sign may be missing and is put in front.
+
+    Returns:
+        A tuple, sorted and without repetitions, fit for str.startswith.
+    """
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple):
+        raise ValueError(f"{value!r} is no list; write prefixes with commas between them, e.g. +882,+979")
+    prefixes = set()
+    for item in items:
+        text = str(item).strip()
+        prefix = text if text.startswith("+") else f"+{text}"
+        if not isinstance(item, str) or not _E164_PREFIX.fullmatch(prefix):
+            raise ValueError(
+                f"{text!r} is no E.164 prefix; write the country code and what follows, 1 to 15 digits, e.g. +882,+979"
+            )
+        prefixes.add(prefix)
+    return tuple(sorted(prefixes))

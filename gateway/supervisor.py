@@ -1,0 +1,244 @@
+"""`tollgate serve`: one process that starts the others, keeps them running, and ends them in order.
+
+The order is: hold the data directory, check the ports, embedded store, back, front; and backwards. The back comes
+first because it migrates the database and projects offices and rates into the store, without which the front would
+refuse every call.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from gateway.address import Address
+from gateway.child_process import ChildProcess
+from gateway.ports import check_ports_free
+from gateway.settings import Settings
+from gateway.settings_problems import PREFIX
+from gateway.store.configuration import check_store_configuration
+from gateway.store.embedded import EmbeddedStore
+from gateway.store.embedded.directory import DataDirectory
+
+COMMANDS: Mapping[str, Sequence[str]] = {
+    "back": (sys.executable, "-m", "gateway.process", "back"),
+    "front": (sys.executable, "-m", "gateway.process", "front"),
+}
+"""The children in the order of their start: each one waits until the one before it is ready."""
+
+CHECKED_LISTENERS = ("listen", "admin_listen", "metrics_listen")
+"""The settings whose addresses the children bind; one that nobody binds yet may be taken by anybody."""
+
+STORE_CHECK_SECONDS = 5.0
+
+EXIT_UNCLEAN = 1
+
+_log = structlog.get_logger(__name__)
+
+
+async def supervise(settings: Settings, *, commands: Mapping[str, Sequence[str]] = COMMANDS) -> int:
+    """Run the gateway until SIGTERM, SIGINT or SIGHUP, then drain it.
+
+    The first signal lets the children finish what they have accepted, for at most `drain_seconds`; a second one kills
+    them. The embedded store is shut down last. When this process is killed, the children end by themselves and the
+    embedded store lives on for the next gateway.
+
+    Args:
+        settings: Checked settings; the children get them by their environment, secrets too.
+        commands: Program and arguments of each child by name, in the order of their start.
+
+    Returns:
+        0 after a clean drain; 1 if a child had to be killed or did not end as it should.
+
+    Raises:
+        StartupError: It cannot start, or a child says that it never will: the data directory is held by another
+            gateway, a port is taken, the store is not set up as it must be. Nothing is left running. Or the embedded
+            store refused to shut down: that one is left running.
+    """
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    with _handled_signals(stop, hurry):
+        if settings.redis_url is not None:
+            await check_ports_free(_listeners(settings))
+            await _check_store(settings.redis_url)
+            if settings.database_url is None:
+                # For the SQLite database, which several processes may share: only the embedded store needs the lock.
+                DataDirectory(settings.data_dir).make_private()
+            return await _run_children(settings, commands, (), stop, hurry)
+        async with _embedded_store(settings, stop) as store:
+            if store is None:
+                return 0
+            settings = settings.model_copy(update={"redis_url": store.address.url})
+            held = () if store.lock_descriptor is None else (store.lock_descriptor,)
+            return await _run_children(settings, commands, held, stop, hurry)
+
+
+@asynccontextmanager
+async def _embedded_store(settings: Settings, stop: asyncio.Event) -> AsyncIterator[EmbeddedStore | None]:
+    """The embedded store while the block runs; None when told to stop before it was up."""
+    store = EmbeddedStore(settings.data_dir)
+    # First of all: whoever starts a second gateway on the directory is to hear of the first, not of its ports.
+    await store.claim()
+    try:
+        await check_ports_free(_listeners(settings))
+    except BaseException:
+        store.release()
+        raise
+    starting = asyncio.create_task(store.start())
+    try:
+        started = await _done_before(starting, stop)
+    finally:
+        # Done already, or else no longer wanted: it then cleans up behind itself.
+        starting.cancel()
+    if not started:
+        await _cancel(starting)
+        yield None
+        return
+    starting.result()
+    watch = asyncio.create_task(store.supervise())
+    try:
+        yield store
+    finally:
+        # Only now: the children need the store until they have drained.
+        await _cancel(watch)
+        await store.stop()
+
+
+async def _run_children(
+    settings: Settings,
+    commands: Mapping[str, Sequence[str]],
+    inherited: Sequence[int],
+    stop: asyncio.Event,
+    hurry: asyncio.Event,
+) -> int:
+    # Only this process has the writing end: when it is gone, however it went, the children read the end of the pipe.
+    parent_pipe, held_open = os.pipe()
+    environment = _environment(settings)
+    children = [ChildProcess(name, command, environment, parent_pipe, inherited) for name, command in commands.items()]
+    try:
+        try:
+            await _keep_running(children, stop)
+        finally:
+            clean = await _drain(children, settings.drain_seconds, hurry)
+    finally:
+        os.close(held_open)
+        os.close(parent_pipe)
+    return 0 if clean else EXIT_UNCLEAN
+
+
+async def _keep_running(children: Sequence[ChildProcess], stop: asyncio.Event) -> None:
+    """Start the children, each when the one before it is ready, and return when told to stop.
+
+    Raises:
+        ChildGaveUpError: One of them cannot run.
+        OSError: The program of one cannot be executed.
+    """
+    waiting = asyncio.create_task(stop.wait())
+    tasks: list[asyncio.Task[Any]] = [waiting]
+    try:
+        for child in children:
+            tasks.append(asyncio.create_task(child.run()))
+            ready = asyncio.create_task(child.ready.wait())
+            try:
+                await asyncio.wait([ready, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                await _cancel(ready)
+            if any(task.done() for task in tasks):
+                break
+        else:
+            _log.info("gateway_ready")
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            await _cancel(task)
+
+
+async def _drain(children: Sequence[ChildProcess], drain_seconds: int, hurry: asyncio.Event) -> bool:
+    """End the children; whether each that was running ended by itself, with 0 and in time."""
+    running = [child for child in children if child.running]
+    _log.info("gateway_drains", children=[child.name for child in running], drain_seconds=drain_seconds)
+    for child in running:
+        child.terminate()
+    ended = asyncio.gather(*(child.wait() for child in running))
+    in_time = await _done_before(ended, hurry, drain_seconds)
+    if not in_time:
+        for child in running:
+            if child.running:
+                _log.error("child_killed", child=child.name, hurried=hurry.is_set())
+                child.kill()
+        await ended
+    clean = in_time and all(child.ended_cleanly for child in running)
+    _log.info("gateway_ended", exit_codes={child.name: child.exit_code for child in running})
+    return clean
+
+
+async def _check_store(url: str) -> None:
+    """Refuse a store that is set up wrong; one that does not answer may come up later, and then the back asks it."""
+    client = Redis.from_url(
+        url,
+        socket_timeout=STORE_CHECK_SECONDS,
+        socket_connect_timeout=STORE_CHECK_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+    )
+    try:
+        await check_store_configuration(client)
+    except (RedisError, OSError) as error:
+        _log.warning("store_not_checked", error=str(error))
+    finally:
+        await client.aclose()
+
+
+def _listeners(settings: Settings) -> dict[str, Address]:
+    return {name: getattr(settings, name) for name in CHECKED_LISTENERS}
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """The supervisor's own environment with the settings as they were resolved, and no other variable of ours."""
+    foreign = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
+    return {**foreign, **settings.environment()}
+
+
+@contextmanager
+def _handled_signals(stop: asyncio.Event, hurry: asyncio.Event) -> Iterator[None]:
+    def on_signal(number: signal.Signals) -> None:
+        _log.info("signal_received", signal=number.name)
+        (hurry if stop.is_set() else stop).set()
+
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    # nohup has it ignored, and means it.
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    loop = asyncio.get_running_loop()
+    for number in numbers:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+async def _done_before(work: asyncio.Future[Any], event: asyncio.Event, limit_seconds: float | None = None) -> bool:
+    """Wait until the work is done, the event is set or the time is over; whether the work is done."""
+    waiting = asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait([work, waiting], timeout=limit_seconds, return_when=asyncio.FIRST_COMPLETED)
+        return work.done()
+    finally:
+        await _cancel(waiting)
+
+
+async def _cancel(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and wait for its end; an error it ended with before was its reader's to see."""
+    task.cancel()
+    with suppress(asyncio.CancelledError, Exception):
+        await task

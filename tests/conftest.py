@@ -1,0 +1,57 @@
+"""What every test has at hand: store servers, coroutine tests and the Hypothesis seed."""
+
+import asyncio
+import inspect
+from collections.abc import Generator
+
+import pytest
+
+from tests.support.hypothesis_seed import choose_seed, is_hypothesis_test
+from tests.support.servers import (  # noqa: F401 - fixtures are found by their names
+    redis7,
+    standalone_server,
+    standalone_url,
+    start_store,
+    store_engine,
+    store_server,
+    store_url,
+    valkey,
+)
+
+ASYNC_TEST_DEADLINE_SECONDS = 120.0
+"""A coroutine test that hangs fails with a traceback of where it hangs, instead of holding the whole run."""
+
+_seed = pytest.StashKey[str]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_seed] = choose_seed(config)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"hypothesis seed: --hypothesis-seed={config.stash[_seed]}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed and is_hypothesis_test(item):
+        report.sections.append(("Hypothesis seed", f"run again with --hypothesis-seed={item.config.stash[_seed]}"))
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run `async def test_...` in an event loop of its own; Hypothesis tests drive their loop themselves."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+
+    async def run() -> None:
+        async with asyncio.timeout(ASYNC_TEST_DEADLINE_SECONDS):
+            await pyfuncitem.obj(**arguments)
+
+    asyncio.run(run())
+    return True

@@ -1,0 +1,108 @@
+"""The logs: one JSON object a line, and no secret in any of them."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+from pydantic import SecretStr
+
+from gateway.log import configure_logging
+
+SECRET = "s3cr3t-0123456789"
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers, root.level = handlers, level
+
+
+@pytest.fixture
+def stream() -> io.StringIO:
+    target = io.StringIO()
+    configure_logging("info", "json", "front", target)
+    return target
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_line_says_when_who_how_bad_and_what(stream: io.StringIO) -> None:
+    structlog.get_logger("x").info("call_lapsed", confirmed_seconds=3)
+    (line,) = lines(stream)
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {"event": "call_lapsed", "level": "info", "process": "front", "confirmed_seconds": 3}
+
+
+def test_libraries_log_in_the_same_form(stream: io.StringIO) -> None:
+    logging.getLogger("some.library").warning("lost %s", "it")
+    (line,) = lines(stream)
+    assert (line["event"], line["level"], line["logger"]) == ("lost it", "warning", "some.library")
+    assert line["process"] == "front"
+
+
+def test_what_is_less_severe_is_left_out(stream: io.StringIO) -> None:
+    structlog.get_logger().debug("detail")
+    logging.getLogger("other").debug("detail")
+    logging.getLogger("alembic.runtime").info("detail")
+    assert lines(stream) == []
+
+
+def test_loggers_made_before_follow_the_set_up() -> None:
+    early = structlog.get_logger()
+    stream = io.StringIO()
+    configure_logging("error", "json", "back", stream)
+    early.warning("too mild")
+    early.error("failed")
+    assert [line["event"] for line in lines(stream)] == ["failed"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"operator_token": SECRET},
+        {"Authorization": f"Bearer {SECRET}"},
+        {"password": SECRET},
+        {"value": SecretStr(SECRET)},
+        {"metadata": f"authorization: Bearer {SECRET}"},
+        {"url": f"redis://user:{SECRET}@host:6379/0"},
+        {"error": f"cannot connect to postgresql://u:{SECRET}@h/db?x=1."},
+        {"error": f"redis://h/0?password={SECRET}"},
+        {"headers": {"x-token": SECRET}},
+        {"many": [{"inner": {"api_key": SECRET}}, f"bearer {SECRET}"]},
+        {"cause": ValueError(f"Bearer {SECRET}")},
+    ],
+)
+def test_secrets_are_masked(stream: io.StringIO, fields: dict[str, Any]) -> None:
+    structlog.get_logger().info("event", **fields)
+    assert len(lines(stream)) == 1
+    assert SECRET not in stream.getvalue()
+    assert "***" in stream.getvalue()
+
+
+def test_secrets_in_exceptions_and_library_messages_are_masked(stream: io.StringIO) -> None:
+    try:
+        raise ValueError(f"redis://u:{SECRET}@h refused Bearer {SECRET}")
+    except ValueError:
+        structlog.get_logger().exception("failed")
+        logging.getLogger("library").exception("failed with Bearer %s", SECRET)
+    assert SECRET not in stream.getvalue()
+    assert all("ValueError" in line["exception"] for line in lines(stream))
+
+
+def test_text_for_a_terminal() -> None:
+    stream = io.StringIO()
+    configure_logging("info", "console", "supervisor", stream)
+    structlog.get_logger().info("store_started", pid=5, token=SECRET)
+    (line,) = stream.getvalue().splitlines()
+    assert "store_started" in line
+    assert "process=supervisor" in line
+    assert SECRET not in line
