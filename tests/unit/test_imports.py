@@ -1,0 +1,112 @@
+"""Who may import whom: pure rules in domain/, I/O at the edges, and only the wiring sees everything."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "gateway"
+
+STANDARD = frozenset(sys.stdlib_module_names)
+
+MAY_IMPORT = {
+    # What calls cost and what a request means, without any I/O.
+    "domain": {"domain", "errors", "phonenumbers"},
+    # SQL, and nothing of the store.
+    "ledger": {"ledger", "domain", "errors", "sqlalchemy", "alembic"},
+    # The store, and nothing of SQL. It speaks protobuf for what scripts do not read.
+    "store": {"store", "domain", "errors", "v1", "backoff", "startup", "settings_problems"}
+    | {"redis", "hiredis", "google", "structlog"},
+    # Where SQL and the store meet: by their repositories, never by their drivers.
+    "projection": {"projection", "domain", "errors", "ledger", "store", "metrics", "v1", "structlog"},
+    "feeds": {"feeds", "domain", "errors", "ledger", "store", "projection", "structlog"},
+    # What the front serves: no SQL behind it.
+    "api": {"api", "domain", "errors", "metrics", "store", "v1", "grpc", "google", "structlog"},
+    "api/credits": {"api", "domain", "errors", "metrics", "store", "v1", "ledger", "projection", "feeds"}
+    | {"google", "grpc", "structlog"},
+    # The switches' side: the contract and nothing of how it is kept.
+    "client": {"client", "v1", "grpc", "google"},
+    "background": {"background", "domain", "errors", "ledger", "store", "projection", "feeds", "metrics", "v1"}
+    | {"redis", "structlog"},
+}
+"""What the modules of each package may import beside the standard library: parts of gateway, and other packages."""
+
+WIRING = {"front.py", "back.py", "cli"}
+"""These see everything; nobody sees them but the process that starts them."""
+
+MAY_SEE_WIRING = {"process.py", "cli"}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Each module with the rule that holds for it."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        part = path.relative_to(PACKAGE).parts
+        if part[0] != "v1":
+            yield ("api/credits" if part[:2] == ("api", "credits") else part[0]), path
+
+
+def imported_by(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and name of what a module imports, wherever it stands: a part of gateway, or another package."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [each.name for each in node.names]
+        elif not isinstance(node, ast.ImportFrom):
+            continue
+        else:
+            assert not node.level, f"{path}:{node.lineno}: a relative import hides its direction"
+            module = node.module or ""
+            names = [f"gateway.{each.name}" for each in node.names] if module == "gateway" else [module]
+        for name in names:
+            first, *rest = name.split(".")
+            if first == "gateway" and rest:
+                yield node.lineno, rest[0]
+            elif first not in STANDARD and first != "gateway":
+                yield node.lineno, first
+
+
+@pytest.mark.parametrize("rule", MAY_IMPORT)
+def test_a_package_imports_only_what_its_layer_may(rule: str) -> None:
+    wrong = [
+        f"{path.relative_to(PACKAGE.parent)}:{line}: {name}"
+        for of, path in modules()
+        if of == rule
+        for line, name in imported_by(path)
+        if name not in MAY_IMPORT[rule]
+    ]
+    assert not wrong
+
+
+def test_every_package_has_a_rule() -> None:
+    packages = {of for of, path in modules() if path.parent != PACKAGE}
+    assert packages - set(MAY_IMPORT) - WIRING == set()
+
+
+def test_nobody_imports_the_wiring() -> None:
+    hidden = {Path(name).stem for name in WIRING}
+    wrong = [
+        f"{path.relative_to(PACKAGE.parent)}:{line}: {name}"
+        for of, path in modules()
+        if of not in MAY_SEE_WIRING
+        for line, name in imported_by(path)
+        if name in hidden
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        # The front's interpreter decides about calls; SQL is the back's.
+        ("gateway.front", ("sqlalchemy", "alembic", "aiosqlite", "gateway.ledger")),
+        # Asking for help, or for an address that is wrong, is not to wait for any of these.
+        ("gateway.cli", ("grpc", "pydantic", "rich", "phonenumbers", "sqlalchemy", "redis")),
+        ("gateway.cli.credits", ("pydantic_settings", "rich", "phonenumbers", "sqlalchemy", "redis")),
+    ],
+)
+def test_an_interpreter_does_not_load_what_it_has_no_use_for(module: str, absent: tuple[str, ...]) -> None:
+    code = f"import sys, {module}; print(*(name for name in {absent} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == []
