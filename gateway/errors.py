@@ -8,7 +8,7 @@ them. A message says what is wrong and what cures it, in words fit for the calle
 case is caught by name, subclass it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 class TollgateError(Exception):
@@ -41,8 +41,24 @@ class InvalidArgument(TollgateError):
 
     field: str
 
-    def __init__(self, field: str, message: str, *, reason: str | None = None) -> None:
+    def __init__(
+        self,
+        field: str,
+        message: str,
+        *,
+        reason: str | None = None,
+        violations: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """Name the field and the cure.
+
+        Args:
+            field: That is wrong.
+            message: What it may be.
+            reason: Instead of the class's.
+            violations: Parts of the field and what is wrong with each, where one message cannot say it all.
+        """
         super().__init__(f"{field}: {message}", reason=reason, field=field)
+        self.violations = tuple(violations) or ((field, message),)
 
 
 class NotFound(TollgateError):

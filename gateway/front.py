@@ -2,14 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from gateway import metrics
 from gateway.api.authorization_servicer import AuthorizationServicer
 from gateway.api.calls import Calls
+from gateway.api.live_calls import LiveCallsListener, published_command
 from gateway.api.messages import Messages
 from gateway.api.rating import CurrentRater
 from gateway.api.runner import Runner
+from gateway.api.session import Operation
+from gateway.api.sessions import Sessions
 from gateway.background.due import DueLoop
+from gateway.background.shards import ShardLeases
 from gateway.domain.numbers import warm_up
 from gateway.serving import Service, lifetimes_of
 from gateway.settings import Settings
@@ -17,10 +22,12 @@ from gateway.startup import StartupError
 from gateway.store.address import StoreAddress
 from gateway.store.balances import BalanceStore
 from gateway.store.clock import StoreClock
+from gateway.store.commands import PublishedCommand, follow_commands
 from gateway.store.connection import StoreConnection
 from gateway.store.directory import Directory
 from gateway.store.offices import OfficeCache
 from gateway.store.scripts import load_library
+from gateway.store.switch_lists import SwitchLists
 from gateway.v1 import authorization_pb2
 from gateway.v1.authorization_pb2_grpc import add_CallAuthorizationServicer_to_server
 
@@ -44,7 +51,8 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
         await asyncio.sleep(0)
     timeout = settings.store_timeout_ms / 1000
     clock = StoreClock()
-    connection = StoreConnection(StoreAddress.parse(settings.redis_url), load_library(), timeout_seconds=timeout)
+    address = StoreAddress.parse(settings.redis_url)
+    connection = StoreConnection(address, load_library(), timeout_seconds=timeout)
     store = BalanceStore(connection, clock, lifetimes_of(settings))
     offices = OfficeCache(connection)
     operator_token = settings.operator_token.get_secret_value() if settings.operator_token is not None else None
@@ -60,12 +68,46 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
         metrics.CLOCK_OFFSET.set(clock.offset_ms / 1000)
         return connection.is_connected and directory.is_ready
 
+    lists = SwitchLists(connection)
+    operations: dict[str, Operation] = {
+        "authorize_call": partial(calls.authorize, ticked_by_gateway=True),
+        "answer_call": calls.answer,
+        "tick_call": calls.tick,
+        "end_call": calls.end,
+        "authorize_message": messages.authorize,
+        "refund_message": messages.refund,
+        "quote_call": calls.quote,
+        "quote_message": messages.quote,
+    }
+    listener = LiveCallsListener(store, offices, lists, clock, calls)
+    sessions = Sessions(operations, listener.hear, max_operations=settings.batch_max_operations)
+
+    def deliver(published: PublishedCommand) -> None:
+        sessions.deliver(published.switch_id, published_command(published))
+
+    leases = ShardLeases(connection, store, clock)
+    due = DueLoop(
+        connection,
+        store,
+        offices,
+        clock,
+        lists,
+        live_calls_ms=settings.live_calls_seconds * 1000,
+        shards=leases.held,
+    )
     service = Service(SERVICE, "TOLLGATE_LISTEN", settings.listen)
-    add_CallAuthorizationServicer_to_server(AuthorizationServicer(runner, calls, messages), service.server)
+    add_CallAuthorizationServicer_to_server(AuthorizationServicer(runner, calls, messages, sessions), service.server)
     await connection.start()
     try:
         return await service.run(
-            [clock.follow(connection), directory.follow(), DueLoop(connection, store, offices, clock).run()],
+            [
+                clock.follow(connection),
+                directory.follow(),
+                lists.follow(),
+                follow_commands(address.url(), deliver),
+                leases.run(),
+                due.run(),
+            ],
             is_healthy=is_healthy,
             ready=ready,
             stop=stop,

@@ -47,6 +47,9 @@ CREDITS_STUCK: Final = Counter(
     "tollgate_credits_stuck_total",
     "Attempts to apply a credit that ended in a contradiction for a person to look into.",
 )
+SESSIONS: Final = Gauge("tollgate_sessions", "Open Sessions.", multiprocess_mode="livesum")
+SESSION_OPERATIONS: Final = Counter("tollgate_session_operations_total", "Operations that came by a Session.", ["kind"])
+COMMANDS: Final = Counter("tollgate_commands_total", "Commands handed to the Sessions of a switch.", ["kind"])
 CUTS: Final = Counter("tollgate_cuts_total", "Calls marked cut, by final reason.", ["reason"])
 LAPSES: Final = Counter("tollgate_lapses_total", "Calls that lapsed.")
 DUE_LAG_SECONDS: Final = Histogram(
@@ -76,6 +79,16 @@ _DECISIONS: Final = {
 def count_decision(operation: str, reason: Reason) -> None:
     """Count a decision about a "call" or a "message"."""
     _DECISIONS[operation, reason].inc()
+
+
+def count_session_operation(kind: str) -> None:
+    """Count an operation of a Session by its name in the contract."""
+    SESSION_OPERATIONS.labels(kind).inc()
+
+
+def count_command(kind: str) -> None:
+    """Count a command by its name in the contract."""
+    COMMANDS.labels(kind).inc()
 
 
 def observe_rpc(rpc: str, code: str, seconds: float) -> None:

@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from gateway import settings_values as values
 from gateway.address import Address
+from gateway.default_directory import default_data_directory
 from gateway.settings_problems import PREFIX, SettingsError, describe_problems, unknown_variables, variable_name
 from gateway.settings_toml import TomlFile
 
@@ -68,7 +69,7 @@ class Settings(BaseSettings):
     )
     metrics_listen: ListenAddress = Field(Address("127.0.0.1", 9464), description="Address of the Prometheus metrics.")
     data_dir: Annotated[Path, AfterValidator(values.read_directory)] = Field(
-        default_factory=values.default_data_directory,
+        default_factory=default_data_directory,
         validate_default=True,
         description="Directory of the embedded store and the SQLite database; created with mode 0700. With "
         "the embedded store one gateway holds it at a time.",

@@ -16,6 +16,9 @@ PREFIX = "TOLLGATE_"
 HANDED_DOWN = frozenset({"TOLLGATE_READY_FD", "TOLLGATE_PARENT_FD"})
 """Variables by which the supervisor talks to its children; they are no settings."""
 
+OF_CLIENTS = frozenset({"TOLLGATE_TOKEN"})
+"""Variables that only the commands read which ask a gateway."""
+
 # Kubernetes puts these into every pod of a namespace that has a service called tollgate or tollgate-<something>.
 _OF_KUBERNETES = re.compile(
     r"TOLLGATE(_\w+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
@@ -41,7 +44,7 @@ def unknown_variables(environment: Mapping[str, str], fields: Iterable[str]) -> 
     known = {name.upper() for name in fields}
     problems = []
     for name in sorted(environment):
-        if not name.upper().startswith(PREFIX) or name.upper() in HANDED_DOWN:
+        if not name.upper().startswith(PREFIX) or name.upper() in HANDED_DOWN | OF_CLIENTS:
             continue
         # Without the prefix, which would make any two variables look alike.
         setting = name.upper().removeprefix(PREFIX)

@@ -138,14 +138,6 @@ def _absolute(value: Path) -> Path:
         raise ValueError(f"{value} has no home directory to stand in; write the whole path") from error
 
 
-def default_data_directory() -> Path:
-    """Where the XDG rules put a user's data: $XDG_DATA_HOME/tollgate or ~/.local/share/tollgate, not yet expanded."""
-    home = os.environ.get("XDG_DATA_HOME", "")
-    # The specification has relative values ignored.
-    base = Path(home) if Path(home).is_absolute() else Path("~/.local/share")
-    return base / "tollgate"
-
-
 def read_token(value: SecretStr) -> SecretStr:
     """Check that a token fits in a metadata value: 1 to 128 printable ASCII characters, no blank."""
     token = value.get_secret_value()

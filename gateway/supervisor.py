@@ -9,7 +9,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
@@ -44,7 +44,12 @@ EXIT_UNCLEAN = 1
 _log = structlog.get_logger(__name__)
 
 
-async def supervise(settings: Settings, *, commands: Mapping[str, Sequence[str]] = COMMANDS) -> int:
+async def supervise(
+    settings: Settings,
+    *,
+    commands: Mapping[str, Sequence[str]] = COMMANDS,
+    ready: Callable[[], None] = lambda: None,
+) -> int:
     """Run the gateway until SIGTERM, SIGINT or SIGHUP, then drain it.
 
     The first signal lets the children finish what they have accepted, for at most `drain_seconds`; a second one kills
@@ -54,6 +59,7 @@ async def supervise(settings: Settings, *, commands: Mapping[str, Sequence[str]]
     Args:
         settings: Checked settings; the children get them by their environment, secrets too.
         commands: Program and arguments of each child by name, in the order of their start.
+        ready: Called once, when the children answer.
 
     Returns:
         0 after a clean drain; 1 if a child had to be killed or did not end as it should.
@@ -71,13 +77,13 @@ async def supervise(settings: Settings, *, commands: Mapping[str, Sequence[str]]
             if settings.database_url is None:
                 # For the SQLite database, which several processes may share: only the embedded store needs the lock.
                 DataDirectory(settings.data_dir).make_private()
-            return await _run_children(settings, commands, (), stop, hurry)
+            return await _run_children(settings, commands, (), stop, hurry, ready)
         async with _embedded_store(settings, stop) as store:
             if store is None:
                 return 0
             settings = settings.model_copy(update={"redis_url": store.address.url})
             held = () if store.lock_descriptor is None else (store.lock_descriptor,)
-            return await _run_children(settings, commands, held, stop, hurry)
+            return await _run_children(settings, commands, held, stop, hurry, ready)
 
 
 @asynccontextmanager
@@ -117,6 +123,7 @@ async def _run_children(
     inherited: Sequence[int],
     stop: asyncio.Event,
     hurry: asyncio.Event,
+    ready: Callable[[], None],
 ) -> int:
     # Only this process has the writing end: when it is gone, however it went, the children read the end of the pipe.
     parent_pipe, held_open = os.pipe()
@@ -124,7 +131,7 @@ async def _run_children(
     children = [ChildProcess(name, command, environment, parent_pipe, inherited) for name, command in commands.items()]
     try:
         try:
-            await _keep_running(children, stop)
+            await _keep_running(children, stop, ready)
         finally:
             clean = await _drain(children, settings.drain_seconds, hurry)
     finally:
@@ -133,7 +140,7 @@ async def _run_children(
     return 0 if clean else EXIT_UNCLEAN
 
 
-async def _keep_running(children: Sequence[ChildProcess], stop: asyncio.Event) -> None:
+async def _keep_running(children: Sequence[ChildProcess], stop: asyncio.Event, say_ready: Callable[[], None]) -> None:
     """Start the children, each when the one before it is ready, and return when told to stop.
 
     Raises:
@@ -154,6 +161,7 @@ async def _keep_running(children: Sequence[ChildProcess], stop: asyncio.Event) -
                 break
         else:
             _log.info("gateway_ready")
+            say_ready()
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()

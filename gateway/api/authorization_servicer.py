@@ -1,13 +1,12 @@
-"""CallAuthorization over unary rpcs: each method names its operation, the rest is `Runner`'s and the deciders'."""
+"""CallAuthorization over gRPC: each method names its operation, the rest is `Runner`'s and the deciders'."""
 
 from collections.abc import AsyncIterator
 from typing import TypeVar
 
-import grpc
-
 from gateway.api.calls import Calls
 from gateway.api.messages import Messages
 from gateway.api.runner import Runner, ServicerContext
+from gateway.api.sessions import Sessions
 from gateway.domain.vocabulary import Reason
 from gateway.metrics import count_decision
 from gateway.v1 import authorization_pb2 as pb
@@ -17,12 +16,13 @@ Answer = TypeVar("Answer", pb.AuthorizeCallResponse, pb.AuthorizeMessageResponse
 
 
 class AuthorizationServicer(CallAuthorizationServicer):
-    """The unary rpcs of CallAuthorization."""
+    """The rpcs of CallAuthorization."""
 
-    def __init__(self, runner: Runner, calls: Calls, messages: Messages) -> None:
+    def __init__(self, runner: Runner, calls: Calls, messages: Messages, sessions: Sessions) -> None:
         self._runner = runner
         self._calls = calls
         self._messages = messages
+        self._sessions = sessions
 
     async def AuthorizeCall(  # noqa: N802  # the contract's name, here and below
         self,
@@ -86,15 +86,13 @@ class AuthorizationServicer(CallAuthorizationServicer):
         """Say what a message would be decided and cost."""
         return await self._runner.run("QuoteMessage", context, request, self._messages.quote)
 
-
-    async def Session(  # noqa: N802
+    async def Session(  # type: ignore[override]  # noqa: N802  # written to the context, which the stubs do not know
         self,
-        request_iterator: AsyncIterator[pb.SessionRequest],
+        request_iterator: AsyncIterator[pb.SessionRequest],  # noqa: ARG002  # read from the context, beside the writing
         context: ServicerContext[pb.SessionRequest, pb.SessionResponse],
-    ) -> AsyncIterator[pb.SessionResponse]:
-        """Not served by this version: the unary rpcs do the same, one at a time."""
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Session is not served yet; use the unary rpcs.")
-        yield pb.SessionResponse()  # never reached: it makes this the stream that the contract declares
+    ) -> None:
+        """Serve one Session to its end."""
+        await self._runner.run_session(context, self._sessions.serve)
 
 
 def _counted(operation: str, answer: Answer) -> Answer:

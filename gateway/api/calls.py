@@ -79,6 +79,14 @@ class Calls:
         office = self._offices.cached(request.office_id)
         return is_emergency(request.called_number, office.country if office is not None else None)
 
+    def is_emergency_call(self, office_id: str, call_id: str, identity: Identity) -> bool:
+        """Whether this is a live emergency call that was granted here.
+
+        Raises:
+            PermissionDenied: It is another switch's.
+        """
+        return self._emergencies.holds(office_id, call_id, identity.switch_id)
+
     async def authorize(
         self, request: pb.AuthorizeCallRequest, identity: Identity, *, ticked_by_gateway: bool = False
     ) -> pb.AuthorizeCallResponse:
@@ -149,7 +157,7 @@ class Calls:
             # Whatever it says, the script clamps it; here it only has to stay a number that the script can hold.
             milliseconds = request.answered_at.seconds * 1000 + request.answered_at.nanos // 1_000_000
             answered_ms = max(1, min(milliseconds, _LATEST_MS))
-        if self._is_emergency_call(request.office_id, request.call_id, identity):
+        if self.is_emergency_call(request.office_id, request.call_id, identity):
             self._tell_store(self._progress(request.office_id, request.call_id, identity, answered_ms=answered_ms))
             return pb.AnswerCallResponse(granted_seconds=GRANTED_SECONDS)
         progress = await self._progress(request.office_id, request.call_id, identity, answered_ms=answered_ms)
@@ -170,7 +178,7 @@ class Calls:
         """
         check_seconds(request.used_seconds, "used_seconds")
         check_seconds(request.requested_seconds, "requested_seconds")
-        if self._is_emergency_call(request.office_id, request.call_id, identity):
+        if self.is_emergency_call(request.office_id, request.call_id, identity):
             return pb.TickCallResponse(granted_seconds=GRANTED_SECONDS)
         progress = await self._progress(
             request.office_id,
@@ -198,7 +206,7 @@ class Calls:
         """
         check_seconds(request.duration_seconds, "duration_seconds")
         check_label(request.cause, "cause")
-        if self._is_emergency_call(request.office_id, request.call_id, identity):
+        if self.is_emergency_call(request.office_id, request.call_id, identity):
             self._emergencies.remove(request.office_id, request.call_id)
             self._tell_store(self._settle(request, identity))
             return pb.EndCallResponse(billed_seconds=request.duration_seconds)
@@ -310,9 +318,6 @@ class Calls:
         if office is None:
             raise _call_not_found()
         return office
-
-    def _is_emergency_call(self, office_id: str, call_id: str, identity: Identity) -> bool:
-        return self._emergencies.holds(office_id, call_id, identity.switch_id)
 
     def _grant_emergency(self, request: pb.AuthorizeCallRequest, identity: Identity) -> pb.AuthorizeCallResponse:
         """Grant at once; the store is told behind its back, for the usage record."""

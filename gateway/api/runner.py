@@ -5,20 +5,20 @@ call, and cannot pass the identity on but by a context variable.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
 from time import perf_counter
 from typing import Final, NoReturn, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
 import structlog
-from google.protobuf.any_pb2 import Any
-from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from gateway import metrics
 from gateway.domain.identity import Identity
-from gateway.errors import Internal, ResourceExhausted, TollgateError, Unauthenticated, Unavailable
+from gateway.errors import Internal, InvalidArgument, ResourceExhausted, TollgateError, Unauthenticated, Unavailable
 from gateway.store.connection import StoreUnavailable
 from gateway.store.directory import Directory
 
@@ -28,6 +28,10 @@ DOMAIN: Final = "tollgate"
 _BEARER: Final = "Bearer "
 _REPLY_MARGIN_SECONDS: Final = 0.02
 """Kept of a caller's deadline to say UNAVAILABLE in, since a deadline that passes says nothing."""
+
+_RECHECK_SECONDS: Final = 0.5
+MAX_STREAMS: Final = 1_000
+"""Open server streams of one process; more are refused."""
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -41,13 +45,24 @@ class Runner:
         directory: Knows the tokens.
         max_in_flight: Requests answered at once; more are refused, but for those that `run` is told not to refuse.
         store_timeout_seconds: How long an answer of the store may take: a shorter deadline of the caller counts.
+        recheck_seconds: How often an open stream's token is looked at again.
     """
 
-    def __init__(self, directory: Directory, *, max_in_flight: int, store_timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        *,
+        max_in_flight: int,
+        store_timeout_seconds: float,
+        recheck_seconds: float = _RECHECK_SECONDS,
+    ) -> None:
         self._directory = directory
         self._max_in_flight = max_in_flight
         self._patience = store_timeout_seconds + _REPLY_MARGIN_SECONDS
+        self._recheck_seconds = recheck_seconds
         self._in_flight = 0
+        self._streams = 0
+        self._ending = asyncio.Event()
 
     async def run(
         self,
@@ -96,6 +111,107 @@ class Runner:
             self._in_flight -= 1
             metrics.observe_rpc(name, code, perf_counter() - started)
 
+    async def run_session(
+        self,
+        context: ServicerContext[Request, Response],
+        serve: Callable[[ServicerContext[Request, Response], Identity], Awaitable[None]],
+    ) -> None:
+        """Serve one Session: identify whoever opens it; what ends it against the rules becomes a status."""
+        code = "OK"
+        try:
+            await serve(context, await self.identify(context))
+        except TollgateError as error:
+            code = error.code
+            await self.abort(context, error)
+        except (asyncio.CancelledError, grpc.aio.AbortError):
+            code = "CANCELLED"
+            raise
+        except Exception as error:
+            code = "INTERNAL"
+            log.exception("a Session failed")
+            await self.abort(context, Internal(), cause=error)
+        finally:
+            metrics.RPCS.labels("Session", code).inc()
+
+    async def run_stream(
+        self,
+        name: str,
+        context: ServicerContext[Request, Response],
+        request: Request,
+        operation: Callable[[Request, Identity], AsyncGenerator[Response | None, None]],
+    ) -> None:
+        """Answer one server-streaming rpc, as `run` does a unary one, writing to the context as the responses come.
+
+        An operation that may have nothing to say for long yields None once it is listening: the client then has the
+        initial metadata, and knows that whatever happens from now on will reach it.
+
+        The stream ends when the client does, when its token is revoked or expires, and when the server stops: a stream
+        that nothing ends would hold up the stop of the server for as long as requests may take.
+        """
+        code = "OK"
+        self._streams += 1
+        try:
+            if self._streams > MAX_STREAMS:
+                raise ResourceExhausted("Too many streams are open; close some, or retry later.")
+            identity = await self.identify(context)
+            async with (
+                aclosing(operation(request, identity)) as responses,
+                aclosing(self._while_valid(context, responses)) as valid,
+            ):
+                async for response in valid:
+                    if response is None:
+                        await context.send_initial_metadata(())
+                    else:
+                        await context.write(response)
+        except TollgateError as error:
+            code = error.code
+            await self.abort(context, error)
+        except (asyncio.CancelledError, grpc.aio.AbortError):
+            code = "CANCELLED"
+            raise
+        except Exception as error:
+            code = "INTERNAL"
+            log.exception("an rpc failed", rpc=name)
+            await self.abort(context, Internal(), cause=error)
+        finally:
+            self._streams -= 1
+            metrics.RPCS.labels(name, code).inc()
+
+    def end_streams(self) -> None:
+        """End every open stream, and each that is opened from now on, with UNAVAILABLE: the server stops."""
+        self._ending.set()
+
+    async def _while_valid(
+        self, context: ServicerContext[Request, Response], responses: AsyncGenerator[Response | None, None]
+    ) -> AsyncGenerator[Response | None, None]:
+        ending = asyncio.create_task(self._ending.wait())
+        pending: asyncio.Future[Response | None] | None = None
+        checked = perf_counter()
+        try:
+            while True:
+                pending = pending or asyncio.ensure_future(anext(responses))
+                patience = max(0.0, checked + self._recheck_seconds - perf_counter())
+                waiting: set[asyncio.Future[object]] = {ending, pending}  # type: ignore[arg-type]
+                done, _ = await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+                if ending in done:
+                    raise Unavailable("This gateway is stopping; connect again and resume.", reason="STOPPING")
+                if perf_counter() - checked >= self._recheck_seconds:
+                    # While the store does not answer a token that was good stays good, as it does for other requests.
+                    with suppress(Unavailable):
+                        await self.identify(context)
+                    checked = perf_counter()
+                if pending in done:
+                    finished, pending = pending, None
+                    try:
+                        yield finished.result()
+                    except StopAsyncIteration:
+                        return
+        finally:
+            ending.cancel()
+            if pending is not None:
+                pending.cancel()
+                await asyncio.gather(pending, return_exceptions=True)
+
     async def identify(self, context: ServicerContext[Request, Response]) -> Identity:
         """Return who holds the token in the metadata.
 
@@ -117,7 +233,9 @@ class Runner:
     ) -> NoReturn:
         """End an rpc with the status of an error; raises grpc's AbortError."""
         if isinstance(error, Unavailable | Internal):
-            log.warning("not answered", reason=error.reason, detail=str(getattr(error, "detail", cause or error)))
+            detail = getattr(error, "detail", None) or cause or error.__cause__ or error
+            notes = "; ".join(getattr(error, "__notes__", ()))
+            log.warning("not answered", reason=error.reason, detail=f"{detail}; {notes}" if notes else str(detail))
         status = status_of(error)
         await context.abort(
             grpc.StatusCode[error.code],
@@ -131,6 +249,9 @@ def status_of(error: TollgateError) -> Status:
     metadata = dict(error.metadata)
     if error.field:
         metadata["field"] = error.field
-    detail = Any()
-    detail.Pack(ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))
-    return Status(code=grpc.StatusCode[error.code].value[0], message=error.message, details=[detail])
+    status = Status(code=grpc.StatusCode[error.code].value[0], message=error.message)
+    status.details.add().Pack(ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))
+    if isinstance(error, InvalidArgument):
+        violations = [BadRequest.FieldViolation(field=field, description=what) for field, what in error.violations]
+        status.details.add().Pack(BadRequest(field_violations=violations))
+    return status

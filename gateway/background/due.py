@@ -1,4 +1,4 @@
-"""The due loop: looks at live calls when their time has come, in all 64 shards.
+"""The due loop: looks at live calls when their time has come, shard by shard.
 
 It only reads the due sets, which hold one entry a live call, and sends the ordinary scripts, which check everything
 again: two loops on one shard do no harm, and neither does one that stopped in the middle. A call that the switch ticks
@@ -6,18 +6,20 @@ comes up when its last grant is over (the look before the cut) or when it may ha
 """
 
 import asyncio
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 import structlog
 
 from gateway import metrics
 from gateway.domain.vocabulary import FinalReason
-from gateway.store.balances import BY_CLOCK, BalanceStore
+from gateway.store.balances import BY_CLOCK, BalanceStore, CallProgress
 from gateway.store.clock import Clock
 from gateway.store.codes import Code
 from gateway.store.connection import StoreConnection, StoreFault, StoreUnavailable
 from gateway.store.keys import SHARDS, due_key
 from gateway.store.offices import OfficeCache
+from gateway.store.switch_lists import SwitchLists
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +45,9 @@ class DueLoop:
         store: To run the scripts.
         offices: The offices this process knows.
         clock: The store's; while it is not sure nobody is ticked or cut.
+        lists: When the switches last listed their calls.
+        live_calls_ms: How often a switch lists them.
+        shards: Those to look at, asked anew each turn.
         patience_ms: Leaves entries to others until they are so much overdue; 0 is the first to look.
     """
 
@@ -52,13 +57,19 @@ class DueLoop:
         store: BalanceStore,
         offices: OfficeCache,
         clock: SureClock,
+        lists: SwitchLists,
         *,
+        live_calls_ms: int = 30_000,
+        shards: Callable[[], Iterable[int]] = lambda: range(SHARDS),
         patience_ms: int = 0,
     ) -> None:
         self._connection = connection
         self._store = store
         self._offices = offices
         self._clock = clock
+        self._lists = lists
+        self._live_calls_ms = live_calls_ms
+        self._shards = shards
         self._patience_ms = patience_ms
 
     async def run(self) -> None:
@@ -88,7 +99,7 @@ class DueLoop:
                 self._connection.ask(
                     "ZRANGE", due_key(shard), 0, before_ms, "BYSCORE", "LIMIT", 0, ENTRIES_A_TURN, "WITHSCORES"
                 )
-                for shard in range(SHARDS)
+                for shard in self._shards()
             ]
         )
         members = [(member, score) for entries in due for member, score in _pairs(entries)]
@@ -101,24 +112,35 @@ class DueLoop:
             if isinstance(outcome, BaseException):
                 # One record that cannot be handled must not keep all others waiting.
                 log.error("a due call could not be looked at", member=member, error=repr(outcome))
-        return max(len(entries) // 2 for entries in due)
+        return max((len(entries) // 2 for entries in due), default=0)
 
     async def _look(self, member: str) -> None:
         office_id, _, call_id = member.partition(":")
         office = await self._offices.get(office_id) or self._offices.lost(office_id)
         tick = await self._store.tick_call(office, call_id, BY_CLOCK)
-        if tick.code is Code.OK:
+        missing_since_ms = self._missing_since(tick)
+        if tick.code is Code.OK and not missing_since_ms:
             return
         if tick.code is Code.CUT_DUE:
             cut = await self._store.cut_call(office, call_id)
             if cut.code is Code.CUT:
                 metrics.CUTS.labels(FinalReason(cut.final).name).inc()
                 log.info("call cut", call_id=call_id, reason=FinalReason(cut.final).name)
-            if cut.code is not Code.LAPSE_DUE:
+            if cut.code is not Code.LAPSE_DUE and not missing_since_ms:
                 return
-        lapse = await self._store.lapse_call(office, call_id)
+        lapse = await self._store.lapse_call(office, call_id, missing_since_ms=missing_since_ms)
         if lapse.code is Code.LAPSED:
             metrics.LAPSES.inc()
+
+    def _missing_since(self, tick: CallProgress) -> int:
+        """Since when the call is missing in its switch's lists; 0: it is not.
+
+        The last two lists must both be younger than the call's last sign of life, and that as old as two lists are
+        apart: several workers of one switch may each list what is theirs.
+        """
+        missing_since_ms = self._lists.missing_since(tick.switch_id) if tick.switch_id else 0
+        listed_before_ms = min(missing_since_ms, self._clock.now_ms() - 2 * self._live_calls_ms)
+        return missing_since_ms if 0 < tick.heard_ms < listed_before_ms else 0
 
 
 def _pairs(entries: list[bytes]) -> list[tuple[str, float]]:

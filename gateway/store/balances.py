@@ -4,15 +4,20 @@ Nothing but these scripts moves money. A method raises `StoreUnavailable` when n
 then have happened or not, and the same call with the same id finds out.
 """
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from gateway.domain.rate import Rate
 from gateway.store.clock import Clock
 from gateway.store.codes import Code
 from gateway.store.connection import StoreConnection
-from gateway.store.keys import office_keys, outbox_key
+from gateway.store.keys import lease_key, office_keys, outbox_key
 from gateway.store.offices import CachedOffice
 from gateway.store.records import NO_RATE, CallRecord, CallStub, OfficeRecord, unpack_call
+
+_TICK_SECONDS: Final = 60
+"""Of a call that costs nothing, which is never ticked."""
+
+_PLAIN_PROGRESS: Final = 5
 
 BY_CLOCK: Final = -1
 """In place of used seconds: the gateway ticks by its clock."""
@@ -63,13 +68,21 @@ class CallGrant(NamedTuple):
 
 
 class CallProgress(NamedTuple):
-    """What answer_call.lua and tick_call.lua answer; `final` is a FinalReason or 0."""
+    """What answer_call.lua, tick_call.lua and hear_call.lua answer.
+
+    Attributes:
+        final: A FinalReason, or 0.
+        heard_ms: When the switch last said anything of the call, in Unix milliseconds; of ticks by the clock only.
+        switch_id: Whose call it is; likewise.
+    """
 
     code: Code
     granted_seconds: int
     final: int
     debited_micros: int
     available_micros: int
+    heard_ms: int = 0
+    switch_id: str = ""
 
 
 class CallSettlement(NamedTuple):
@@ -181,29 +194,24 @@ class BalanceStore:
 
     async def authorize_call(self, office: CachedOffice, request: CallRequest, *, dry_run: bool = False) -> CallGrant:
         """Reserve the first tick of a call, at most once per call id; dry: only say what would be decided."""
-        keys, now_ms = office.keys, self._clock.now_ms()
-        reply = await self._connection.run(
+        rate = request.rate
+        reply = await self._run_call(
             "authorize_call",
-            (keys.clock, keys.office, keys.call_prefix + request.call_id.encode(), keys.due, keys.outbox),
-            (
-                now_ms,
-                keys.office_id,
-                request.call_id,
-                office.day(now_ms),
-                office.version,
-                int(request.verdict),
-                request.fingerprint,
-                request.requested_seconds,
-                request.rate.tick_seconds if request.rate is not None else 60,
-                request.max_duration_seconds,
-                2 if request.ticked_by_gateway else 1,
-                request.price_per_minute_micros,
-                request.switch_id,
-                request.rate.packed if request.rate is not None else NO_RATE,
-                request.details,
-                self._lifetimes.setup_ms,
-                1 if dry_run else 0,
-            ),
+            office,
+            request.call_id,
+            office.version,
+            int(request.verdict),
+            request.fingerprint,
+            request.requested_seconds,
+            rate.tick_seconds if rate is not None else _TICK_SECONDS,
+            request.max_duration_seconds,
+            2 if request.ticked_by_gateway else 1,
+            request.price_per_minute_micros,
+            request.switch_id,
+            rate.packed if rate is not None else NO_RATE,
+            request.details,
+            self._lifetimes.setup_ms,
+            1 if dry_run else 0,
         )
         return CallGrant(Code(reply[0]), *reply[1:])
 
@@ -211,20 +219,9 @@ class BalanceStore:
         self, office: CachedOffice, call_id: str, *, answered_ms: int = 0, switch_id: str = ""
     ) -> CallProgress:
         """Start the clock of a call; answered_ms 0 is now."""
-        keys, now_ms = office.keys, self._clock.now_ms()
-        reply = await self._connection.run(
-            "answer_call",
-            (keys.clock, keys.office, keys.call_prefix + call_id.encode(), keys.due, keys.outbox),
-            (
-                now_ms,
-                keys.office_id,
-                call_id,
-                office.day(now_ms),
-                answered_ms,
-                switch_id,
-                self._lifetimes.setup_ms,
-                self._lifetimes.grace_ms,
-            ),
+        times = self._lifetimes
+        reply = await self._run_call(
+            "answer_call", office, call_id, answered_ms, switch_id, times.setup_ms, times.grace_ms
         )
         return CallProgress(Code(reply[0]), *reply[1:])
 
@@ -238,32 +235,37 @@ class BalanceStore:
         switch_id: str = "",
     ) -> CallProgress:
         """Debit what was used and reserve the next tick; `BY_CLOCK` for used_seconds: the gateway ticks."""
-        keys, now_ms = office.keys, self._clock.now_ms()
-        reply = await self._connection.run(
+        times = self._lifetimes
+        reply = await self._run_call(
             "tick_call",
-            (keys.clock, keys.office, keys.call_prefix + call_id.encode(), keys.due, keys.outbox),
-            (
-                now_ms,
-                keys.office_id,
-                call_id,
-                office.day(now_ms),
-                used_seconds,
-                requested_seconds,
-                switch_id,
-                self._lifetimes.setup_ms,
-                self._lifetimes.grace_ms,
-                self._lifetimes.fresh_ms,
-            ),
+            office,
+            call_id,
+            used_seconds,
+            requested_seconds,
+            switch_id,
+            times.setup_ms,
+            times.grace_ms,
+            times.fresh_ms,
+        )
+        progress = CallProgress(Code(reply[0]), *reply[1:5])
+        if len(reply) == _PLAIN_PROGRESS:
+            return progress
+        return progress._replace(heard_ms=reply[5], switch_id=reply[6].decode())
+
+    async def hear_call(
+        self, office: CachedOffice, call_id: str, used_seconds: int, *, switch_id: str = ""
+    ) -> CallProgress:
+        """Confirm a call that its switch lists as live; used_seconds 0: ringing."""
+        times = self._lifetimes
+        reply = await self._run_call(
+            "hear_call", office, call_id, used_seconds, switch_id, times.setup_ms, times.grace_ms
         )
         return CallProgress(Code(reply[0]), *reply[1:])
 
     async def cut_call(self, office: CachedOffice, call_id: str, *, forced: bool = False) -> CallCut:
         """Look once more, then mark the call cut; forced: at an operator's word."""
-        keys, now_ms = office.keys, self._clock.now_ms()
-        code, granted, final, switch_id = await self._connection.run(
-            "cut_call",
-            (keys.clock, keys.office, keys.call_prefix + call_id.encode(), keys.due, keys.outbox),
-            (now_ms, keys.office_id, call_id, office.day(now_ms), 1 if forced else 0, self._lifetimes.grace_ms),
+        code, granted, final, switch_id = await self._run_call(
+            "cut_call", office, call_id, 1 if forced else 0, self._lifetimes.grace_ms
         )
         return CallCut(Code(code), granted, final, switch_id.decode())
 
@@ -271,40 +273,24 @@ class BalanceStore:
         self, office: CachedOffice, call_id: str, duration_seconds: int, *, cause: str = "", switch_id: str = ""
     ) -> CallSettlement:
         """Settle a call at the price of its duration."""
-        keys, now_ms = office.keys, self._clock.now_ms()
-        reply = await self._connection.run(
-            "end_call",
-            (keys.clock, keys.office, keys.call_prefix + call_id.encode(), keys.due, keys.outbox),
-            (
-                now_ms,
-                keys.office_id,
-                call_id,
-                office.day(now_ms),
-                duration_seconds,
-                cause,
-                switch_id,
-                self._lifetimes.setup_ms,
-                self._lifetimes.stub_ms,
-            ),
+        times = self._lifetimes
+        reply = await self._run_call(
+            "end_call", office, call_id, duration_seconds, cause, switch_id, times.setup_ms, times.stub_ms
         )
         return CallSettlement(Code(reply[0]), *reply[1:])
 
-    async def lapse_call(self, office: CachedOffice, call_id: str, *, forced: bool = False) -> CallLapse:
-        """Settle a call that nothing is heard of at its confirmed seconds; forced: its switch lists it no longer."""
-        keys, now_ms = office.keys, self._clock.now_ms()
-        reply = await self._connection.run(
-            "lapse_call",
-            (keys.clock, keys.office, keys.call_prefix + call_id.encode(), keys.due, keys.outbox),
-            (
-                now_ms,
-                keys.office_id,
-                call_id,
-                office.day(now_ms),
-                1 if forced else 0,
-                self._lifetimes.setup_ms,
-                self._lifetimes.grace_ms,
-                self._lifetimes.lapsed_ms,
-            ),
+    async def lapse_call(self, office: CachedOffice, call_id: str, *, missing_since_ms: int = 0) -> CallLapse:
+        """Settle a call that nothing is heard of at its confirmed seconds.
+
+        Args:
+            office: That pays.
+            call_id: The call.
+            missing_since_ms: A call that was not heard of since then lapses now: its switch has listed its calls twice
+                without it. 0: only silence counts.
+        """
+        times = self._lifetimes
+        reply = await self._run_call(
+            "lapse_call", office, call_id, missing_since_ms, times.setup_ms, times.grace_ms, times.lapsed_ms
         )
         return CallLapse(Code(reply[0]), *reply[1:])
 
@@ -312,34 +298,23 @@ class BalanceStore:
         self, office: CachedOffice, request: MessageRequest, *, dry_run: bool = False
     ) -> MessageGrant:
         """Debit a message whole, or block it; dry: only say what would be decided."""
-        keys, now_ms = office.keys, self._clock.now_ms()
-        reply = await self._connection.run(
+        reply = await self._run_message(
             "authorize_message",
-            (keys.clock, keys.office, keys.message_prefix + request.message_id.encode(), keys.outbox),
-            (
-                now_ms,
-                keys.office_id,
-                request.message_id,
-                office.day(now_ms),
-                office.version,
-                int(request.verdict),
-                request.fingerprint,
-                request.price_micros,
-                request.details,
-                self._lifetimes.stub_ms,
-                1 if dry_run else 0,
-            ),
+            office,
+            request.message_id,
+            office.version,
+            int(request.verdict),
+            request.fingerprint,
+            request.price_micros,
+            request.details,
+            self._lifetimes.stub_ms,
+            1 if dry_run else 0,
         )
         return MessageGrant(Code(reply[0]), *reply[1:])
 
     async def refund_message(self, office: CachedOffice, message_id: str) -> MessageRefund:
         """Give the debit of a message back, once."""
-        keys, now_ms = office.keys, self._clock.now_ms()
-        reply = await self._connection.run(
-            "refund_message",
-            (keys.clock, keys.office, keys.message_prefix + message_id.encode(), keys.outbox),
-            (now_ms, keys.office_id, message_id, office.day(now_ms), self._lifetimes.stub_ms),
-        )
+        reply = await self._run_message("refund_message", office, message_id, self._lifetimes.stub_ms)
         return MessageRefund(Code(reply[0]), *reply[1:])
 
     async def apply_credit(
@@ -393,6 +368,11 @@ class BalanceStore:
         left, dropped = await self._connection.run("trim_outbox", (outbox_key(shard),), (taken, longest))
         return int(left), int(dropped)
 
+    async def lease_shard(self, shard: int, gateway: str, ttl_ms: int) -> bool:
+        """Take or keep the right to look after a shard, or with ttl_ms 0 give it back; False: another's."""
+        (code,) = await self._connection.run("lease_shard", (lease_key(shard),), (gateway, ttl_ms))
+        return int(code) == Code.OK
+
     async def read_office(self, office_id: str) -> OfficeRecord | None:
         """Return an office as the store holds it now; None: unknown."""
         packed = await self._connection.ask("GET", office_keys(office_id).office)
@@ -402,3 +382,23 @@ class BalanceStore:
         """Return a call as the store holds it now; None: unknown, or ended too long ago."""
         packed = await self._connection.ask("GET", office_keys(office_id).call_prefix + call_id.encode())
         return None if packed is None else unpack_call(packed)
+
+    async def _run_call(self, operation: str, office: CachedOffice, call_id: str, *args: bytes | str | int) -> Any:
+        """Run a script about a call: all of them have these keys, and begin with these arguments."""
+        keys, now_ms = office.keys, self._clock.now_ms()
+        return await self._connection.run(
+            operation,
+            (keys.clock, keys.office, keys.call_prefix + call_id.encode(), keys.due, keys.outbox),
+            (now_ms, keys.office_id, call_id, office.day(now_ms), *args),
+        )
+
+    async def _run_message(
+        self, operation: str, office: CachedOffice, message_id: str, *args: bytes | str | int
+    ) -> Any:
+        """Run a script about a message, likewise."""
+        keys, now_ms = office.keys, self._clock.now_ms()
+        return await self._connection.run(
+            operation,
+            (keys.clock, keys.office, keys.message_prefix + message_id.encode(), keys.outbox),
+            (now_ms, keys.office_id, message_id, office.day(now_ms), *args),
+        )

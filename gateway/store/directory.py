@@ -7,7 +7,9 @@ two version numbers twice a second and read what changed.
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Final
 
 import structlog
@@ -25,6 +27,9 @@ log = structlog.get_logger(__name__)
 FOLLOW_EVERY_SECONDS: Final = 0.5
 _RATES, _TOKENS = b"rates", b"tokens"
 _UNKNOWN_REMEMBERED: Final = 10_000
+_TOKENS_A_COMMAND: Final = 500
+_DECKS_SWEPT: Final = 8
+"""How many versions behind the one before are removed: some may have stayed when a gateway died."""
 
 
 def hash_of_token(secret: str) -> str:
@@ -194,10 +199,21 @@ async def publish_rates(connection: StoreConnection, deck: Deck) -> None:
     Raises:
         StoreUnavailable: The store did not answer.
     """
-    await connection.ask("SET", rates_key(deck.version), deck.to_bytes())
+    packed = await asyncio.to_thread(deck.to_bytes)
+    await connection.ask("SET", rates_key(deck.version), packed)
     await connection.ask("HSET", DIRECTORY_KEY, _RATES, deck.version)
-    if deck.version > 2:
-        await connection.ask("DEL", rates_key(deck.version - 2))
+    for version in range(max(1, deck.version - _DECKS_SWEPT), deck.version - 1):
+        await connection.ask("DEL", rates_key(version))
+
+
+async def published_rates(connection: StoreConnection) -> int:
+    """Return the version of the deck in force as the store holds it; 0: none, or it is not there whole.
+
+    Raises:
+        StoreUnavailable: The store did not answer.
+    """
+    version = int(await connection.ask("HGET", DIRECTORY_KEY, _RATES) or 0)
+    return version if version and await connection.ask("EXISTS", rates_key(version)) else 0
 
 
 async def publish_tokens(connection: StoreConnection, tokens: Mapping[str, PublishedToken]) -> None:
@@ -206,10 +222,60 @@ async def publish_tokens(connection: StoreConnection, tokens: Mapping[str, Publi
     Raises:
         StoreUnavailable: The store did not answer; the next attempt mends what is half done.
     """
-    held = set(await connection.ask("HKEYS", TOKENS_KEY))
-    for hashed, token in tokens.items():
-        await connection.ask("HSET", TOKENS_KEY, hashed, token.to_json())
-        held.discard(hashed.encode())
-    for hashed in held:
-        await connection.ask("HDEL", TOKENS_KEY, hashed)
-    await connection.ask("HINCRBY", DIRECTORY_KEY, _TOKENS, 1)
+    held = await read_tokens(connection)
+    await put_tokens(connection, tokens)
+    await remove_tokens(connection, held.keys() - tokens.keys())
+    await announce_tokens(connection)
+
+
+async def read_tokens(connection: StoreConnection) -> dict[str, str]:
+    """Return the tokens as the store holds them: JSON by hash.
+
+    Raises:
+        StoreUnavailable: The store did not answer.
+    """
+    flat = await connection.ask("HGETALL", TOKENS_KEY)
+    return {hashed.decode(): text.decode() for hashed, text in zip(flat[::2], flat[1::2], strict=True)}
+
+
+async def put_tokens(connection: StoreConnection, tokens: Mapping[str, PublishedToken]) -> None:
+    """Write some tokens; `announce_tokens` makes the gateways read them.
+
+    Raises:
+        StoreUnavailable: The store did not answer; some of them may be written.
+    """
+    remaining = iter(tokens.items())
+    while some := list(islice(remaining, _TOKENS_A_COMMAND)):
+        flat = [part for hashed, token in some for part in (hashed, token.to_json())]
+        await connection.ask("HSET", TOKENS_KEY, *flat)
+
+
+async def remove_tokens(connection: StoreConnection, hashes: Iterable[str]) -> None:
+    """Remove some tokens; `announce_tokens` makes the gateways forget them.
+
+    Raises:
+        StoreUnavailable: The store did not answer; some of them may be removed.
+    """
+    remaining = iter(hashes)
+    while some := list(islice(remaining, _TOKENS_A_COMMAND)):
+        await connection.ask("HDEL", TOKENS_KEY, *some)
+
+
+async def announce_tokens(connection: StoreConnection) -> None:
+    """Make every gateway read the tokens again, within a second.
+
+    What is announced is a name and not a count: a store that lost its data would count to a known number again.
+
+    Raises:
+        StoreUnavailable: The store did not answer.
+    """
+    await connection.ask("HSET", DIRECTORY_KEY, _TOKENS, secrets.token_hex(8))
+
+
+async def tokens_are_announced(connection: StoreConnection) -> bool:
+    """Whether the tokens were ever announced in this store.
+
+    Raises:
+        StoreUnavailable: The store did not answer.
+    """
+    return bool(await connection.ask("HEXISTS", DIRECTORY_KEY, _TOKENS))

@@ -17,6 +17,15 @@ DIRECTORY_KEY: Final = b"tg:directory"
 TOKENS_KEY: Final = b"tg:tokens"
 """Hash: SHA-256 of a token's secret -> its identity."""
 
+GATEWAYS_KEY: Final = b"tg:gateways"
+"""Sorted set: the gateway processes that share the shards, by when they last said so."""
+
+SWITCH_LISTS_KEY: Final = b"tg:switches"
+"""Hash: switch_id -> when its last two complete lists of live calls began."""
+
+COMMANDS_CHANNEL: Final = b"tg:commands"
+"""Pub/sub: commands to switches; lib/command.lua publishes them."""
+
 REFILLS_CHANNEL: Final = b"tg:refills"
 """Pub/sub: refill triggers as they happen; lib/office.lua publishes them."""
 
@@ -34,6 +43,11 @@ def shard_of(office_id: str) -> int:
 def outbox_key(shard: int) -> bytes:
     """The outbox of a shard."""
     return b"tg:{%d}:outbox" % shard
+
+
+def lease_key(shard: int) -> bytes:
+    """The gateway process that looks after a shard."""
+    return b"tg:{%d}:lease" % shard
 
 
 def due_key(shard: int) -> bytes:

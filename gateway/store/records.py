@@ -98,8 +98,8 @@ class OfficeRecord:
         )
         return cls(
             balance, reserved, calls, day, spent, credit_number, credit_amount, RefillState(refill_state),
-            refill_number, refill_until, refill_failures, refill_claims, blocked_second, blocked_count, blocked_dropped, settings,
-            OfficeProfile.FromString(packed[_COUNTERS.size + _SETTINGS.size :]),
+            refill_number, refill_until, refill_failures, refill_claims, blocked_second, blocked_count,
+            blocked_dropped, settings, OfficeProfile.FromString(packed[_COUNTERS.size + _SETTINGS.size :]),
         )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ Conventions of the whole package:
   durations  end in _seconds, 0 to 86,400
   numbers    E.164 with the plus sign; anything else is normalised by the office's country, or refused
   office_id  [A-Za-z0-9._-]{1,64}
-  other ids  1 to 128 printable ASCII characters (0x21 to 0x7E)
+  other ids  1 to 128 printable ASCII characters (0x20 to 0x7E)
 
 "May this proceed?" is answered by data with status OK. Only "I could not answer" is a status, always with a
 google.rpc.ErrorInfo (domain "tollgate"): INVALID_ARGUMENT names the field in its metadata, UNAVAILABLE is safe to

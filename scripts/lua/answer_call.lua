@@ -44,16 +44,13 @@ if state == CUT then return { CODE.ENDED, c.granted, c.final, c.debited, office_
 
 now_ms = clock_now(KEYS[1], now_ms)
 office_turn_day(o, day)
-local taken = 0
+local taken, final = 0, nil
 if c.answered_ms == 0 then
   c.answered_ms = answered_ms == 0 and now_ms or math.min(now_ms, math.max(c.authorized_ms, answered_ms))
 end
 if state == LAPSED then
-  taken = grant_revive(o, c, c.used, c.tick, now_ms)
-  if not taken then
-    local _, short = grant_room(o)
-    return { CODE.ENDED, c.granted, short, c.debited, office_available(o) }
-  end
+  taken, final = grant_revive(o, c, c.used, c.tick, now_ms)
+  if not taken then return { CODE.ENDED, c.granted, final, c.debited, office_available(o) } end
 else
   c.state, c.heard_ms = ANSWERED, now_ms
 end

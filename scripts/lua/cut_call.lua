@@ -16,13 +16,14 @@ ARGV
   ARGV[5]  forced     int  1: an operator wants it
   ARGV[6]  grace_ms   int  silence past the granted time before a call lapses
 RETURNS { code, granted_seconds, final, switch_id }
-  CUT: marked now: command the switch. REPLAYED: marked before: command it again. LAPSE_DUE: nothing was heard for the
+  CUT: marked now. REPLAYED: marked before. With both the command to the switch is published. LAPSE_DUE: nothing was heard for the
   grace. OK: the look granted more. NOT_DUE: its time is not over. NOT_FOUND: no live call.
 INVARIANT  a cut call is granted nothing more; EMERGENCY and FREE calls are not cut by the gateway itself.
 ]]
 --@include lib/codes
 --@include lib/clock
 --@include lib/grant
+--@include lib/command
 
 local now_ms, office_id, call_id = tonumber(ARGV[1]), ARGV[2], ARGV[3]
 local day, forced, grace_ms = tonumber(ARGV[4]), ARGV[5] == '1', tonumber(ARGV[6])
@@ -57,4 +58,5 @@ end
 if taken > 0 then grant_journal(KEYS[5], 'tick', o, c, office_id, call_id, now_ms, taken) end
 office_judge_refill(o, KEYS[5], office_id, now_ms)
 grant_write(KEYS, o, c, office_id .. ':' .. call_id, now_ms, 0, grace_ms)
+if c.state == CUT then command_publish('cut_call', c, office_id, call_id, c.final) end
 return { code, c.granted, c.final, c.switch_id }

@@ -13,7 +13,8 @@ ARGV
   ARGV[2]  office_id  str
   ARGV[3]  call_id    str
   ARGV[4]  day        int  ordinal of the office's calendar date
-  ARGV[5]  forced     int  1: the switch no longer lists it
+  ARGV[5]  missing_ms int  Unix milliseconds since when its switch has listed its calls twice; one that was not heard of
+                           since then is missing in both. 0: not known
   ARGV[6]  setup_ms   int  set-up time-out
   ARGV[7]  grace_ms   int  silence past the granted time before a call lapses
   ARGV[8]  kept_ms    int  how long a lapsed call waits for its revival or its end
@@ -26,7 +27,7 @@ INVARIANT  a lapsed call holds nothing; lapsing never gives back what ticks debi
 --@include lib/grant
 
 local now_ms, office_id, call_id = tonumber(ARGV[1]), ARGV[2], ARGV[3]
-local day, forced = tonumber(ARGV[4]), ARGV[5] == '1'
+local day, missing_ms = tonumber(ARGV[4]), tonumber(ARGV[5])
 local setup_ms, grace_ms, kept_ms = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
 local member = office_id .. ':' .. call_id
 
@@ -38,8 +39,9 @@ if not o or not bytes or call_state(bytes) > CUT then
 end
 local c = call_unpack(bytes)
 now_ms = clock_now(KEYS[1], now_ms)
-if not forced and now_ms < call_lapses_at(c, setup_ms, grace_ms) then
-  redis.call('ZADD', KEYS[4], call_due_at(c, now_ms, setup_ms, grace_ms), member)
+local lapses_at = call_lapses_at(c, setup_ms, grace_ms)
+if now_ms < lapses_at and c.heard_ms >= missing_ms then
+  redis.call('ZADD', KEYS[4], c.state == CUT and call_due_at(c, now_ms, setup_ms, grace_ms) or lapses_at, member)
   return { CODE.NOT_DUE, c.debited, office_available(o) }
 end
 
@@ -53,12 +55,14 @@ if c.reason == FUNDED_REASON then
   o.calls = o.calls - 1
   o.reserved = o.reserved - c.held
   office_debit(o, taken)
-  c.debited, c.held, c.granted = debited, 0, rate_longest(c.rate, debited, c.granted)
-else
-  c.granted = 0
+  c.debited, c.held = debited, 0
 end
--- Only a call that was cut keeps its final reason: that is what tells a revival to hang up.
-if c.state ~= CUT then c.final = 0 end
+-- Only a call that was cut keeps its final reason, which tells a revival to hang up, and its grant, up to 2 s past which
+-- its end is not billed.
+if c.state ~= CUT then
+  c.final = 0
+  c.granted = c.reason == FUNDED_REASON and rate_longest(c.rate, c.debited, c.granted) or 0
+end
 c.state = LAPSED
 
 if taken > 0 then grant_journal(KEYS[5], 'lapse', o, c, office_id, call_id, now_ms, taken) end

@@ -1,4 +1,4 @@
-"""The balance store as tests use it: a clock that they move, short ways to the scripts, and what the store holds then."""
+"""The balance store as tests use it: a clock that they move, short ways to the scripts, what the store holds then."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -216,6 +216,12 @@ class Till:
             switch_id=others.get("switch_id", ""),
         )
 
+    async def hear(
+        self, used: int, call_id: str = "c1", *, office_id: str = OFFICE, switch_id: str = ""
+    ) -> CallProgress:
+        """The call is on its switch's list."""
+        return await self.balances.hear_call(self.cached(office_id), call_id, used, switch_id=switch_id)
+
     async def tick_by_clock(self, call_id: str = "c1", *, office_id: str = OFFICE) -> CallProgress:
         return await self.balances.tick_call(self.cached(office_id), call_id, BY_CLOCK)
 
@@ -228,7 +234,7 @@ class Till:
         return await self.balances.end_call(self.cached(office_id), call_id, duration, cause=cause, switch_id=switch_id)
 
     async def lapse(self, call_id: str = "c1", *, office_id: str = OFFICE, forced: bool = False) -> CallLapse:
-        return await self.balances.lapse_call(self.cached(office_id), call_id, forced=forced)
+        return await self.balances.lapse_call(self.cached(office_id), call_id, missing_since_ms=2**52 if forced else 0)
 
     async def message(
         self,

@@ -53,6 +53,11 @@ local function call_is_foreign(c, switch_id)
   return switch_id ~= '' and c.switch_id ~= '' and c.switch_id ~= switch_id
 end
 
+-- Whether it is funds, or the spend limit, that a final grant lacks.
+local function final_is_short(final)
+  return final == FINAL_FUNDS or final == FINAL_SPEND
+end
+
 local function call_granted_end(c)
   return c.answered_ms + c.granted * 1000
 end

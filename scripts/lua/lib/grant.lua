@@ -32,14 +32,16 @@ local function grant_target(c, seconds)
 end
 
 -- A lapsed call that is heard of again: live once more if anything beyond the used seconds can be granted. Returns what
--- was debited, or nil: hang up. Nothing is changed then. A call that was cut before it lapsed kept its final reason: no
--- credit revives it.
+-- was debited, or nil and the final reason: hang up. Nothing is changed then. A call that was cut before it lapsed kept
+-- its final reason: no credit revives it.
 local function grant_revive(o, c, used, requested, now_ms)
+  if c.final ~= 0 then return nil, c.final end
   local target = grant_target(c, used + requested)
   if c.reason == FUNDED_REASON then
-    if c.final ~= 0 then return nil end
-    local room = grant_room(o)
-    if rate_longest(c.rate, c.debited + room, target) <= used then return nil end
+    local room, short = grant_room(o)
+    if rate_longest(c.rate, c.debited + room, target) <= used then
+      return nil, used < target and short or FINAL_MAX_DURATION
+    end
     o.calls = o.calls + 1
   end
   c.state = c.answered_ms > 0 and ANSWERED or RINGING

@@ -65,7 +65,8 @@ local function office_judge_refill(o, outbox, office_id, now_ms, lacking)
   end
   local available = office_available(o)
   if available >= o.refill_threshold and not (lacking and lacking <= o.refill_amount) then return false end
-  o.refill_state, o.refill_until, o.refill_claims = REFILL_PENDING, 0, 0
+  -- The claims stay: an attempt's provider key holds their count, and no two attempts of one refill may share a key.
+  o.refill_state, o.refill_until = REFILL_PENDING, 0
   local number = string.format('%d', o.refill_number + 1)
   local amount, threshold = string.format('%d', o.refill_amount), string.format('%d', o.refill_threshold)
   local left, at = string.format('%d', available), string.format('%d', now_ms)

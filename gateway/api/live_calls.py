@@ -1,0 +1,120 @@
+"""LiveCalls: a switch says which calls it has, and is told which of them the gateway does not know or has cut."""
+
+import asyncio
+import hashlib
+from typing import Final
+
+from gateway.api.calls import Calls
+from gateway.api.session import Session
+from gateway.api.validation import check_id, check_office_id, check_seconds
+from gateway.domain.identity import Identity
+from gateway.errors import InvalidArgument, PermissionDenied
+from gateway.store.balances import BalanceStore
+from gateway.store.clock import Clock
+from gateway.store.codes import Code
+from gateway.store.commands import CUT_CALL, FUNDS_LOW, PublishedCommand
+from gateway.store.connection import StoreUnavailable
+from gateway.store.offices import OfficeCache
+from gateway.store.switch_lists import SwitchLists
+from gateway.v1 import authorization_pb2 as pb
+
+MAX_CALLS: Final = 1_000
+_UNKNOWN: Final = "unknown_call"
+
+
+class LiveCallsListener:
+    """Confirms calls by the lists of their switches.
+
+    Args:
+        store: The balances.
+        offices: The offices this process knows.
+        lists: Where complete lists are noted.
+        clock: The store's.
+        calls: Knows the emergency calls that were granted here.
+    """
+
+    def __init__(
+        self, store: BalanceStore, offices: OfficeCache, lists: SwitchLists, clock: Clock, calls: Calls
+    ) -> None:
+        self._store = store
+        self._offices = offices
+        self._lists = lists
+        self._clock = clock
+        self._calls = calls
+
+    async def hear(self, live_calls: pb.LiveCalls, session: Session) -> None:
+        """Take one part of a list; a part that is not followed by more completes it.
+
+        Raises:
+            InvalidArgument: An entry cannot be a call. Nothing of this part was taken.
+        """
+        if len(live_calls.calls) > MAX_CALLS:
+            raise InvalidArgument(
+                "live_calls.calls", f"has {len(live_calls.calls)} entries, send at most {MAX_CALLS} with more = true"
+            )
+        for call in live_calls.calls:
+            check_office_id(call.office_id)
+            check_id(call.call_id, "call_id")
+            check_seconds(call.used_seconds, "used_seconds")
+        if session.list_began_ms is None:
+            session.list_began_ms, session.list_is_whole = self._clock.now_ms(), True
+        try:
+            for command in await asyncio.gather(*[self._hear(call, session.identity) for call in live_calls.calls]):
+                if command is not None:
+                    session.command(command)
+            if not live_calls.more and session.list_is_whole:
+                await self._lists.record(session.identity.switch_id, session.list_began_ms)
+        except StoreUnavailable:
+            # A list that was not heard whole says nothing about the calls that it lacks.
+            session.list_is_whole = False
+        if not live_calls.more:
+            session.list_began_ms = None
+
+    async def _hear(self, call: pb.LiveCall, identity: Identity) -> pb.Command | None:
+        """Confirm one call; returns what the switch must be told of it."""
+        office_id, call_id = call.office_id, call.call_id
+        try:
+            identity.may_use_office_as_switch(office_id)
+            if self._calls.is_emergency_call(office_id, call_id, identity):
+                return None
+        except PermissionDenied:
+            return command_of(_UNKNOWN, office_id, call_id, 0)
+        office = await self._offices.get(office_id)
+        if office is None:
+            return command_of(_UNKNOWN, office_id, call_id, 0)
+        heard = await self._store.hear_call(office, call_id, call.used_seconds, switch_id=identity.switch_id)
+        if heard.code in (Code.NOT_FOUND, Code.FORBIDDEN):
+            return command_of(_UNKNOWN, office_id, call_id, 0)
+        if heard.code is Code.ENDED:
+            return command_of(CUT_CALL, office_id, call_id, heard.final)
+        if heard.final in (pb.FINAL_REASON_INSUFFICIENT_FUNDS, pb.FINAL_REASON_SPEND_LIMIT):
+            return command_of(FUNDS_LOW, office_id, call_id, heard.granted_seconds)
+        return None
+
+
+def command_of(kind: str, office_id: str, call_id: str, value: int) -> pb.Command:
+    """A command in the contract's terms; repeated, it has the same command_id.
+
+    Args:
+        kind: cut_call, funds_low, funds_restored or unknown_call.
+        office_id: Of the call.
+        call_id: The call.
+        value: A FinalReason for cut_call, granted seconds for funds_low and funds_restored.
+    """
+    name = hashlib.blake2b(f"{kind}\n{office_id}\n{call_id}\n{value}".encode(), digest_size=12).hexdigest()
+    command = pb.Command(command_id=name, office_id=office_id, call_id=call_id)
+    match kind:
+        case "cut_call":
+            command.cut_call.reason = value  # type: ignore[assignment]  # the numbers are the contract's
+        case "funds_low":
+            command.funds_low.granted_seconds = value
+        case "funds_restored":
+            command.funds_restored.granted_seconds = value
+        case _:
+            command.unknown_call.SetInParent()
+    return command
+
+
+def published_command(published: PublishedCommand) -> pb.Command:
+    """A command that a script published, in the contract's terms."""
+    return command_of(published.kind, published.office_id, published.call_id, published.value)

@@ -1,0 +1,80 @@
+"""All Sessions of this process: opening them, and bringing commands to every Session of a switch."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Final
+
+from gateway import metrics
+from gateway.api.session import Context, Hear, Operation, Session
+from gateway.api.validation import check_id
+from gateway.domain.identity import Identity
+from gateway.domain.vocabulary import Role
+from gateway.errors import InvalidArgument, PermissionDenied, ResourceExhausted
+from gateway.v1 import authorization_pb2 as pb
+
+MAX_SESSIONS: Final = 20_000
+MAX_SESSIONS_OF_A_SWITCH: Final = 12_000
+
+
+class Sessions:
+    """The open Sessions by switch.
+
+    Args:
+        operations: How each of an Operation's oneof is answered.
+        hear: Takes a switch's live calls.
+        max_operations: Allowed in one batch.
+    """
+
+    def __init__(self, operations: Mapping[str, Operation], hear: Hear, *, max_operations: int) -> None:
+        self._operations = operations
+        self._hear = hear
+        self._max_operations = max_operations
+        self._of_switch: dict[str, set[Session]] = {}
+        self._count = 0
+
+    async def serve(self, context: Context, identity: Identity) -> None:
+        """Run one Session to its end.
+
+        Raises:
+            PermissionDenied: Neither a switch nor an operator.
+            InvalidArgument: An operator did not name the switch, or the stream broke a rule.
+            ResourceExhausted: Too many are open.
+        """
+        identity = _of_a_switch(identity, context)
+        session = Session(identity, self._operations, self._hear, max_operations=self._max_operations)
+        siblings = self._of_switch.get(identity.switch_id, set())
+        if self._count >= MAX_SESSIONS or len(siblings) >= MAX_SESSIONS_OF_A_SWITCH:
+            raise ResourceExhausted("Too many Sessions are open; a switch needs one or a few.")
+        siblings.add(session)
+        self._of_switch[identity.switch_id] = siblings
+        self._count += 1
+        metrics.SESSIONS.inc()
+        try:
+            await session.run(context)
+        finally:
+            siblings.discard(session)
+            if not siblings:
+                self._of_switch.pop(identity.switch_id, None)
+            self._count -= 1
+            metrics.SESSIONS.dec()
+
+    def deliver(self, switch_id: str, command: pb.Command) -> None:
+        """Send a command to every Session of a switch that is connected here."""
+        sessions = self._of_switch.get(switch_id)
+        if sessions:
+            metrics.count_command(command.WhichOneof("command") or "")
+            for session in sessions:
+                session.command(command)
+
+
+def _of_a_switch(identity: Identity, context: Context) -> Identity:
+    """A switch's token names its switch; an operator names one in the metadata."""
+    if identity.role is Role.SWITCH:
+        return identity
+    if identity.role is not Role.OPERATOR:
+        raise PermissionDenied
+    for key, value in context.invocation_metadata() or ():
+        if key == "x-switch-id" and isinstance(value, str):
+            check_id(value, "x-switch-id")
+            return dataclasses.replace(identity, switch_id=value)
+    raise InvalidArgument("x-switch-id", "is missing: an operator's Session names its switch in this metadata")

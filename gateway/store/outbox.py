@@ -1,0 +1,81 @@
+"""Reading the outboxes: what moved money, entry by entry, shard by shard (lib/outbox.lua writes them)."""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from gateway.store.connection import StoreConnection
+from gateway.store.keys import outbox_key, shard_of
+
+BEGINNING: Final = "0-0"
+"""The position before the first entry of a stream."""
+
+_SEARCHED: Final = 500
+
+
+class OutboxEntry(NamedTuple):
+    """An entry of an outbox; what only its kind has is in `fields`.
+
+    Attributes:
+        entry_id: The stream's, by the store's clock.
+        kind: tick, end, lapse, revive, message, message_refund, blocked, credit or refill.
+        office_id: Whose money it is.
+        thing_id: The call, message, credit or refill.
+        at_ms: The gateway's clock, Unix milliseconds.
+        amount_micros: What it moved: negative for a debit.
+        balance_micros: After it.
+    """
+
+    entry_id: str
+    kind: str
+    office_id: str
+    thing_id: str
+    at_ms: int
+    amount_micros: int
+    balance_micros: int
+    fields: Mapping[bytes, bytes]
+
+    def number(self, name: bytes) -> int:
+        """A field that is a whole number; 0 where the entry has none of this name."""
+        return int(self.fields.get(name, b"0"))
+
+
+async def read_outbox(connection: StoreConnection, shard: int, after: str, count: int) -> list[OutboxEntry]:
+    """Return the entries behind a position, at most `count`; does not wait for new ones.
+
+    Raises:
+        StoreUnavailable: The store did not answer.
+    """
+    reply = await connection.ask("XREAD", "COUNT", count, "STREAMS", outbox_key(shard), after)
+    if not reply:
+        return []
+    [(_, entries)] = reply
+    return [_entry(entry_id, fields) for entry_id, fields in entries]
+
+
+async def find_credit(connection: StoreConnection, office_id: str, number: int) -> int | None:
+    """Return what a credit moved, by the outbox; None if its entry is no longer there.
+
+    Raises:
+        StoreUnavailable: The store did not answer.
+    """
+    key, end = outbox_key(shard_of(office_id)), "+"
+    while entries := await connection.ask("XREVRANGE", key, end, "-", "COUNT", _SEARCHED):
+        for entry in (_entry(entry_id, fields) for entry_id, fields in entries):
+            if (entry.kind, entry.office_id, entry.thing_id) == ("credit", office_id, str(number)):
+                return entry.amount_micros
+        end = "(" + entries[-1][0].decode()
+    return None
+
+
+def _entry(entry_id: bytes, flat: list[Any]) -> OutboxEntry:
+    fields: dict[bytes, bytes] = dict(zip(flat[::2], flat[1::2], strict=True))
+    return OutboxEntry(
+        entry_id.decode(),
+        fields[b"kind"].decode(),
+        fields[b"office"].decode(),
+        fields[b"id"].decode(),
+        int(fields[b"at"]),
+        int(fields[b"amount"]),
+        int(fields[b"balance"]),
+        fields,
+    )

@@ -1,0 +1,306 @@
+"""The Session stream over real gRPC on a real store."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.rpc.error_details_pb2 import ErrorInfo
+
+from gateway.api.session import MAX_IN_FLIGHT
+from gateway.store.offices import OfficeCache
+from gateway.v1 import authorization_pb2 as pb
+from gateway.v1.authorization_pb2_grpc import CallAuthorizationStub
+from tests.integration.test_authorization import call, message, ready
+from tests.support.front import ADMIN, OPERATOR, SWITCH_A, SWITCH_B, Front, metadata, running_front
+from tests.support.servers import StoreServer
+
+OPERATION_NAMES = {
+    pb.AuthorizeCallRequest: "authorize_call",
+    pb.AnswerCallRequest: "answer_call",
+    pb.TickCallRequest: "tick_call",
+    pb.EndCallRequest: "end_call",
+    pb.AuthorizeMessageRequest: "authorize_message",
+    pb.RefundMessageRequest: "refund_message",
+}
+
+
+class Stream:
+    """A Session as a switch would hold one."""
+
+    def __init__(self, front: Front, secret: str = SWITCH_A, *extra: tuple[str, str], stub: Any = None) -> None:
+        self._stream: Any = (stub or front.stub).Session(metadata=(*metadata(secret), *extra))
+        self.results: dict[int, pb.Result] = {}
+        self.commands: list[pb.Command] = []
+        self._tag = 0
+
+    async def send(self, *requests: Any) -> list[int]:
+        """Send a batch; returns the tags."""
+        tags = []
+        batch = pb.SessionRequest()
+        for request in requests:
+            self._tag += 1
+            tags.append(self._tag)
+            batch.operations.add(tag=self._tag, **{OPERATION_NAMES[type(request)]: request})
+        await self._stream.write(batch)
+        return tags
+
+    async def raw(self, request: pb.SessionRequest) -> None:
+        await self._stream.write(request)
+
+    async def ask(self, *requests: Any) -> list[Any]:
+        """Send a batch and wait for all results, in the order of the requests."""
+        tags = await self.send(*requests)
+        return await self.collect(tags)
+
+    async def collect(self, tags: list[int]) -> list[Any]:
+        while not self.results.keys() >= set(tags):
+            await self.read()
+        taken = [self.results.pop(tag) for tag in tags]
+        return [getattr(result, result.WhichOneof("result") or "") for result in taken]
+
+    async def list_calls(self, *calls: tuple[str, str, int], more: bool = False) -> None:
+        live = [pb.LiveCall(office_id=office, call_id=call_id, used_seconds=used) for office, call_id, used in calls]
+        await self._stream.write(pb.SessionRequest(live_calls=pb.LiveCalls(calls=live, more=more)))
+
+    async def read(self) -> None:
+        response = await self._stream.read()
+        assert isinstance(response, pb.SessionResponse), response
+        for result in response.results:
+            assert result.tag not in self.results
+            self.results[result.tag] = result
+        self.commands.extend(response.commands)
+
+    async def next_command(self) -> pb.Command:
+        async with asyncio.timeout(10):
+            while not self.commands:
+                await self.read()
+        return self.commands.pop(0)
+
+    async def close(self) -> None:
+        await self._stream.done_writing()
+        assert await self._stream.read() is grpc.aio.EOF
+
+    async def fails(self) -> tuple[grpc.StatusCode, str]:
+        try:
+            while await self._stream.read() is not grpc.aio.EOF:
+                pass
+        except grpc.aio.AioRpcError as error:
+            return error.code(), error.details() or ""
+        raise AssertionError("the stream ended well")
+
+
+def run(store: StoreServer, test: Callable[[Front], Awaitable[None]], **flags: object) -> None:
+    async def main() -> None:
+        async with running_front(store.url, **flags) as front:  # type: ignore[arg-type]
+            await ready(front)
+            async with asyncio.timeout(60):
+                await test(front)
+
+    asyncio.run(main())
+
+
+def reason_of(error: Any) -> tuple[int, str, str]:
+    info = ErrorInfo()
+    assert error.details[0].Unpack(info)
+    return error.code, info.reason, info.metadata["field"]
+
+
+def answer(office: str, call_id: str) -> pb.AnswerCallRequest:
+    return pb.AnswerCallRequest(office_id=office, call_id=call_id)
+
+
+def end(office: str, call_id: str, seconds: int) -> pb.EndCallRequest:
+    return pb.EndCallRequest(office_id=office, call_id=call_id, duration_seconds=seconds)
+
+
+def tick(office: str, call_id: str, used: int) -> pb.TickCallRequest:
+    return pb.TickCallRequest(office_id=office, call_id=call_id, used_seconds=used)
+
+
+def test_a_batch_is_answered_in_the_order_of_each_call(valkey: StoreServer) -> None:
+    """A whole life in one batch works, since operations on one call keep their order."""
+
+    async def test(front: Front) -> None:
+        await front.add_office("a", 10_000_000)
+        stream = Stream(front)
+        lives = [
+            request
+            for n in range(20)
+            for request in (call("a", str(n)), answer("a", str(n)), tick("a", str(n), 50), end("a", str(n), 61))
+        ]
+        results = await stream.ask(*lives)
+        for granted, answered, ticked, ended in zip(*[iter(results)] * 4, strict=True):
+            assert (granted.reason, granted.granted_seconds) == (pb.FUNDED, 60)
+            assert answered.granted_seconds == 60
+            assert (ticked.granted_seconds, ticked.debited_micros) == (120, 120_000)
+            assert (ended.billed_seconds, ended.debited_micros) == (61, 240_000)
+        assert await front.available("a") == 10_000_000 - 20 * 240_000
+        sent, refunded = await stream.ask(message("a", "m"), pb.RefundMessageRequest(office_id="a", message_id="m"))
+        assert (sent.debited_micros, refunded.refunded_micros) == (30_000, 30_000)
+        await stream.close()
+
+    run(valkey, test)
+
+
+def test_errors_are_of_the_operation(valkey: StoreServer) -> None:
+    async def test(front: Front) -> None:
+        await front.add_office("a", 10_000_000)
+        stream = Stream(front)
+        bad, unknown, foreign, good = await stream.ask(
+            call("a", "x" * 200), answer("a", "never"), end("nobody", "1", 1), call("a", "1")
+        )
+        assert reason_of(bad) == (grpc.StatusCode.INVALID_ARGUMENT.value[0], "INVALID_ARGUMENT", "call_id")
+        assert reason_of(unknown)[:2] == (grpc.StatusCode.NOT_FOUND.value[0], "CALL_NOT_FOUND")
+        assert reason_of(foreign)[:2] == (grpc.StatusCode.NOT_FOUND.value[0], "CALL_NOT_FOUND")
+        assert good.reason == pb.FUNDED
+        await stream.raw(pb.SessionRequest(operations=[pb.Operation(tag=77)]))
+        (empty,) = await stream.collect([77])
+        assert reason_of(empty)[2] == "operation"
+        twice = [
+            pb.Operation(tag=9, authorize_call=call("a", "t1")),
+            pb.Operation(tag=9, authorize_call=call("a", "t2")),
+        ]
+        await stream.raw(pb.SessionRequest(operations=twice))
+        seen: list[pb.Result] = []
+        while len(seen) < 2:
+            response = await stream._stream.read()
+            seen.extend(response.results)
+        assert sorted(result.WhichOneof("result") or "" for result in seen) == ["authorize_call", "error"]
+        await stream.close()
+
+    run(valkey, test)
+
+
+def test_a_batch_too_large_ends_the_stream_and_changes_nothing(valkey: StoreServer) -> None:
+    async def test(front: Front) -> None:
+        await front.add_office("a", 10_000_000)
+        other = Stream(front)
+        stream = Stream(front)
+        await stream.send(*[call("a", str(n)) for n in range(1_001)])
+        code, text = await stream.fails()
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
+        assert text.startswith("operations: has 1001 entries")
+        huge = Stream(front)
+        await huge.send(*[call("a", str(n)) for n in range(100_000)])
+        code, _ = await huge.fails()
+        assert code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INVALID_ARGUMENT)
+        (granted,) = await other.ask(call("a", "1"))
+        assert granted.reason == pb.FUNDED
+        assert await front.available("a") == 10_000_000 - 120_000
+        await other.close()
+
+    run(valkey, test)
+
+
+def test_who_may_open_one(valkey: StoreServer) -> None:
+    async def test(front: Front) -> None:
+        await front.add_office("a", 1_000_000)
+        await front.add_office("b", 1_000_000)
+        assert (await Stream(front, "wrong").fails())[0] is grpc.StatusCode.UNAUTHENTICATED
+        assert (await Stream(front, ADMIN).fails())[0] is grpc.StatusCode.PERMISSION_DENIED
+        code, text = await Stream(front, OPERATOR).fails()
+        assert (code, text.split(":")[0]) == (grpc.StatusCode.INVALID_ARGUMENT, "x-switch-id")
+        operator = Stream(front, OPERATOR, ("x-switch-id", "switch-a"))
+        (granted,) = await operator.ask(call("b", "1"))
+        assert granted.reason == pb.FUNDED
+        record = await front.store.read_call("b", "1")
+        assert record is not None
+        assert (record.switch_id, record.ticked_by_gateway) == ("switch-a", True)  # type: ignore[union-attr]
+        other = Stream(front, SWITCH_B)
+        denied, foreign, emergency = await other.ask(call("a", "9"), end("b", "1", 5), call("a", "sos", "911"))
+        assert reason_of(denied)[1] == "PERMISSION_DENIED"
+        assert reason_of(foreign)[1] == "PERMISSION_DENIED"
+        assert emergency.reason == pb.EMERGENCY
+        await operator.close()
+        await other.close()
+
+    run(valkey, test)
+
+
+def test_a_client_that_does_not_read_is_not_read_from(valkey: StoreServer) -> None:
+    """Its own stream waits; memory stays bounded and others do not notice."""
+
+    async def test(front: Front) -> None:
+        await front.add_office("a", 10**14)
+        # Without probing for bandwidth the client takes no more than 64 KiB that nobody reads.
+        small = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536))
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{front.port}", options=small)
+        deaf, other = Stream(front, stub=CallAuthorizationStub(channel)), Stream(front)
+        sent = 0
+
+        async def flood() -> None:
+            nonlocal sent
+            for batch in range(400):
+                await deaf.send(*[call("a", f"{batch}-{n}") for n in range(500)])
+                sent += 500
+
+        flooding = asyncio.create_task(flood())
+        for n in range(50):
+            (granted,) = await other.ask(call("a", f"other-{n}"))
+            assert granted.reason == pb.FUNDED
+        flooding.cancel()
+        await asyncio.gather(flooding, return_exceptions=True)
+        accepted = await front.store.read_office("a")
+        assert accepted is not None
+        # The rest waits in the transport's own bounded windows.
+        assert accepted.concurrent_calls < min(sent, 3 * MAX_IN_FLIGHT)
+        deaf._stream.cancel()
+        await channel.close()
+        await other.close()
+
+    run(valkey, test)
+
+
+def test_live_calls_say_what_is_unknown(valkey: StoreServer) -> None:
+    async def test(front: Front) -> None:
+        await front.add_office("a", 10_000_000)
+        await front.add_office("b", 10_000_000)
+        stream = Stream(front)
+        await stream.ask(call("a", "1"), call("a", "2"), answer("a", "1"), end("a", "2", 5))
+        await stream.list_calls(("a", "1", 30), ("a", "2", 40), ("a", "never", 9), ("nobody", "1", 9))
+        commands = {
+            (command.office_id, command.call_id): command for command in [await stream.next_command() for _ in range(3)]
+        }
+        assert commands["a", "2"].cut_call.reason == pb.FINAL_REASON_ENDED
+        assert commands["a", "never"].WhichOneof("command") == "unknown_call"
+        assert commands["nobody", "1"].WhichOneof("command") == "unknown_call"
+        record = await front.store.read_call("a", "1")
+        assert record is not None
+        assert (record.confirmed_seconds, record.debited_micros) == (30, 0)  # type: ignore[union-attr]
+        bad = Stream(front)
+        await bad.list_calls(("a", "1", 86_401))
+        assert (await bad.fails())[0] is grpc.StatusCode.INVALID_ARGUMENT
+        await stream.close()
+
+    run(valkey, test)
+
+
+def test_commands_reach_every_session_of_the_switch(valkey: StoreServer) -> None:
+    async def test(front: Front) -> None:
+        await front.add_office("a", 120_000)
+        first, second, foreign = Stream(front), Stream(front), Stream(front, SWITCH_B)
+        await first.ask(call("a", "1"), answer("a", "1"))
+        await second.ask(call("a", "nothing-left"))
+        await foreign.ask(call("b", "none"))
+        async with running_front(valkey.url, flush=False) as elsewhere:
+            await ready(elsewhere)
+            third = Stream(elsewhere)
+            await third.ask(call("a", "nothing-left-either"))
+            office = await _office(front)
+            assert (await front.store.cut_call(office, "1", forced=True)).code == 26
+            got = [await stream.next_command() for stream in (first, second, third)]
+            assert {command.WhichOneof("command") for command in got} == {"cut_call"}
+            assert len({command.command_id for command in got}) == 1
+            assert not foreign.commands
+            await third.close()
+        await first.close()
+
+    run(valkey, test)
+
+
+async def _office(front: Front) -> Any:
+    office = await OfficeCache(front.connection).get("a")
+    assert office is not None
+    return office
