@@ -31,7 +31,15 @@ class Change:
 
 
 def record(
-    session: AsyncSession, *, now_ms: int, actor: str, action: str, target: str, before: object, after: object
+    session: AsyncSession,
+    *,
+    now_ms: int,
+    actor: str,
+    action: str,
+    target: str,
+    before: object,
+    after: object,
+    reason: str = "",
 ) -> None:
     """Add a change to the transaction of the session.
 
@@ -43,12 +51,15 @@ def record(
         target: To what, `<noun>:<id>`.
         before: A dataclass as it was, or None.
         after: A dataclass as it is, or None.
+        reason: What whoever did it said for it; it stands beside the fields of `after`.
     """
     old, new = _values(before), _values(after)
     if old is not None and new is not None:
         same = {name for name in old.keys() & new.keys() if old[name] == new[name]}
         old = {name: value for name, value in old.items() if name not in same}
         new = {name: value for name, value in new.items() if name not in same}
+    if reason:
+        new = (new or {}) | {"reason": reason}
     session.add(AuditRow(at=now_ms, actor=actor, action=action, target=target, before=old, after=new))
 
 

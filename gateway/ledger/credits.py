@@ -13,6 +13,7 @@ What moved is what the store says has moved: where two senders raced and the one
 success, `mark_applied` sets the row right by the amount that it is told.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import func, select, tuple_
@@ -143,7 +144,8 @@ class Credits:
             before = _credit(row)
             if before.is_confirmed and before.amount_micros == amount_micros:
                 return before
-            possible = {row.requested_micros} if row.requested_micros > 0 else {row.requested_micros, 0}
+            may_be_refused = row.requested_micros < 0 or before.status is CreditStatus.REFUSED
+            possible = {row.requested_micros, 0} if may_be_refused else {row.requested_micros}
             if before.is_confirmed or amount_micros not in possible:
                 raise LedgerBroken(
                     f"Credit {number} of the office {office_id!r}, requested as {row.requested_micros} micros, is "
@@ -158,13 +160,23 @@ class Credits:
                 _record(session, now_ms, "ledger", "credit.correct", before, after)
             return after
 
-    async def mark_refused(self, office_id: str, number: int, *, actor: str, now_ms: int) -> Credit:
+    async def mark_refused(
+        self, office_id: str, number: int, *, actor: str, now_ms: int, even_positive: bool = False
+    ) -> Credit:
         """Let a negative credit that the funds do not cover move 0; it keeps its number. A repeat changes nothing.
+
+        Args:
+            office_id: Whose credit it is.
+            number: Of the credit.
+            actor: Who is told of the refusal.
+            now_ms: When.
+            even_positive: A positive credit may be refused too (it would pass the highest balance, or closes a refill
+                that is not asked for), since its caller is told and has the money still. It then closes no refill.
 
         Raises:
             CreditNotFound: There is no credit of this number.
             CreditAlreadyApplied: The store holds it: it was sent twice, and the other sending went through.
-            LedgerBroken: It is a positive credit, which no store may refuse.
+            LedgerBroken: It is a positive credit, whose money is here already.
         """
         async with self._database.write() as session:
             row = await _locked(session, office_id, number)
@@ -173,12 +185,31 @@ class Credits:
                 return before
             if before.status is CreditStatus.APPLIED:
                 raise CreditAlreadyApplied(office_id, number)
-            if before.requested_micros > 0:
+            if before.requested_micros > 0 and not even_positive:
                 raise LedgerBroken(f"The store refused credit {number} of the office {office_id!r}, which is positive.")
             row.amount_micros = 0
             row.status = CreditStatus.REFUSED
+            row.refill_id = None
             after = _credit(row)
             _record(session, now_ms, actor, "credit.refuse", before, after)
+            return after
+
+    async def mark_lost(self, office_id: str, number: int, *, actor: str, now_ms: int) -> Credit:
+        """Note that the store has forgotten a credit that it had confirmed: it never happened, and is to be sent anew.
+
+        Raises:
+            CreditNotFound: There is no credit of this number.
+        """
+        async with self._database.write() as session:
+            row = await _locked(session, office_id, number)
+            before = _credit(row)
+            if not before.is_confirmed:
+                return before
+            row.applied_at = None
+            if row.status is CreditStatus.APPLIED:
+                row.status = CreditStatus.PENDING
+            after = _credit(row)
+            _record(session, now_ms, actor, "credit.lose", before, after)
             return after
 
     async def get(self, office_id: str, number: int) -> Credit:
@@ -244,6 +275,16 @@ class Credits:
         )
         async with self._database.read() as session:
             return tuple(_credit(row) for row in await session.scalars(query))
+
+    async def last_numbers(self, office_ids: Collection[str]) -> dict[str, int]:
+        """The newest number of each of these offices that has a credit."""
+        query = (
+            select(CreditRow.office_id, func.max(CreditRow.number))
+            .where(CreditRow.office_id.in_(office_ids))
+            .group_by(CreditRow.office_id)
+        )
+        async with self._database.read() as session:
+            return {office_id: int(number) for office_id, number in await session.execute(query)}
 
     async def total(self, office_id: str) -> CreditTotal:
         """What the credits come to: the first term of invariant 1."""

@@ -52,7 +52,7 @@ class Decks:
         Raises:
             InvalidArgument: It is too large, or the source is no name.
         """
-        validate_text(source, "source")
+        validate_text(source, "source", may_be_empty=True)
         text = content.encode()
         if len(text) > MAX_CONTENT_BYTES:
             raise InvalidArgument(

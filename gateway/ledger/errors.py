@@ -1,5 +1,4 @@
 """What can go wrong on the SQL side, as kinds of the one tree in gateway/errors.py."""
-# ruff: noqa: N818  As in gateway/errors.py.
 
 from gateway.errors import AlreadyExists, FailedPrecondition, Internal, NotFound, Unavailable
 

@@ -17,7 +17,7 @@ from gateway.domain.vocabulary import OfficeState
 from gateway.ledger import audit
 from gateway.ledger.database import Database
 from gateway.ledger.errors import CompanyNotFound, OfficeExists, OfficeNotFound
-from gateway.ledger.models import CompanyRow, OfficeRow
+from gateway.ledger.models import CompanyRow, CreditRow, OfficeRow
 from gateway.ledger.paging import Page, PageRequest
 
 _SETTINGS = tuple(field.name for field in dataclasses.fields(OfficeSettings))
@@ -156,8 +156,10 @@ class Offices:
 
         return await self._change(office_id, "office.update", changed, actor, now_ms)
 
-    async def set_state(self, office_id: str, state: OfficeState, *, actor: str, now_ms: int) -> OfficeChange:
-        """Suspend or resume an office.
+    async def set_state(
+        self, office_id: str, state: OfficeState, *, actor: str, now_ms: int, reason: str = ""
+    ) -> OfficeChange:
+        """Suspend or resume an office; the reason is for the audit log.
 
         Raises:
             OfficeNotFound: There is no office of this id.
@@ -167,7 +169,7 @@ class Offices:
             return dataclasses.replace(office, state=state)
 
         action = "office.suspend" if state is OfficeState.SUSPENDED else "office.resume"
-        return await self._change(office_id, action, changed, actor, now_ms)
+        return await self._change(office_id, action, changed, actor, now_ms, reason)
 
     async def set_auto_refill(self, office_id: str, refill: RefillSettings, *, actor: str, now_ms: int) -> OfficeChange:
         """Replace the refill settings, as the next generation even if they are the same.
@@ -247,8 +249,30 @@ class Offices:
                 )
             )
 
+    async def was_in_store(self, office_id: str) -> bool:
+        """Whether the store is known to have held an office: it said so, or has confirmed one of its credits."""
+        query = select(OfficeRow.projected_version).where(OfficeRow.office_id == office_id)
+        confirmed = select(CreditRow.number).where(CreditRow.office_id == office_id, CreditRow.applied_at.is_not(None))
+        async with self._database.read() as session:
+            return bool(await session.scalar(query)) or await session.scalar(confirmed.limit(1)) is not None
+
+    async def in_order(self, limit: int, after_office_id: str = "", *, with_refill: bool = False) -> tuple[Office, ...]:
+        """Offices by id from `after_office_id` on, all or those whose automatic refill is on: for loops over them."""
+        query = select(OfficeRow).where(OfficeRow.office_id > after_office_id)
+        if with_refill:
+            query = query.where(OfficeRow.refill_enabled)
+        async with self._database.read() as session:
+            rows = await session.scalars(query.order_by(OfficeRow.office_id).limit(limit))
+            return tuple(_office(row) for row in rows)
+
     async def _change(
-        self, office_id: str, action: str, changed: Callable[[Office], Office], actor: str, now_ms: int
+        self,
+        office_id: str,
+        action: str,
+        changed: Callable[[Office], Office],
+        actor: str,
+        now_ms: int,
+        reason: str = "",
     ) -> OfficeChange:
         async with self._database.write() as session:
             row = await _locked(session, office_id)
@@ -260,7 +284,7 @@ class Offices:
             if after.company_id != before.company_id:
                 await _require_company(session, after.company_id)
             _write(row, after)
-            _record(session, now_ms, actor, action, before, after)
+            _record(session, now_ms, actor, action, before, after, reason)
             return OfficeChange(before, after)
 
 
@@ -276,7 +300,15 @@ async def _require_company(session: AsyncSession, company_id: str) -> None:
         raise CompanyNotFound(company_id)
 
 
-def _record(session: AsyncSession, now_ms: int, actor: str, action: str, before: Office | None, after: Office) -> None:
+def _record(
+    session: AsyncSession,
+    now_ms: int,
+    actor: str,
+    action: str,
+    before: Office | None,
+    after: Office,
+    reason: str = "",
+) -> None:
     audit.record(
         session,
         now_ms=now_ms,
@@ -285,6 +317,7 @@ def _record(session: AsyncSession, now_ms: int, actor: str, action: str, before:
         target=f"office:{after.office_id}",
         before=before,
         after=after,
+        reason=reason,
     )
 
 

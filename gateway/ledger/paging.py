@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from gateway.errors import InvalidArgument
 
-DEFAULT_PAGE_SIZE = 50
+DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1_000
 
 T = TypeVar("T")

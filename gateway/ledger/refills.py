@@ -4,7 +4,7 @@ They are committed together with the position in the outbox, so that a trigger i
 its entry is read. `seq` is the cursor of WatchRefills.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
@@ -56,10 +56,21 @@ class Refills:
         Raises:
             StaleEpoch: The shard is read in a newer epoch by now.
         """
+        return await self.record_read({shard: OutboxPosition(epoch, last_id)}, triggers, now_ms=now_ms)
+
+    async def record_read(
+        self, positions: Mapping[int, OutboxPosition], triggers: Sequence[RefillTrigger], *, now_ms: int
+    ) -> tuple[RecordedTrigger, ...]:
+        """Record the triggers read from several shards' outboxes, and up to where each was read; as `record_triggers`.
+
+        Raises:
+            StaleEpoch: One of the shards is read in a newer epoch by now.
+        """
 
         async def insert(session: AsyncSession) -> tuple[RecordedTrigger, ...]:
             recorded = await record(session, triggers, now_ms=now_ms) if triggers else ()
-            await advance(session, shard, OutboxPosition(epoch, last_id))
+            for shard, position in sorted(positions.items()):
+                await advance(session, shard, position)
             return recorded
 
         return await self._database.transact(insert)

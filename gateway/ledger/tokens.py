@@ -4,7 +4,7 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 
-from sqlalchemy import select, tuple_, update
+from sqlalchemy import or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.identity import ALL_OFFICES, Identity, validate_scope
@@ -225,6 +225,21 @@ class Tokens:
         query = (
             select(TokenRow)
             .where(TokenRow.projected_version < TokenRow.version, TokenRow.token_id > after_token_id)
+            .order_by(TokenRow.token_id)
+            .limit(limit)
+        )
+        async with self._database.read() as session:
+            return tuple(HashedToken(row.token_hash, _token(row)) for row in await session.scalars(query))
+
+    async def in_force(self, now_ms: int, limit: int, after_token_id: str = "") -> tuple[HashedToken, ...]:
+        """Tokens that are neither revoked nor expired, by id from `after_token_id` on: what the store is to hold."""
+        query = (
+            select(TokenRow)
+            .where(
+                TokenRow.revoked_at.is_(None),
+                or_(TokenRow.expires_at.is_(None), TokenRow.expires_at > now_ms),
+                TokenRow.token_id > after_token_id,
+            )
             .order_by(TokenRow.token_id)
             .limit(limit)
         )

@@ -16,7 +16,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection
 
 
-class UnknownRevision(Exception):  # noqa: N818  As in gateway/errors.py.
+class UnknownRevision(Exception):
     """The database is at a revision that this version of Tollgate does not have."""
 
 

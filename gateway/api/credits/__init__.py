@@ -1,0 +1,1 @@
+"""The Credits service: one small class a subject, each method from message to message."""

@@ -1,0 +1,207 @@
+"""Credits over gRPC: each method names its operation, the rest is `Runner`'s and the operations'."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+from gateway.api.credits.balances import BalanceRpcs
+from gateway.api.credits.calls import CallRpcs
+from gateway.api.credits.companies import CompanyRpcs
+from gateway.api.credits.decks import DeckRpcs
+from gateway.api.credits.offices import OfficeRpcs
+from gateway.api.credits.tokens import TokenRpcs
+from gateway.api.credits.watches import BalanceWatch, RefillWatch
+from gateway.api.runner import Runner, ServicerContext
+from gateway.domain.identity import Identity
+from gateway.errors import TollgateError
+from gateway.v1 import credits_pb2 as pb
+from gateway.v1.credits_pb2_grpc import CreditsServicer as Base
+
+SERVICE: Final = pb.DESCRIPTOR.services_by_name["Credits"]
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Everything that the servicer hands requests on to."""
+
+    companies: CompanyRpcs
+    offices: OfficeRpcs
+    tokens: TokenRpcs
+    decks: DeckRpcs
+    balances: BalanceRpcs
+    calls: CallRpcs
+    balance_watch: BalanceWatch
+    refill_watch: RefillWatch
+
+
+class CreditsServicer(Base):
+    """The rpcs of Credits."""
+
+    def __init__(self, runner: Runner, operations: Operations) -> None:
+        self._runner = runner
+        self._of = operations
+
+    async def CreateCompany(  # noqa: N802  # the contract's name, here and below
+        self, request: pb.CreateCompanyRequest, context: ServicerContext[pb.CreateCompanyRequest, pb.Company]
+    ) -> pb.Company:
+        """Record a company."""
+        return await self._runner.run("CreateCompany", context, request, self._of.companies.create)
+
+    async def CreateOffice(  # noqa: N802
+        self, request: pb.CreateOfficeRequest, context: ServicerContext[pb.CreateOfficeRequest, pb.Office]
+    ) -> pb.Office:
+        """Make an office."""
+        return await self._runner.run("CreateOffice", context, request, self._of.offices.create)
+
+    async def UpdateOffice(  # noqa: N802
+        self, request: pb.UpdateOfficeRequest, context: ServicerContext[pb.UpdateOfficeRequest, pb.Office]
+    ) -> pb.Office:
+        """Change an office."""
+        return await self._runner.run("UpdateOffice", context, request, self._of.offices.update)
+
+    async def GetOffice(  # noqa: N802
+        self, request: pb.GetOfficeRequest, context: ServicerContext[pb.GetOfficeRequest, pb.Office]
+    ) -> pb.Office:
+        """Say how an office stands."""
+        return await self._runner.run("GetOffice", context, request, self._of.offices.get)
+
+    async def ListCompanies(  # noqa: N802
+        self,
+        request: pb.ListCompaniesRequest,
+        context: ServicerContext[pb.ListCompaniesRequest, pb.ListCompaniesResponse],
+    ) -> pb.ListCompaniesResponse:
+        """List companies."""
+        return await self._runner.run("ListCompanies", context, request, self._of.companies.list)
+
+    async def ListOffices(  # noqa: N802
+        self, request: pb.ListOfficesRequest, context: ServicerContext[pb.ListOfficesRequest, pb.ListOfficesResponse]
+    ) -> pb.ListOfficesResponse:
+        """List offices."""
+        return await self._runner.run("ListOffices", context, request, self._of.offices.list)
+
+    async def SuspendOffice(  # noqa: N802
+        self, request: pb.SuspendOfficeRequest, context: ServicerContext[pb.SuspendOfficeRequest, pb.Office]
+    ) -> pb.Office:
+        """Stop an office."""
+        return await self._runner.run("SuspendOffice", context, request, self._of.offices.suspend)
+
+    async def ResumeOffice(  # noqa: N802
+        self, request: pb.ResumeOfficeRequest, context: ServicerContext[pb.ResumeOfficeRequest, pb.Office]
+    ) -> pb.Office:
+        """Let an office go on."""
+        return await self._runner.run("ResumeOffice", context, request, self._of.offices.resume)
+
+    async def CreateToken(  # noqa: N802
+        self, request: pb.CreateTokenRequest, context: ServicerContext[pb.CreateTokenRequest, pb.CreateTokenResponse]
+    ) -> pb.CreateTokenResponse:
+        """Make a token."""
+        return await self._runner.run("CreateToken", context, request, self._of.tokens.create)
+
+    async def ListTokens(  # noqa: N802
+        self, request: pb.ListTokensRequest, context: ServicerContext[pb.ListTokensRequest, pb.ListTokensResponse]
+    ) -> pb.ListTokensResponse:
+        """List tokens."""
+        return await self._runner.run("ListTokens", context, request, self._of.tokens.list)
+
+    async def RevokeToken(  # noqa: N802
+        self, request: pb.RevokeTokenRequest, context: ServicerContext[pb.RevokeTokenRequest, pb.Token]
+    ) -> pb.Token:
+        """Revoke a token."""
+        return await self._runner.run("RevokeToken", context, request, self._of.tokens.revoke)
+
+    async def ImportRates(  # noqa: N802
+        self, request: pb.ImportRatesRequest, context: ServicerContext[pb.ImportRatesRequest, pb.RateDeck]
+    ) -> pb.RateDeck:
+        """Put a rate deck in force."""
+        return await self._runner.run("ImportRates", context, request, self._of.decks.import_rates)
+
+    async def ListRateDecks(  # noqa: N802
+        self,
+        request: pb.ListRateDecksRequest,
+        context: ServicerContext[pb.ListRateDecksRequest, pb.ListRateDecksResponse],
+    ) -> pb.ListRateDecksResponse:
+        """List rate decks."""
+        return await self._runner.run("ListRateDecks", context, request, self._of.decks.list)
+
+    async def AdjustBalance(  # noqa: N802
+        self,
+        request: pb.AdjustBalanceRequest,
+        context: ServicerContext[pb.AdjustBalanceRequest, pb.AdjustBalanceResponse],
+    ) -> pb.AdjustBalanceResponse:
+        """Move money by hand."""
+        return await self._runner.run("AdjustBalance", context, request, self._of.balances.adjust)
+
+    async def SetAutoRefill(  # noqa: N802
+        self, request: pb.SetAutoRefillRequest, context: ServicerContext[pb.SetAutoRefillRequest, pb.Office]
+    ) -> pb.Office:
+        """Turn automatic refill on or off."""
+        return await self._runner.run("SetAutoRefill", context, request, self._of.offices.set_auto_refill)
+
+    async def ListCalls(  # noqa: N802
+        self, request: pb.ListCallsRequest, context: ServicerContext[pb.ListCallsRequest, pb.ListCallsResponse]
+    ) -> pb.ListCallsResponse:
+        """List live calls."""
+        return await self._runner.run("ListCalls", context, request, self._of.calls.list)
+
+    async def GetCall(  # noqa: N802
+        self, request: pb.GetCallRequest, context: ServicerContext[pb.GetCallRequest, pb.Call]
+    ) -> pb.Call:
+        """Say how a call stands."""
+        return await self._runner.run("GetCall", context, request, self._of.calls.get)
+
+    async def ExplainCall(  # noqa: N802
+        self, request: pb.ExplainCallRequest, context: ServicerContext[pb.ExplainCallRequest, pb.ExplainCallResponse]
+    ) -> pb.ExplainCallResponse:
+        """Say what a call cost and why."""
+        return await self._runner.run("ExplainCall", context, request, self._of.calls.explain)
+
+    async def WatchBalance(  # type: ignore[override]  # noqa: N802  # writes to the context instead of yielding
+        self, request: pb.WatchBalanceRequest, context: ServicerContext[pb.WatchBalanceRequest, pb.WatchBalanceResponse]
+    ) -> None:
+        """Tell of a balance whenever it changes."""
+        await self._runner.run_stream("WatchBalance", context, request, self._of.balance_watch.watch)
+
+    async def WatchRefills(  # type: ignore[override]  # noqa: N802  # writes to the context instead of yielding
+        self, request: pb.WatchRefillsRequest, context: ServicerContext[pb.WatchRefillsRequest, pb.WatchRefillsResponse]
+    ) -> None:
+        """Tell of refill triggers."""
+        await self._runner.run_stream("WatchRefills", context, request, self._of.refill_watch.watch)
+
+
+class Unimplemented(TollgateError):
+    """The contract has this rpc, and this version of the gateway does not answer it yet."""
+
+    code = "UNIMPLEMENTED"
+    reason = "UNIMPLEMENTED"
+
+    def __init__(self) -> None:
+        super().__init__("This version of the gateway does not answer this rpc yet.")
+
+
+async def _refuse(_request: object, identity: Identity) -> NoReturn:
+    identity.may_use_credits()
+    raise Unimplemented
+
+
+async def _refuse_stream(request: object, identity: Identity) -> AsyncGenerator[NoReturn, None]:
+    yield await _refuse(request, identity)
+
+
+def _unary(name: str) -> Any:
+    async def answer(self: CreditsServicer, request: Any, context: ServicerContext[Any, Any]) -> Any:
+        return await self._runner.run(name, context, request, _refuse)
+
+    return answer
+
+
+def _stream(name: str) -> Any:
+    async def answer(self: CreditsServicer, request: Any, context: ServicerContext[Any, Any]) -> None:
+        await self._runner.run_stream(name, context, request, _refuse_stream)
+
+    return answer
+
+
+# The methods of the generated base class would run in threads, log a traceback a request and ask for no token.
+for _method in SERVICE.methods:
+    if _method.name not in vars(CreditsServicer):
+        setattr(CreditsServicer, _method.name, (_stream if _method.server_streaming else _unary)(_method.name))

@@ -1,0 +1,370 @@
+"""The back process: everything that needs SQL. It has Credits, the loops between SQL and the store, and the metrics."""
+
+import asyncio
+import importlib.resources
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, Final
+
+import redis.asyncio
+import structlog
+from redis.exceptions import RedisError
+
+from gateway import metrics
+from gateway.api.credits.balances import BalanceRpcs
+from gateway.api.credits.calls import CallRpcs, RateRows
+from gateway.api.credits.companies import CompanyRpcs
+from gateway.api.credits.decks import DeckRpcs, read_deck
+from gateway.api.credits.offices import OfficeRpcs
+from gateway.api.credits.servicer import SERVICE, CreditsServicer, Operations
+from gateway.api.credits.tokens import TokenRpcs
+from gateway.api.credits.watches import BalanceWatch, RefillWatch
+from gateway.api.runner import Runner
+from gateway.background import (
+    credit_applier,
+    outbox_follower,
+    projector,
+    reconciler,
+    refill_waker,
+    sampler,
+)
+from gateway.background.loops import Loop
+from gateway.background.missing import MissingOffices
+from gateway.background.refill_listener import RefillListener
+from gateway.domain.office import RefillSettings
+from gateway.errors import InvalidArgument
+from gateway.feeds import balances as balance_feed
+from gateway.feeds.balances import BalanceFeed
+from gateway.feeds.refills import RefillFeed
+from gateway.ledger.companies import Companies
+from gateway.ledger.credits import Credits
+from gateway.ledger.database import Database, open_database
+from gateway.ledger.decks import MAX_CONTENT_BYTES, Decks
+from gateway.ledger.errors import DatabaseUnusable
+from gateway.ledger.offices import Offices
+from gateway.ledger.outbox import Outbox
+from gateway.ledger.refills import Refills
+from gateway.ledger.tokens import Tokens
+from gateway.metrics_http import MetricsServer
+from gateway.projection.credits import CreditApplication
+from gateway.projection.locks import OfficeLocks
+from gateway.projection.offices import OfficeProjection
+from gateway.projection.rates import RateProjection
+from gateway.projection.tokens import TokenProjection
+from gateway.serving import Service, lifetimes_of
+from gateway.settings import Settings
+from gateway.startup import StartupError
+from gateway.store.address import StoreAddress
+from gateway.store.balances import BalanceStore
+from gateway.store.clock import Clock, StoreClock
+from gateway.store.configuration import check_store_configuration
+from gateway.store.connection import StoreConnection, StoreUnavailable
+from gateway.store.directory import Directory
+from gateway.store.keys import SHARDS, SHARDS_KEY
+from gateway.store.offices import OfficeCache
+from gateway.store.scripts import load_library
+from gateway.v1.credits_pb2_grpc import add_CreditsServicer_to_server
+
+log = structlog.get_logger(__name__)
+
+DEFAULT_RATES: Final = "default_rates.csv"
+ACTOR: Final = "start"
+
+TAIL_EVERY_SECONDS: Final = 1.0
+_RETRY_SECONDS: Final = 0.5
+_DECK_OVERHEAD_BYTES: Final = 64 * 1024
+_CLIENT_SECONDS: Final = 5.0
+
+
+async def run_back(
+    settings: Settings, *, ready: Callable[[], None], stop: asyncio.Event, clock: Clock | None = None
+) -> bool:
+    """Serve until `stop` is set, then drain; returns whether it ended because it was told to.
+
+    Args:
+        settings: With `redis_url`, which the supervisor fills in for the embedded store.
+        ready: Called once requests are accepted.
+        stop: Set when the process is told to stop.
+        clock: Instead of the store's, for tests.
+
+    Raises:
+        StartupError: An address is taken, or store, database or deck cannot be used as they are.
+    """
+    async with AsyncExitStack() as stack:
+        back = await open_back(settings, stack, clock=clock)
+        if not await back.prepare(stop):
+            return True
+        service = back.make_service()
+        server = MetricsServer(settings.metrics_listen, back.is_healthy)
+        stack.push_async_callback(asyncio.to_thread, server.close)
+        return await service.run(
+            back.loops(stop),
+            is_healthy=back.is_healthy,
+            ready=ready,
+            stop=stop,
+            drain_seconds=settings.drain_seconds,
+        )
+
+
+async def open_back(settings: Settings, stack: AsyncExitStack, *, clock: Clock | None = None) -> "Back":
+    """Open the database and begin connecting to the store; the stack closes both.
+
+    Raises:
+        StartupError: There is no store, or the database cannot be used.
+    """
+    if settings.redis_url is None:
+        raise StartupError("TOLLGATE_REDIS_URL: the back has no store; start it by `tollgate serve`")
+    try:
+        database = await open_database(settings.sql_url)
+    except DatabaseUnusable as error:
+        raise StartupError(f"TOLLGATE_DATABASE_URL: {error.message}") from error
+    stack.push_async_callback(database.close)
+    address = StoreAddress.parse(settings.redis_url)
+    client = redis.asyncio.Redis.from_url(
+        address.url(), socket_timeout=_CLIENT_SECONDS, socket_connect_timeout=_CLIENT_SECONDS, health_check_interval=10
+    )
+    stack.push_async_callback(client.aclose)
+    back = Back(settings, database, address, client, clock)
+    await back.connection.start()
+    stack.push_async_callback(back.connection.close)
+    return back
+
+
+@dataclass(frozen=True)
+class Loops:
+    """The loops of the back process, of which tests take turns by hand."""
+
+    projector: projector.Projector
+    applier: credit_applier.CreditApplier
+    reconciler: reconciler.Reconciler
+    follower: outbox_follower.OutboxFollower
+    sampler: sampler.Sampler
+    waker: refill_waker.RefillWaker
+
+
+class Back:
+    """All parts of the back process, put together."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        address: StoreAddress,
+        client: redis.asyncio.Redis,
+        clock: Clock | None,
+    ) -> None:
+        self._settings = settings
+        self._client = client
+        self.database = database
+        self._store_clock = StoreClock() if clock is None else None
+        self.clock: Clock = clock or self._store_clock or StoreClock()
+        timeout = settings.store_timeout_ms / 1000
+        self.connection = StoreConnection(address, load_library(), timeout_seconds=timeout, on_connect=self._on_connect)
+        self.lifetimes = lifetimes_of(settings)
+        self.store = BalanceStore(self.connection, self.clock, self.lifetimes)
+        token = settings.operator_token.get_secret_value() if settings.operator_token is not None else None
+        self.directory = Directory(self.connection, self.clock, token)
+        self._put_together(database)
+        self.runner = Runner(self.directory, max_in_flight=settings.max_in_flight, store_timeout_seconds=timeout)
+        self.servicer = CreditsServicer(self.runner, self.operations)  # type: ignore[abstract]  # servicer.py adds the rest
+
+    def _put_together(self, database: Database) -> None:
+        settings, store, connection, clock = self._settings, self.store, self.connection, self.clock
+        companies, offices = Companies(database), Offices(database, settings.currency)
+        self.credits, self.tokens, refills = Credits(database), Tokens(database), Refills(database)
+        ledger, tokens = self.credits, self.tokens
+        self.decks = Decks(database)
+        self.offices, self.locks = offices, OfficeLocks()
+        locks, missing = self.locks, MissingOffices()
+        office_projection = OfficeProjection(offices, store, clock)
+        token_projection = TokenProjection(tokens, connection, clock)
+        self._rate_projection = RateProjection(self.decks, connection)
+        application = CreditApplication(ledger, store, connection, clock)
+        self.refill_feed, self.balance_feed = RefillFeed(refills), BalanceFeed(store, clock)
+        rows = RateRows(self.decks, lambda: self.directory.deck)
+        self.operations = Operations(
+            companies=CompanyRpcs(companies, clock),
+            offices=OfficeRpcs(
+                offices,
+                office_projection,
+                store,
+                locks,
+                clock,
+                currency=settings.currency,
+                refill_defaults=RefillSettings(
+                    threshold_micros=settings.refill_threshold_micros, amount_micros=settings.refill_amount_micros
+                ),
+            ),
+            tokens=TokenRpcs(tokens, token_projection, clock),
+            decks=DeckRpcs(self.decks, self._rate_projection, clock),
+            balances=BalanceRpcs(offices, ledger, refills, office_projection, application, store, locks, clock),
+            calls=CallRpcs(offices, store, connection, rows),
+            balance_watch=BalanceWatch(offices, self.balance_feed),
+            refill_watch=RefillWatch(self.refill_feed, refills, offices, OfficeCache(connection)),
+        )
+        applier = credit_applier.CreditApplier(ledger, application, locks, missing)
+        self.background = Loops(
+            projector=projector.Projector(
+                offices, tokens, office_projection, token_projection, self._rate_projection, locks, missing
+            ),
+            applier=applier,
+            reconciler=reconciler.Reconciler(
+                offices, ledger, store, office_projection, token_projection, applier, locks, missing
+            ),
+            follower=outbox_follower.OutboxFollower(
+                connection,
+                store,
+                refills,
+                Outbox(database),
+                self.refill_feed,
+                clock,
+                longest=settings.outbox_max_entries,
+            ),
+            sampler=sampler.Sampler(connection, store),
+            waker=refill_waker.RefillWaker(offices, store, clock),
+        )
+
+    async def prepare(self, stop: asyncio.Event) -> bool:
+        """Wait for the store, see that it may be trusted, give it deck and tokens; False: told to stop first.
+
+        Raises:
+            StartupError: The store is set up unsafely or belongs to something else, or the deck has errors.
+        """
+        deck = await self._first_deck()
+        while not stop.is_set():
+            if await _is_first(self.connection.wait_connected(), stop.wait()):
+                try:
+                    await self.prepare_store()
+                except (StoreUnavailable, RedisError) as error:
+                    log.warning("store_not_ready", error=str(getattr(error, "detail", error)))
+                    await asyncio.sleep(_RETRY_SECONDS)
+                    continue
+                log.info("store_ready", deck=deck)
+                return True
+        return False
+
+    async def prepare_store(self) -> None:
+        """Check the store, then publish what gateways follow.
+
+        Raises:
+            StartupError: It is set up unsafely, or has another number of shards.
+            StoreUnavailable, redis.RedisError: It did not answer.
+        """
+        await check_store_configuration(self._client)
+        await self._claim_shards()
+        if self._store_clock is not None:
+            await self._store_clock.measure(self.connection)
+        await self._rate_projection.project()
+        await self.background.reconciler.turn()
+        await self.directory.refresh()
+        await self.refill_feed.advance()
+
+    def make_service(self) -> Service:
+        """Listen for `Credits`; nothing is answered before the service runs.
+
+        Raises:
+            StartupError: The address is taken.
+        """
+        options = [("grpc.max_receive_message_length", MAX_CONTENT_BYTES + _DECK_OVERHEAD_BYTES)]
+        service = Service(SERVICE.full_name, "TOLLGATE_ADMIN_LISTEN", self._settings.admin_listen, options=options)
+        add_CreditsServicer_to_server(self.servicer, service.server)
+        return service
+
+    def is_healthy(self) -> bool:
+        """Whether requests can be answered in full now."""
+        metrics.STORE_CONNECTED.labels("back").set(self.connection.is_connected)
+        return self.connection.is_connected and self.directory.is_ready
+
+    def loops(self, stop: asyncio.Event) -> list[Coroutine[Any, Any, None]]:
+        """Every loop, to be run beside the server."""
+        turns = self.background
+        follower = Loop("outbox_follower", turns.follower.turn, outbox_follower.EVERY_SECONDS)
+        self._woken_on_connect = [
+            Loop("projector", turns.projector.turn, projector.EVERY_SECONDS),
+            Loop("credit_applier", turns.applier.turn, credit_applier.EVERY_SECONDS),
+            Loop("reconciler", turns.reconciler.turn, reconciler.EVERY_SECONDS),
+        ]
+        listener = RefillListener(self._client, self.refill_feed, follower.wake)
+        loops = [
+            *self._woken_on_connect,
+            follower,
+            Loop("refill_tail", self._advance_refills, TAIL_EVERY_SECONDS),
+            Loop("balance_feed", self.balance_feed.turn, balance_feed.SAMPLE_EVERY_SECONDS),
+            Loop("sampler", turns.sampler.turn, sampler.EVERY_SECONDS),
+            Loop("refill_waker", turns.waker.turn, refill_waker.EVERY_SECONDS),
+        ]
+        coroutines = [*(loop.run() for loop in loops), listener.run(), self.directory.follow(), self._end_streams(stop)]
+        if self._store_clock is not None:
+            coroutines.append(self._store_clock.follow(self.connection))
+        return [self._guarded(coroutine) for coroutine in coroutines]
+
+    _woken_on_connect: "list[Loop] | tuple[()]" = ()
+
+    def _on_connect(self) -> None:
+        self.background.reconciler.ask()
+        for loop in self._woken_on_connect:
+            loop.wake()
+
+    async def _advance_refills(self) -> bool:
+        await self.refill_feed.advance()
+        return False
+
+    async def _guarded(self, loop: Coroutine[Any, Any, None]) -> None:
+        """A loop that dies takes the process with it, and that must not wait for the streams that are open."""
+        try:
+            await loop
+        finally:
+            self.runner.end_streams()
+
+    async def _end_streams(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self.runner.end_streams()
+        await asyncio.Event().wait()
+
+    async def _first_deck(self) -> int:
+        """Have a deck: the one that the settings name, else what there is, else the default; returns its version.
+
+        Raises:
+            StartupError: The deck has errors.
+        """
+        newest = await self.decks.newest()
+        path = self._settings.rates
+        if path is not None:
+            source, content = str(path), path.read_bytes()
+        elif newest is None:
+            source = f"default ({DEFAULT_RATES})"
+            content = importlib.resources.files("gateway").joinpath("data", DEFAULT_RATES).read_bytes()
+        else:
+            return newest.version
+        try:
+            deck = await read_deck(content)
+            added = await self.decks.add(
+                content.decode(), row_count=len(deck), source=source[:200], actor=ACTOR, now_ms=self.clock.now_ms()
+            )
+        except InvalidArgument as error:
+            raise StartupError(f"TOLLGATE_RATES: {source}: {error.message}") from error
+        return added.version
+
+    async def _claim_shards(self) -> None:
+        held = await self.connection.ask("GET", SHARDS_KEY)
+        if held is None:
+            await self.connection.ask("SET", SHARDS_KEY, SHARDS, "NX")
+            held = await self.connection.ask("GET", SHARDS_KEY)
+        if held != str(SHARDS).encode():
+            raise StartupError(
+                f"TOLLGATE_REDIS_URL: the store is divided into {held!r} shards and this gateway into {SHARDS}; use "
+                "the version that made it, or another store"
+            )
+
+
+async def _is_first(wanted: Coroutine[Any, Any, None], other: Coroutine[Any, Any, Any]) -> bool:
+    """Wait for either; whether the first one came true."""
+    tasks = [asyncio.ensure_future(wanted), asyncio.ensure_future(other)]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return tasks[0].done()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,73 @@
+"""The refill listener: one subscription a process to the triggers that scripts publish, the quick way."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from gateway.background.loops import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
+from gateway.feeds.refills import RefillFeed
+from gateway.ledger.refills import RefillTrigger
+from gateway.store.keys import REFILLS_CHANNEL
+
+log = structlog.get_logger(__name__)
+
+_MESSAGE: Final = re.compile(
+    rb"([A-Za-z0-9._-]{1,64}) ([0-9]{1,15}) ([0-9]{1,16}) ([0-9]{1,16}) (-?[0-9]{1,16}) ([0-9]{1,16})"
+)
+_POLL_SECONDS: Final = 5.0
+
+
+class RefillListener:
+    """Announces triggers to the watchers, and wakes whoever makes them durable.
+
+    What is published while it is not connected is not heard: the outbox is the durable way.
+
+    Args:
+        client: For the subscription; the caller closes it.
+        feed: Announces.
+        wake: Called after each.
+    """
+
+    def __init__(self, client: Redis, feed: RefillFeed, wake: Callable[[], None]) -> None:
+        self._client = client
+        self._feed = feed
+        self._wake = wake
+        self.listening = asyncio.Event()
+
+    async def run(self) -> None:
+        """Listen until cancelled, connecting again whenever the store is lost."""
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                async with self._client.pubsub(ignore_subscribe_messages=False) as subscription:
+                    await subscription.subscribe(REFILLS_CHANNEL)
+                    while True:
+                        message = await subscription.get_message(timeout=_POLL_SECONDS)
+                        if message is not None and message["type"] == "subscribe":
+                            self.listening.set()
+                            pause = FIRST_PAUSE_SECONDS
+                        elif message is not None:
+                            self.hear(message["data"])
+            except (RedisError, OSError) as error:
+                log.warning("refill_listener_waits", error=str(error), seconds=pause)
+            finally:
+                self.listening.clear()
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def hear(self, message: bytes) -> None:
+        """Take one published trigger."""
+        match = _MESSAGE.fullmatch(message)
+        if match is None:
+            log.error("refill_message_not_understood", message=message[:200])
+            return
+        office_id = match[1].decode()
+        amount, threshold, available, at_ms = (int(match[group]) for group in (3, 4, 5, 6))
+        refill_id = f"{office_id}/{match[2].decode()}"
+        self._feed.announce(RefillTrigger(refill_id, office_id, amount, threshold, available, at_ms))
+        self._wake()

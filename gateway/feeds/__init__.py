@@ -1,0 +1,1 @@
+"""What streams live from: one subscription and one sample a process, however many watch."""
