@@ -3,7 +3,7 @@
 import asyncio
 import importlib.resources
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,10 +33,11 @@ from gateway.background.loops import Loop
 from gateway.background.missing import MissingOffices
 from gateway.background.refill_listener import RefillListener
 from gateway.domain.office import RefillSettings
-from gateway.errors import InvalidArgument
+from gateway.errors import InvalidArgument, Unavailable
 from gateway.feeds import balances as balance_feed
 from gateway.feeds.balances import BalanceFeed
 from gateway.feeds.refills import RefillFeed
+from gateway.ledger.audit import AuditLog
 from gateway.ledger.companies import Companies
 from gateway.ledger.credits import Credits
 from gateway.ledger.database import Database, open_database
@@ -98,13 +99,17 @@ async def run_back(
         service = back.make_service()
         server = MetricsServer(settings.metrics_listen, back.is_healthy)
         stack.push_async_callback(asyncio.to_thread, server.close)
-        return await service.run(
-            back.loops(stop),
-            is_healthy=back.is_healthy,
-            ready=ready,
-            stop=stop,
-            drain_seconds=settings.drain_seconds,
-        )
+        try:
+            return await service.run(
+                back.loops(stop),
+                is_healthy=back.is_healthy,
+                ready=ready,
+                stop=stop,
+                drain_seconds=settings.drain_seconds,
+            )
+        finally:
+            with suppress(Unavailable):  # Then a little is read twice after the next start.
+                await back.background.follower.save()
 
 
 async def open_back(settings: Settings, stack: AsyncExitStack, *, clock: Clock | None = None) -> "Back":
@@ -156,7 +161,7 @@ class Back:
     ) -> None:
         self._settings = settings
         self._client = client
-        self.database = database
+        self.database, self.address = database, address
         self._store_clock = StoreClock() if clock is None else None
         self.clock: Clock = clock or self._store_clock or StoreClock()
         timeout = settings.store_timeout_ms / 1000
@@ -199,7 +204,7 @@ class Back:
             tokens=TokenRpcs(tokens, token_projection, clock),
             decks=DeckRpcs(self.decks, self._rate_projection, clock),
             balances=BalanceRpcs(offices, ledger, refills, office_projection, application, store, locks, clock),
-            calls=CallRpcs(offices, store, connection, rows),
+            calls=CallRpcs(offices, store, connection, rows, AuditLog(database), clock),
             balance_watch=BalanceWatch(offices, self.balance_feed),
             refill_watch=RefillWatch(self.refill_feed, refills, offices, OfficeCache(connection)),
         )
@@ -285,7 +290,7 @@ class Back:
             Loop("credit_applier", turns.applier.turn, credit_applier.EVERY_SECONDS),
             Loop("reconciler", turns.reconciler.turn, reconciler.EVERY_SECONDS),
         ]
-        listener = RefillListener(self._client, self.refill_feed, follower.wake)
+        listener = RefillListener(self.address, self.refill_feed, follower.wake)
         loops = [
             *self._woken_on_connect,
             follower,

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from io import FileIO
 from typing import NoReturn
@@ -33,6 +33,7 @@ class ChildProcess:
         environment: The child's whole environment, the two descriptor variables excepted.
         parent_pipe: The end of the pipe by which the child learns that the supervisor is gone.
         inherited: Other descriptors that the child keeps open.
+        on_end: Called with the process id when a process of this child has ended.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class ChildProcess:
         environment: Mapping[str, str],
         parent_pipe: int,
         inherited: Sequence[int] = (),
+        on_end: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.name = name
         self.ready = asyncio.Event()
@@ -49,6 +51,7 @@ class ChildProcess:
         self._environment = environment
         self._parent_pipe = parent_pipe
         self._inherited = inherited
+        self._on_end = on_end
         self._process: asyncio.subprocess.Process | None = None
         self._is_up = False
         self._backoff = Backoff()
@@ -126,6 +129,7 @@ class ChildProcess:
                 readiness.cancel()
                 with suppress(asyncio.CancelledError):
                     await readiness
+        self._on_end(self._process.pid)
         if code == EXIT_GIVE_UP:
             raise ChildGaveUpError(f"the {self.name} process cannot run as the gateway is set up; its log says why")
         _log.error("child_died", child=self.name, pid=self._process.pid, exit_code=code)

@@ -13,9 +13,11 @@ _LATENCY_BUCKETS: Final = (
     0.00025, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 )  # fmt: skip
 
-RPCS: Final = Counter("tollgate_rpcs_total", "Unary rpcs answered, by rpc and gRPC code.", ["rpc", "code"])
+RPCS: Final = Counter(
+    "tollgate_rpcs_total", "Rpcs answered, by rpc and gRPC code; a stream when it ends.", ["rpc", "code"]
+)
 RPC_SECONDS: Final = Histogram(
-    "tollgate_rpc_seconds", "Time from the request's arrival to its answer.", ["rpc"], buckets=_LATENCY_BUCKETS
+    "tollgate_rpc_seconds", "Time from a unary request's arrival to its answer.", ["rpc"], buckets=_LATENCY_BUCKETS
 )
 DECISIONS: Final = Counter(
     "tollgate_decisions_total", "Decisions about calls and messages, replays not counted.", ["operation", "reason"]

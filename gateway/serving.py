@@ -17,6 +17,13 @@ from gateway.store.balances import Lifetimes
 log = structlog.get_logger(__name__)
 
 HEALTH_EVERY_SECONDS: Final = 0.5
+
+# A peer that is gone without a word is found out, so that its streams do not count for ever.
+_KEEPALIVE: Final = (
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+)
 SETTLE_SECONDS: Final = 0.2
 
 
@@ -28,6 +35,29 @@ def lifetimes_of(settings: Settings) -> Lifetimes:
         fresh_ms=settings.live_calls_seconds * 1500,
         stub_ms=settings.stub_seconds * 1000,
     )
+
+
+class _Health(health.aio.HealthServicer):  # type: ignore[misc]  # it comes without types
+    """The standard health service, whose watchers do not hold up the stop of the server for as long as it may take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._letting_go = asyncio.Event()
+
+    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802  # the contract's name
+        """Tell of the status whenever it changes."""
+        # A handler that is cancelled leaves its rpc open; one that returns ends it.
+        tasks = [asyncio.create_task(super().Watch(request, context)), asyncio.create_task(self._letting_go.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def let_go(self) -> None:
+        """End the streams of all watchers; they have been told NOT_SERVING."""
+        self._letting_go.set()
 
 
 class Service:
@@ -45,8 +75,8 @@ class Service:
     ) -> None:
         self._name = name
         # Two servers on one port would split the traffic silently: a taken port has to be an error.
-        self.server = grpc.aio.server(options=(("grpc.so_reuseport", 0), *options))
-        self._health = health.aio.HealthServicer()
+        self.server = grpc.aio.server(options=(("grpc.so_reuseport", 0), *_KEEPALIVE, *options))
+        self._health = _Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
         reflection.enable_server_reflection((name, health.SERVICE_NAME, reflection.SERVICE_NAME), self.server)
         try:
@@ -93,6 +123,7 @@ class Service:
             await self._health.enter_graceful_shutdown()
             # What has arrived but not begun would be cancelled by stop(): give it the turns of the loop to begin.
             await asyncio.sleep(SETTLE_SECONDS)
+            self._health.let_go()
             await self.server.stop(drain_seconds)
             for task in tasks:
                 task.cancel()

@@ -11,9 +11,12 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import structlog
+from prometheus_client.multiprocess import mark_process_dead
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -21,6 +24,7 @@ from redis.exceptions import RedisError
 
 from gateway.address import Address
 from gateway.child_process import ChildProcess
+from gateway.metrics_http import MULTIPROCESS_VARIABLE
 from gateway.ports import check_ports_free
 from gateway.settings import Settings
 from gateway.settings_problems import PREFIX
@@ -127,13 +131,19 @@ async def _run_children(
 ) -> int:
     # Only this process has the writing end: when it is gone, however it went, the children read the end of the pipe.
     parent_pipe, held_open = os.pipe()
-    environment = _environment(settings)
-    children = [ChildProcess(name, command, environment, parent_pipe, inherited) for name, command in commands.items()]
     try:
-        try:
-            await _keep_running(children, stop, ready)
-        finally:
-            clean = await _drain(children, settings.drain_seconds, hurry)
+        # The processes count in files of one directory, and the back serves the sum.
+        with TemporaryDirectory(prefix="tollgate-metrics-") as metrics:
+            environment = {**_environment(settings), MULTIPROCESS_VARIABLE: metrics}
+            forget = partial(mark_process_dead, path=metrics)
+            children = [
+                ChildProcess(name, command, environment, parent_pipe, inherited, forget)
+                for name, command in commands.items()
+            ]
+            try:
+                await _keep_running(children, stop, ready)
+            finally:
+                clean = await _drain(children, settings.drain_seconds, hurry)
     finally:
         os.close(held_open)
         os.close(parent_pipe)

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from time import perf_counter
-from typing import Final, NoReturn, TypeAlias, TypeVar
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -154,15 +154,8 @@ class Runner:
             if self._streams > MAX_STREAMS:
                 raise ResourceExhausted("Too many streams are open; close some, or retry later.")
             identity = await self.identify(context)
-            async with (
-                aclosing(operation(request, identity)) as responses,
-                aclosing(self._while_valid(context, responses)) as valid,
-            ):
-                async for response in valid:
-                    if response is None:
-                        await context.send_initial_metadata(())
-                    else:
-                        await context.write(response)
+            async with aclosing(operation(request, identity)) as responses:
+                await self._write(context, responses)
         except TollgateError as error:
             code = error.code
             await self.abort(context, error)
@@ -181,36 +174,53 @@ class Runner:
         """End every open stream, and each that is opened from now on, with UNAVAILABLE: the server stops."""
         self._ending.set()
 
-    async def _while_valid(
-        self, context: ServicerContext[Request, Response], responses: AsyncGenerator[Response | None, None]
-    ) -> AsyncGenerator[Response | None, None]:
-        ending = asyncio.create_task(self._ending.wait())
-        pending: asyncio.Future[Response | None] | None = None
-        checked = perf_counter()
+    async def _write(
+        self, context: ServicerContext[Any, Any], responses: AsyncGenerator[Response | None, None]
+    ) -> None:
+        """Write what there is to say, until the guard finds a reason to end the stream.
+
+        The guard interrupts, so that a response costs no look at the clock and no task of its own.
+        """
+        writing = asyncio.current_task()
+        assert writing is not None  # noqa: S101  # an rpc is a task
+
+        def interrupt(guard: asyncio.Task[None]) -> None:
+            if not guard.cancelled() and guard.exception() is not None:
+                writing.cancel()
+
+        guarding = asyncio.create_task(self._guard(context))
+        guarding.add_done_callback(interrupt)
         try:
-            while True:
-                pending = pending or asyncio.ensure_future(anext(responses))
-                patience = max(0.0, checked + self._recheck_seconds - perf_counter())
-                waiting: set[asyncio.Future[object]] = {ending, pending}  # type: ignore[arg-type]
-                done, _ = await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-                if ending in done:
-                    raise Unavailable("This gateway is stopping; connect again and resume.", reason="STOPPING")
-                if perf_counter() - checked >= self._recheck_seconds:
-                    # While the store does not answer a token that was good stays good, as it does for other requests.
-                    with suppress(Unavailable):
-                        await self.identify(context)
-                    checked = perf_counter()
-                if pending in done:
-                    finished, pending = pending, None
-                    try:
-                        yield finished.result()
-                    except StopAsyncIteration:
-                        return
+            async for response in responses:
+                if response is None:
+                    await context.send_initial_metadata(())
+                else:
+                    await context.write(response)
+        except asyncio.CancelledError:
+            if not guarding.done() or guarding.cancelled():
+                raise
+            writing.uncancel()
+            guarding.result()
         finally:
-            ending.cancel()
-            if pending is not None:
-                pending.cancel()
-                await asyncio.gather(pending, return_exceptions=True)
+            guarding.cancel()
+
+    async def _guard(self, context: ServicerContext[Any, Any]) -> None:
+        """Look whether a stream may go on, until it may not.
+
+        Raises:
+            Unauthenticated: Its token was revoked, or has expired.
+            Unavailable: The server stops.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(self._recheck_seconds):
+                    await self._ending.wait()
+            except TimeoutError:
+                # While the store does not answer a token that was good stays good, as it does for other requests.
+                with suppress(Unavailable):
+                    await self.identify(context)
+            else:
+                raise Unavailable("This gateway is stopping; connect again and resume.", reason="STOPPING")
 
     async def identify(self, context: ServicerContext[Request, Response]) -> Identity:
         """Return who holds the token in the metadata.

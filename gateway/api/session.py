@@ -66,7 +66,9 @@ class Session:
         self._heard: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._heard.set_result(None)
         self._ended: TollgateError | None = None
+        self._drained: TollgateError | None = None
         self._closing = False
+        self._reading: asyncio.Task[None] | None = None
 
     def command(self, command: pb.Command) -> None:
         """Send a command with the next message."""
@@ -80,18 +82,28 @@ class Session:
         self._ended = error
         self._outgoing.set()
 
+    def drain(self, error: TollgateError) -> None:
+        """Read no more, answer what is begun, then end the stream with an error."""
+        self._drained = error
+        self._closing = True
+        if self._reading is not None:
+            self._reading.cancel()
+        self._outgoing.set()
+
     async def run(self, context: Context) -> None:
         """Read and write until the switch closes its side and everything is answered.
 
         Raises:
             TollgateError: The stream broke a rule of streams, or was ended.
         """
-        reading = asyncio.create_task(self._read(context))
+        self._reading = asyncio.create_task(self._read(context))
         try:
             await self._write(context)
         finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+        if self._drained is not None:
+            raise self._drained
 
     async def _read(self, context: Context) -> None:
         try:

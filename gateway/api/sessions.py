@@ -1,19 +1,28 @@
 """All Sessions of this process: opening them, and bringing commands to every Session of a switch."""
 
+import asyncio
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
 from typing import Final
+
+import structlog
 
 from gateway import metrics
 from gateway.api.session import Context, Hear, Operation, Session
 from gateway.api.validation import check_id
 from gateway.domain.identity import Identity
 from gateway.domain.vocabulary import Role
-from gateway.errors import InvalidArgument, PermissionDenied, ResourceExhausted
+from gateway.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable
+from gateway.store.directory import Directory
 from gateway.v1 import authorization_pb2 as pb
+
+log = structlog.get_logger(__name__)
 
 MAX_SESSIONS: Final = 20_000
 MAX_SESSIONS_OF_A_SWITCH: Final = 12_000
+RECHECK_SECONDS: Final = 0.5
+EXPIRY_CHECK_SECONDS: Final = 30.0
 
 
 class Sessions:
@@ -29,8 +38,9 @@ class Sessions:
         self._operations = operations
         self._hear = hear
         self._max_operations = max_operations
-        self._of_switch: dict[str, set[Session]] = {}
+        self._of_switch: dict[str, dict[Session, Context]] = {}
         self._count = 0
+        self._draining = False
 
     async def serve(self, context: Context, identity: Identity) -> None:
         """Run one Session to its end.
@@ -41,22 +51,49 @@ class Sessions:
             ResourceExhausted: Too many are open.
         """
         identity = _of_a_switch(identity, context)
+        if self._draining:
+            raise _stopping()
         session = Session(identity, self._operations, self._hear, max_operations=self._max_operations)
-        siblings = self._of_switch.get(identity.switch_id, set())
+        siblings = self._of_switch.get(identity.switch_id, {})
         if self._count >= MAX_SESSIONS or len(siblings) >= MAX_SESSIONS_OF_A_SWITCH:
             raise ResourceExhausted("Too many Sessions are open; a switch needs one or a few.")
-        siblings.add(session)
+        siblings[session] = context
         self._of_switch[identity.switch_id] = siblings
         self._count += 1
         metrics.SESSIONS.inc()
         try:
             await session.run(context)
         finally:
-            siblings.discard(session)
+            siblings.pop(session, None)
             if not siblings:
                 self._of_switch.pop(identity.switch_id, None)
             self._count -= 1
             metrics.SESSIONS.dec()
+
+    async def recheck(self, directory: Directory, identify: Callable[[Context], Awaitable[Identity]]) -> None:
+        """For ever end the Sessions whose token was revoked, within a second, or has expired, within half a minute."""
+        seen, checked_at = directory.tokens_version, perf_counter()
+        while True:
+            await asyncio.sleep(RECHECK_SECONDS)
+            if directory.tokens_version == seen and perf_counter() - checked_at < EXPIRY_CHECK_SECONDS:
+                continue
+            seen, checked_at = directory.tokens_version, perf_counter()
+            for session, context in [pair for siblings in self._of_switch.values() for pair in siblings.items()]:
+                try:
+                    await identify(context)
+                except Unauthenticated as error:
+                    session.end(error)
+                except Unavailable:
+                    log.warning("the tokens of open Sessions could not be checked")
+
+    async def drain_when(self, stop: asyncio.Event) -> None:
+        """Once told to stop, end every Session as soon as all it has begun is answered, and refuse new ones."""
+        await stop.wait()
+        self._draining = True
+        for siblings in self._of_switch.values():
+            for session in siblings:
+                session.drain(_stopping())
+        await asyncio.Event().wait()
 
     def deliver(self, switch_id: str, command: pb.Command) -> None:
         """Send a command to every Session of a switch that is connected here."""
@@ -65,6 +102,10 @@ class Sessions:
             metrics.count_command(command.WhichOneof("command") or "")
             for session in sessions:
                 session.command(command)
+
+
+def _stopping() -> Unavailable:
+    return Unavailable("This gateway is stopping; open a Session to another and go on.", reason="STOPPING")
 
 
 def _of_a_switch(identity: Identity, context: Context) -> Identity:

@@ -24,6 +24,7 @@ from gateway.store.switch_lists import SwitchLists
 log = structlog.get_logger(__name__)
 
 TURN_EVERY_SECONDS: Final = 0.2
+PATIENCE_MS: Final = 400
 ENTRIES_A_TURN: Final = 200
 """Read of each shard in one turn; what is left comes up in the next."""
 
@@ -47,8 +48,9 @@ class DueLoop:
         clock: The store's; while it is not sure nobody is ticked or cut.
         lists: When the switches last listed their calls.
         live_calls_ms: How often a switch lists them.
-        shards: Those to look at, asked anew each turn.
-        patience_ms: Leaves entries to others until they are so much overdue; 0 is the first to look.
+        shards: Those that are this process's to look at, asked anew each turn.
+        patience_ms: How much overdue a call of another's shard is when it is looked at all the same: whoever it was
+            left to may have died a moment ago.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class DueLoop:
         *,
         live_calls_ms: int = 30_000,
         shards: Callable[[], Iterable[int]] = lambda: range(SHARDS),
-        patience_ms: int = 0,
+        patience_ms: int = PATIENCE_MS,
     ) -> None:
         self._connection = connection
         self._store = store
@@ -93,15 +95,14 @@ class DueLoop:
         if not self._clock.is_sure:
             return 0
         now_ms = self._clock.now_ms()
-        before_ms = now_ms - self._patience_ms
-        due = await asyncio.gather(
-            *[
-                self._connection.ask(
-                    "ZRANGE", due_key(shard), 0, before_ms, "BYSCORE", "LIMIT", 0, ENTRIES_A_TURN, "WITHSCORES"
-                )
-                for shard in self._shards()
-            ]
-        )
+        mine = set(self._shards())
+        due = await self._connection.ask_all(
+            (
+                "ZRANGE", due_key(shard), 0, now_ms if shard in mine else now_ms - self._patience_ms,
+                "BYSCORE", "LIMIT", 0, ENTRIES_A_TURN, "WITHSCORES",
+            )
+            for shard in range(SHARDS)
+        )  # fmt: skip
         members = [(member, score) for entries in due for member, score in _pairs(entries)]
         for _, score in members:
             metrics.DUE_LAG_SECONDS.observe(max(0.0, (now_ms - score) / 1000))

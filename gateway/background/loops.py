@@ -25,12 +25,21 @@ class Loop:
         name: For the log.
         turn: Does some work; True if there is more at once.
         every_seconds: The pause after a turn that has left nothing.
+        first_pause_seconds: The pause after a first turn that got no answer; it doubles each time.
     """
 
-    def __init__(self, name: str, turn: Callable[[], Awaitable[bool]], every_seconds: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        turn: Callable[[], Awaitable[bool]],
+        every_seconds: float,
+        *,
+        first_pause_seconds: float = FIRST_PAUSE_SECONDS,
+    ) -> None:
         self._name = name
         self._turn = turn
         self._every_seconds = every_seconds
+        self._first_pause_seconds = first_pause_seconds
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -39,12 +48,12 @@ class Loop:
 
     async def run(self) -> None:
         """Take turns until cancelled."""
-        pause = FIRST_PAUSE_SECONDS
+        pause = self._first_pause_seconds
         while True:
             self._woken.clear()
             try:
                 wait = 0.0 if await self._turn() else self._every_seconds
-                pause = FIRST_PAUSE_SECONDS
+                pause = self._first_pause_seconds
             except Unavailable as error:
                 wait, pause = pause, min(2 * pause, LONGEST_PAUSE_SECONDS)
                 detail = str(getattr(error, "detail", None) or error.__cause__ or error)

@@ -16,7 +16,7 @@ from gateway.store.balances import BalanceStore
 from gateway.store.clock import Clock
 from gateway.store.connection import StoreConnection
 from gateway.store.keys import SHARDS
-from gateway.store.outbox import BEGINNING, OutboxEntry, read_outbox
+from gateway.store.outbox import BEGINNING, OutboxEntry, read_outboxes
 
 EVERY_SECONDS: Final = 0.2
 A_TURN: Final = 500
@@ -76,11 +76,9 @@ class OutboxFollower:
             DatabaseError: Triggers could not be recorded: what was read comes again.
         """
         positions = await self._read_positions()
-        batches = await asyncio.gather(
-            *(read_outbox(self._connection, shard, positions[shard], A_TURN) for shard in range(SHARDS))
-        )
-        moved = {shard: entries[-1].entry_id for shard, entries in enumerate(batches) if entries}
-        entries = [entry for batch in batches for entry in batch]
+        batches = await read_outboxes(self._connection, positions, A_TURN)
+        moved = {shard: entries[-1].entry_id for shard, entries in batches.items()}
+        entries = [entry for batch in batches.values() for entry in batch]
         triggers = [_trigger(entry) for entry in entries if entry.kind == "refill"]
         await self._save(moved, triggers)
         positions.update(moved)
@@ -89,7 +87,7 @@ class OutboxFollower:
         await self._trim()
         if triggers:
             await self._feed.advance()
-        return any(len(batch) == A_TURN for batch in batches)
+        return any(len(batch) == A_TURN for batch in batches.values())
 
     async def save(self) -> None:
         """Commit the positions, before the process ends.

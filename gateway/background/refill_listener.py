@@ -3,23 +3,24 @@
 import asyncio
 import re
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import Final
 
 import structlog
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from gateway.background.loops import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 from gateway.feeds.refills import RefillFeed
 from gateway.ledger.refills import RefillTrigger
+from gateway.store.address import StoreAddress
+from gateway.store.connection import StoreUnavailable
 from gateway.store.keys import REFILLS_CHANNEL
+from gateway.store.subscription import subscribed
 
 log = structlog.get_logger(__name__)
 
 _MESSAGE: Final = re.compile(
     rb"([A-Za-z0-9._-]{1,64}) ([0-9]{1,15}) ([0-9]{1,16}) ([0-9]{1,16}) (-?[0-9]{1,16}) ([0-9]{1,16})"
 )
-_POLL_SECONDS: Final = 5.0
 
 
 class RefillListener:
@@ -28,13 +29,13 @@ class RefillListener:
     What is published while it is not connected is not heard: the outbox is the durable way.
 
     Args:
-        client: For the subscription; the caller closes it.
+        address: Of the store.
         feed: Announces.
         wake: Called after each.
     """
 
-    def __init__(self, client: Redis, feed: RefillFeed, wake: Callable[[], None]) -> None:
-        self._client = client
+    def __init__(self, address: StoreAddress, feed: RefillFeed, wake: Callable[[], None]) -> None:
+        self._address = address
         self._feed = feed
         self._wake = wake
         self.listening = asyncio.Event()
@@ -44,17 +45,13 @@ class RefillListener:
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
-                async with self._client.pubsub(ignore_subscribe_messages=False) as subscription:
-                    await subscription.subscribe(REFILLS_CHANNEL)
-                    while True:
-                        message = await subscription.get_message(timeout=_POLL_SECONDS)
-                        if message is not None and message["type"] == "subscribe":
-                            self.listening.set()
-                            pause = FIRST_PAUSE_SECONDS
-                        elif message is not None:
-                            self.hear(message["data"])
-            except (RedisError, OSError) as error:
-                log.warning("refill_listener_waits", error=str(error), seconds=pause)
+                async with aclosing(subscribed(self._address, REFILLS_CHANNEL, self.listening.set)) as messages:
+                    async for message in messages:
+                        self.hear(message)
+            except StoreUnavailable as error:
+                if self.listening.is_set():
+                    pause = FIRST_PAUSE_SECONDS
+                log.warning("refill_listener_waits", error=error.detail, seconds=pause)
             finally:
                 self.listening.clear()
             await asyncio.sleep(pause)

@@ -29,7 +29,7 @@ class Sampler:
         Raises:
             StoreUnavailable: The store did not answer; the round goes on from there.
         """
-        cards = await asyncio.gather(*(self._connection.ask("ZCARD", due_key(shard)) for shard in range(SHARDS)))
+        cards = await self._connection.ask_all(("ZCARD", due_key(shard)) for shard in range(SHARDS))
         metrics.LIVE_CALLS.set(sum(cards))
         shards = range(self._next_shard, self._next_shard + SHARDS_A_TURN)
         for shard in shards:

@@ -1,8 +1,8 @@
 """Which gateway process looks after which shards: leases, shared out evenly, taken over within seconds.
 
 Each process says in the store that it is there, counts the others, and holds its share of the 64 shards by leases that
-it keeps every second. The lease of a process that died runs out, and the others' shares grow. Leases save double work;
-they guard nothing: every script checks for itself.
+it keeps every second. The lease of a process that died runs out, and the others' shares grow; until then the due loops
+of the others look at what is overdue. Leases save double work; they guard nothing: every script checks for itself.
 """
 
 import asyncio

@@ -15,6 +15,7 @@ DEFAULT_REFILL_THRESHOLD_MICROS = 5_000_000
 DEFAULT_REFILL_AMOUNT_MICROS = 50_000_000
 
 MAX_CONCURRENT_CALLS = 1_000_000
+MAX_PRICE_PER_MINUTE_MICROS = 10**12
 
 _COUNTRIES = frozenset(SUPPORTED_REGIONS)
 _CURRENCY = re.compile(r"[A-Z]{3}")
@@ -62,7 +63,10 @@ class OfficeSettings:
         validate_amount(self.credit_limit_micros, "credit_limit_micros")
         if not 0 <= self.max_concurrent_calls <= MAX_CONCURRENT_CALLS:
             raise InvalidArgument("max_concurrent_calls", f"must be 0 (no limit) to {MAX_CONCURRENT_CALLS}")
-        validate_amount(self.max_price_per_minute_micros, "max_price_per_minute_micros")
+        if not 0 <= self.max_price_per_minute_micros <= MAX_PRICE_PER_MINUTE_MICROS:
+            raise InvalidArgument(
+                "max_price_per_minute_micros", f"must be 0 (no limit) to {MAX_PRICE_PER_MINUTE_MICROS} micros"
+            )
         validate_amount(self.daily_spend_limit_micros, "daily_spend_limit_micros")
         if not isinstance(self.payment_terms, PaymentTerms):
             raise InvalidArgument("payment_terms", "must be CARD or INVOICE")

@@ -64,10 +64,31 @@ def record(
 
 
 class AuditLog:
-    """Reads the audit log; writing is `record`'s."""
+    """Reads the audit log, and writes what is done outside SQL; all else is `record`'s, within its transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def write(self, *, now_ms: int, actor: str, action: str, target: str, reason: str) -> None:
+        """Note what is about to be done to something that lives in the store.
+
+        Raises:
+            DatabaseError: It is not noted, or it is not known whether it is.
+        """
+
+        async def insert(session: AsyncSession) -> None:
+            record(
+                session,
+                now_ms=now_ms,
+                actor=actor,
+                action=action,
+                target=target,
+                before=None,
+                after=None,
+                reason=reason,
+            )
+
+        await self._database.transact(insert)
 
     async def list(self, page: PageRequest, target: str | None = None) -> Page[Change]:
         """The changes, newest first, of everything or of one target.

@@ -8,11 +8,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-import redis.asyncio
 import structlog
-from redis.exceptions import RedisError
 
+from gateway.store.address import StoreAddress
+from gateway.store.connection import StoreFault, StoreUnavailable
 from gateway.store.keys import COMMANDS_CHANNEL
+from gateway.store.subscription import subscribed
 
 log = structlog.get_logger(__name__)
 
@@ -39,20 +40,15 @@ class PublishedCommand(NamedTuple):
         return cls(switch_id, kind, office_id, call_id, int(value))
 
 
-async def follow_commands(url: str, deliver: Callable[[PublishedCommand], None]) -> None:
-    """Hand on every command that is published, for ever; reconnects by itself."""
+async def follow_commands(address: StoreAddress, deliver: Callable[[PublishedCommand], None]) -> None:
+    """Hand on every command that is published, for ever; subscribes again by itself."""
     while True:
-        client = redis.asyncio.from_url(url)
         try:
-            async with client.pubsub(ignore_subscribe_messages=True) as channel:
-                await channel.subscribe(COMMANDS_CHANNEL)
-                async for message in channel.listen():
-                    try:
-                        deliver(PublishedCommand.parse(message["data"]))
-                    except ValueError:
-                        log.exception("a command could not be read")
-        except (OSError, RedisError) as error:
-            log.warning("commands are not heard", error=str(error))
-        finally:
-            await client.aclose()
+            async for message in subscribed(address, COMMANDS_CHANNEL, lambda: log.info("commands are heard")):
+                try:
+                    deliver(PublishedCommand.parse(message))
+                except ValueError:
+                    log.exception("a command could not be read")
+        except (StoreUnavailable, StoreFault) as error:
+            log.warning("commands are not heard", error=str(getattr(error, "detail", error)))
         await asyncio.sleep(_RETRY_SECONDS)

@@ -10,7 +10,7 @@ queue of futures is a deque, and a future that timed out stays in it until its r
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, cast
 
 import hiredis
@@ -32,6 +32,8 @@ _FUNCTION_NOT_FOUND: Final = "ERR Function not found"
 
 _FIRST_RETRY_SECONDS: Final = 0.05
 _LAST_RETRY_SECONDS: Final = 1.0
+_LATE_SECONDS: Final = 0.05
+_READ_FIRST_SECONDS: Final = 0.01
 
 
 class StoreUnavailable(Unavailable):
@@ -143,6 +145,18 @@ class StoreConnection:
         except hiredis.ReplyError as error:
             raise translated(error) from error
 
+    async def ask_all(self, commands: Iterable[tuple[bytes | str | int, ...]]) -> list[Any]:
+        """Send plain commands in one flush and return their replies in order; without a task for each.
+
+        Raises:
+            StoreUnavailable: One of them was not answered in time.
+            StoreFault: The store refused one of them.
+        """
+        try:
+            return await asyncio.gather(*[self.send(*command) for command in commands])
+        except hiredis.ReplyError as error:
+            raise translated(error) from error
+
     async def _stay_connected(self) -> None:
         delay = _FIRST_RETRY_SECONDS
         while True:
@@ -175,7 +189,9 @@ class StoreConnection:
             if self._address.path is not None:
                 _, wire = await loop.create_unix_connection(protocol, self._address.path)
             else:
-                _, wire = await loop.create_connection(protocol, self._address.host, self._address.port)
+                _, wire = await loop.create_connection(
+                    protocol, self._address.host, self._address.port, ssl=self._address.ssl_context()
+                )
         try:
             for command in self._address.greeting():
                 await wire.send(_pack(command))
@@ -207,6 +223,7 @@ class _Wire(asyncio.Protocol):
         self._waiting: deque[tuple[float, asyncio.Future[Any]]] = deque()
         self._outgoing: list[bytes] = []
         self._watch: asyncio.TimerHandle | None = None
+        self._watch_at = 0.0
         self.lost: asyncio.Future[str] = loop.create_future()
 
     def send(self, packed: bytes) -> "asyncio.Future[Any]":
@@ -221,7 +238,7 @@ class _Wire(asyncio.Protocol):
         now = self._loop.time()
         self._waiting.append((now, future))
         if self._watch is None:
-            self._watch = self._loop.call_later(self._timeout, self._check_deadlines)
+            self._watch_in(self._timeout)
         return future
 
     def close(self, why: str) -> None:
@@ -259,6 +276,10 @@ class _Wire(asyncio.Protocol):
         """Time out what waits too long. One timer a connection, not one a command: all have the same patience."""
         self._watch = None
         now = self._loop.time()
+        if now - self._watch_at > _LATE_SECONDS:
+            # The loop itself was held up, so the replies may lie in the socket unread: read first, then judge.
+            self._watch_in(_READ_FIRST_SECONDS)
+            return
         oldest: float | None = None
         for sent, future in self._waiting:
             if now - sent < self._timeout:
@@ -271,7 +292,11 @@ class _Wire(asyncio.Protocol):
             return
         if self._waiting:
             wait = self._timeout if oldest is None else max(0.0, oldest + self._timeout - now)
-            self._watch = self._loop.call_later(wait, self._check_deadlines)
+            self._watch_in(wait)
+
+    def _watch_in(self, seconds: float) -> None:
+        self._watch_at = self._loop.time() + seconds
+        self._watch = self._loop.call_later(seconds, self._check_deadlines)
 
     def _fail(self, why: str) -> None:
         self._transport = None

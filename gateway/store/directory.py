@@ -103,6 +103,11 @@ class Directory:
         """Whether the tokens and a deck were read at least once."""
         return self.deck is not None and self._tokens_version is not None
 
+    @property
+    def tokens_version(self) -> bytes | None:
+        """Names the tokens as they were last read; another name: some were made or revoked."""
+        return self._tokens_version
+
     def identified(self, secret: str) -> Identity | None:
         """Return the bearer of a token that was seen before; never waits."""
         token = self._by_secret.get(secret)

@@ -39,17 +39,23 @@ class OutboxEntry(NamedTuple):
         return int(self.fields.get(name, b"0"))
 
 
-async def read_outbox(connection: StoreConnection, shard: int, after: str, count: int) -> list[OutboxEntry]:
-    """Return the entries behind a position, at most `count`; does not wait for new ones.
+async def read_outboxes(
+    connection: StoreConnection, positions: Mapping[int, str], count: int
+) -> dict[int, list[OutboxEntry]]:
+    """Return the entries behind the positions of some shards, at most `count` of each; does not wait for new ones.
+
+    A command a shard, since on a Cluster shards live apart.
 
     Raises:
         StoreUnavailable: The store did not answer.
     """
-    reply = await connection.ask("XREAD", "COUNT", count, "STREAMS", outbox_key(shard), after)
-    if not reply:
-        return []
-    [(_, entries)] = reply
-    return [_entry(entry_id, fields) for entry_id, fields in entries]
+    commands = [("XREAD", "COUNT", count, "STREAMS", outbox_key(shard), after) for shard, after in positions.items()]
+    found = {}
+    for shard, reply in zip(positions, await connection.ask_all(commands), strict=True):
+        if reply:
+            [(_, entries)] = reply
+            found[shard] = [_entry(entry_id, fields) for entry_id, fields in entries]
+    return found
 
 
 async def find_credit(connection: StoreConnection, office_id: str, number: int) -> int | None:

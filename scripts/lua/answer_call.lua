@@ -44,7 +44,8 @@ if state == CUT then return { CODE.ENDED, c.granted, c.final, c.debited, office_
 
 now_ms = clock_now(KEYS[1], now_ms)
 office_turn_day(o, day)
-local taken, final = 0, nil
+local taken = 0
+local final
 if c.answered_ms == 0 then
   c.answered_ms = answered_ms == 0 and now_ms or math.min(now_ms, math.max(c.authorized_ms, answered_ms))
 end

@@ -13,9 +13,10 @@ ARGV
   ARGV[4]  amount     int  micros, signed
   ARGV[5]  refill     int  number of the refill it closes; 0: none
 RETURNS { code, balance_micros, available_micros, credit_number, moved_micros }
-  OK. REPLAYED: applied before; moved is what it moved then, nil if a later one was applied since. OUT_OF_ORDER: the store holds credit_number, so credit_number + 1 comes first.
-  NOT_COVERED: more is taken than is available. OUT_OF_RANGE: the balance would leave +/- 10^15. NOT_PENDING: that refill
-  is not the one asked for. UNKNOWN_OFFICE. Nothing changes but by OK.
+  OK. REPLAYED: applied before; moved is what it moved then, nil if a later one was applied since.
+  OUT_OF_ORDER: the store holds credit_number, so credit_number + 1 comes first. NOT_COVERED: more is taken than is
+  available. OUT_OF_RANGE: the balance would leave +/- 10^15. NOT_PENDING: that refill is not the one asked for.
+  UNKNOWN_OFFICE. Nothing changes but by OK.
 INVARIANT  balance = the sum of the credits up to credit_number - debits + refunds.
 ]]
 --@include lib/codes

@@ -55,7 +55,7 @@ end
 now_ms = clock_now(KEYS[1], now_ms)
 office_turn_day(o, day)
 
--- A blocked message is journaled, so many a second and office; beyond that counted, and the count rides on the next one.
+-- A blocked message is journaled, so many a second and office; beyond that counted; the count rides on the next one.
 local function block(code, lacking)
   if not dry_run then
     office_judge_refill(o, KEYS[4], office_id, now_ms, lacking)

@@ -16,8 +16,8 @@ ARGV
   ARGV[5]  forced     int  1: an operator wants it
   ARGV[6]  grace_ms   int  silence past the granted time before a call lapses
 RETURNS { code, granted_seconds, final, switch_id }
-  CUT: marked now. REPLAYED: marked before. With both the command to the switch is published. LAPSE_DUE: nothing was heard for the
-  grace. OK: the look granted more. NOT_DUE: its time is not over. NOT_FOUND: no live call.
+  CUT: marked now. REPLAYED: marked before. With both the command to the switch is published. LAPSE_DUE: nothing was
+  heard for the grace. OK: the look granted more. NOT_DUE: its time is not over. NOT_FOUND: no live call.
 INVARIANT  a cut call is granted nothing more; EMERGENCY and FREE calls are not cut by the gateway itself.
 ]]
 --@include lib/codes
@@ -37,7 +37,8 @@ if c.reason == CODE.EMERGENCY then return { CODE.NOT_DUE, c.granted, c.final, c.
 
 now_ms = clock_now(KEYS[1], now_ms)
 office_turn_day(o, day)
-local code, taken = nil, 0
+local taken = 0
+local code
 if c.state == CUT then
   if not forced and now_ms >= call_lapses_at(c, 0, grace_ms) then
     return { CODE.LAPSE_DUE, c.granted, c.final, c.switch_id }
@@ -46,7 +47,9 @@ if c.state == CUT then
 elseif forced then
   c.state, c.final, code = CUT, FINAL_OPERATOR, CODE.CUT
 else
-  if c.state ~= ANSWERED or not call_ends_with_grant(c) or now_ms < call_granted_end(c) then
+  -- A gateway's tick that came too late found out only now that nothing more can be granted, so it need not be final yet.
+  local may_end = c.reason == CODE.FUNDED and (call_ends_with_grant(c) or c.ticker == TICKED_BY_GATEWAY)
+  if c.state ~= ANSWERED or not may_end or now_ms < call_granted_end(c) then
     return { CODE.NOT_DUE, c.granted, c.final, c.switch_id }
   end
   local granted = c.granted

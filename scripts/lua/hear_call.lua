@@ -45,7 +45,8 @@ now_ms = clock_now(KEYS[1], now_ms)
 office_turn_day(o, day)
 c.confirmed = math.max(c.confirmed, used)
 if used > 0 and c.answered_ms == 0 then c.answered_ms = math.max(c.authorized_ms, now_ms - used * 1000) end
-local taken, final = 0, nil
+local taken = 0
+local final
 if state == LAPSED then
   taken, final = grant_revive(o, c, math.max(c.used, used), c.tick, now_ms)
   if not taken then return { CODE.ENDED, c.granted, final, c.debited, office_available(o) } end

@@ -41,7 +41,9 @@ local c = call_unpack(bytes)
 now_ms = clock_now(KEYS[1], now_ms)
 local lapses_at = call_lapses_at(c, setup_ms, grace_ms)
 if now_ms < lapses_at and c.heard_ms >= missing_ms then
-  redis.call('ZADD', KEYS[4], c.state == CUT and call_due_at(c, now_ms, setup_ms, grace_ms) or lapses_at, member)
+  -- Its next tick or look comes first, unless that is what was left to this script.
+  local due_at = call_due_at(c, now_ms, setup_ms, grace_ms)
+  redis.call('ZADD', KEYS[4], due_at > now_ms and due_at or lapses_at, member)
   return { CODE.NOT_DUE, c.debited, office_available(o) }
 end
 
@@ -57,8 +59,8 @@ if c.reason == FUNDED_REASON then
   office_debit(o, taken)
   c.debited, c.held = debited, 0
 end
--- Only a call that was cut keeps its final reason, which tells a revival to hang up, and its grant, up to 2 s past which
--- its end is not billed.
+-- Only a call that was cut keeps its final reason, which tells a revival to hang up, and its grant, up to 2 s past
+-- which its end is not billed.
 if c.state ~= CUT then
   c.final = 0
   c.granted = c.reason == FUNDED_REASON and rate_longest(c.rate, c.debited, c.granted) or 0

@@ -13,8 +13,8 @@ ARGV
   ARGV[4]  refill_enabled     int    0 or 1, taken over only with a newer refill_generation
   ARGV[5]  create             int    1: SQL never saw this office in the store, so it may be made
 RETURNS { code, available_micros, smallest_credit_limit_micros }
-  OK. STALE: the store holds this version or a newer one. NOT_COVERED: the lower credit limit is not covered; the smallest
-  that would do. UNKNOWN_OFFICE: the store lost an office that it had.
+  OK. STALE: the store holds this version or a newer one. NOT_COVERED: the lower credit limit is not covered; the
+  smallest that would do. UNKNOWN_OFFICE: the store lost an office that it had.
 INVARIANT  available >= 0 afterwards; settings never go back to an older version.
 ]]
 --@include lib/codes

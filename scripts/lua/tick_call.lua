@@ -24,8 +24,8 @@ ARGV
   ARGV[10] fresh_ms   int  a gateway's tick debits by the clock while its switch was heard of since then
 RETURNS { code, granted_seconds, final, debited_micros, available_micros }
   OK: goes on. ENDED: hang up; final says why. NOT_FOUND: unknown. FORBIDDEN: another switch's call.
-  By the clock heard_ms and switch_id follow, a change of funds_low is published too. CUT_DUE: nothing more can be granted and the granted time is over. LAPSE_DUE: only lapse_call can
-  say whether to wait.
+  By the clock heard_ms and switch_id follow, a change of funds_low is published too. CUT_DUE: nothing more can be
+  granted and the granted time is over. LAPSE_DUE: only lapse_call can say whether to wait.
 INVARIANT  held = price(granted) - debited; a repeated or late tick changes nothing.
 ]]
 --@include lib/codes
@@ -58,7 +58,8 @@ local function answer(code)
   return reply
 end
 
-local taken, final = 0, nil
+local taken = 0
+local final
 if by_clock then
   if state == CUT then return answer(CODE.CUT_DUE) end
   local last_grant = call_ends_with_grant(c)

@@ -8,6 +8,7 @@ from grpc import StatusCode
 from gateway.api.credits.arithmetic import price_steps
 from gateway.domain.rate import Rate, Slot
 from gateway.domain.vocabulary import Category, Direction, License, Service
+from gateway.ledger.paging import PageRequest
 from gateway.store.codes import Code
 from gateway.store.connection import StoreConnection
 from gateway.store.keys import shard_of
@@ -264,3 +265,26 @@ def test_steps_of_a_price() -> None:
         "price of 7 s: 0.011667, rounded up to the micro",
     ]
     assert list(price_steps(BY_THE_SECOND, 0)) == ["not answered or no time used yet: 0.00"]
+
+
+async def test_an_operator_cuts_a_call(valkey: StoreServer, tmp_path: Path) -> None:
+    def cut(back: BackUnderTest, call_id: str, reason: str = "toll fraud") -> Any:
+        return back.stub.CutCall(pb.CutCallRequest(office_id=OFFICE, call_id=call_id, reason=reason), metadata=ME)
+
+    async with running_back(valkey, tmp_path) as back:
+        await back.open_office(balance=1_000_000)
+        await back.till.authorize("c1", BRITISH, details=details(), switch_id="sw1")
+        assert await cut(back, "c1") == pb.CutCallResponse()
+        assert (await get(back)).state == pb.CALL_STATE_CUT
+        assert (await get(back)).final_reason == authorization_pb2.FINAL_REASON_OPERATOR
+        assert await cut(back, "c1") == pb.CutCallResponse(replayed=True)
+        noted = (await back.ledger.audit.list(PageRequest(), f"call:{OFFICE}/c1")).items
+        assert [(each.action, each.after) for each in noted] == [("call.cut", {"reason": "toll fraud"})] * 2
+
+        await refused(*NOT_FOUND, cut(back, "never"))
+        await back.till.end(5)
+        await refused(*NOT_FOUND, cut(back, "c1"))
+        await invalid("call_id", cut(back, ""))
+        await invalid("reason", cut(back, "c1", "x" * 501))
+        await back.till.authorize_emergency("911")
+        await refused(StatusCode.FAILED_PRECONDITION, "EMERGENCY_CALL", cut(back, "911"))

@@ -64,6 +64,7 @@ REQUESTS: Final[dict[str, Make]] = {
     "ListCalls": lambda at: pb.ListCallsRequest(office_id=at.office_id),
     "GetCall": lambda at: pb.GetCallRequest(office_id=at.office_id, call_id="c1"),
     "ExplainCall": lambda at: pb.ExplainCallRequest(office_id=at.office_id, call_id="c1"),
+    "CutCall": lambda at: pb.CutCallRequest(office_id=at.office_id, call_id="c1"),
     "WatchBalance": lambda at: pb.WatchBalanceRequest(office_id=at.office_id),
     "WatchRefills": lambda at: pb.WatchRefillsRequest(),
 }
@@ -157,7 +158,7 @@ async def test_every_cell_of_the_table(valkey: StoreServer, tmp_path: Path) -> N
                     elif at is UNKNOWN and rpc not in ("CreateCompany", "ListOffices"):
                         assert found is not None, where
                         assert found.code is StatusCode.NOT_FOUND, (where, found)
-                    elif rpc in ("GetCall", "ExplainCall") and at is foreign:
+                    elif rpc in ("GetCall", "ExplainCall", "CutCall") and at is foreign:
                         assert found is not None, where
                         assert found.reason == "CALL_NOT_FOUND", (where, found)
                     else:

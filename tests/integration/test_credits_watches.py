@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from grpc import StatusCode
-from grpc.aio import AioRpcError
 
 from gateway import metrics
 from gateway.background.refill_listener import RefillListener
 from gateway.domain.vocabulary import Role
 from gateway.ledger.refills import RefillTrigger
+from gateway.store.address import StoreAddress
 from gateway.v1 import credits_pb2 as pb
-from tests.support.back import COMPANY, OFFICE, BackUnderTest, bearer, invalid, refusal_of, refused, running_back
+from tests.support.back import COMPANY, OFFICE, BackUnderTest, bearer, end_of, invalid, refused, running_back
 from tests.support.balances import NOON
+from tests.support.proxy import FaultProxy
 from tests.support.servers import StoreServer
 
 ME = bearer()
@@ -30,15 +31,6 @@ async def until(condition: Callable[[], bool]) -> None:
     """Let the server's tasks run until they have come so far."""
     while not condition():  # noqa: ASYNC110  # there is no event for it, and the test has a deadline
         await asyncio.sleep(0)
-
-
-async def end_of(stream: Any) -> Any:
-    """How a stream ends."""
-    try:
-        while True:
-            await stream.read()
-    except AioRpcError as error:
-        return refusal_of(error)
 
 
 async def nothing_more(back: BackUnderTest, stream: Any) -> None:
@@ -65,7 +57,7 @@ async def trigger(back: BackUnderTest, office_id: str = OFFICE, company_id: str 
 async def listening(back: BackUnderTest) -> AsyncIterator[asyncio.Event]:
     """The quick way is open; the event is set by each announcement."""
     heard = asyncio.Event()
-    listener = RefillListener(back.back._client, back.back.refill_feed, heard.set)
+    listener = RefillListener(back.back.address, back.back.refill_feed, heard.set)
     task = asyncio.create_task(listener.run())
     await listener.listening.wait()
     try:
@@ -331,3 +323,27 @@ async def test_balances_that_are_not_there_or_not_theirs(valkey: StoreServer, tm
             )
         valkey.flush()
         await refused(StatusCode.UNAVAILABLE, "OFFICE_MISSING_IN_STORE", balance_of(back).read())
+
+
+async def test_the_quick_way_is_found_again_after_the_store_was_away(valkey: StoreServer, tmp_path: Path) -> None:
+    async with running_back(valkey, tmp_path) as back, FaultProxy((valkey.host, valkey.port)) as proxy:
+        heard = asyncio.Event()
+        listener = RefillListener(StoreAddress.parse(proxy.url), back.back.refill_feed, heard.set)
+        task = asyncio.create_task(listener.run())
+        await listener.listening.wait()
+        proxy.cut_all()
+        await until(lambda: not listener.listening.is_set())
+        await listener.listening.wait()
+        with back.back.refill_feed.subscribe() as subscription:
+            await trigger(back)
+            await heard.wait()
+            event = await subscription.next()
+        assert event is not None
+        assert (event.seq, event.trigger.refill_id) == (None, f"{OFFICE}/1")
+        # Nonsense on the channel is logged and forgotten.
+        for nonsense in (b"", b"x", b"a b 1 1 1 1 1", b"a 1 1 1 1", b"a/b 1 1 1 1 1", b"\xff"):
+            heard.clear()
+            listener.hear(nonsense)
+            assert not heard.is_set()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

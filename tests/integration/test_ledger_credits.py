@@ -259,3 +259,44 @@ def test_the_list_is_newest_first_and_stands_still(tmp_path: Path) -> None:
         assert rest.next_page_token == ""
 
     with_ledger(tmp_path, scenario)
+
+
+def test_a_positive_credit_is_refused_only_where_its_caller_has_the_money_still(tmp_path: Path) -> None:
+    async def scenario(ledger: Ledger) -> None:
+        await with_office(ledger)
+        refill = credit(5, kind=CreditKind.REFILL, refill_id="o1/1")
+        await ledger.credits.new_credit(refill, actor=WHO, now_ms=NOW)
+        refused = await ledger.credits.mark_refused("o1", 1, actor=WHO, now_ms=NOW, even_positive=True)
+        assert (refused.status, refused.amount_micros, refused.refill_id) == (CreditStatus.REFUSED, 0, None)
+        assert (await ledger.credits.mark_applied("o1", 1, 0, now_ms=NOW)).is_confirmed
+        # The same request again is told of the refusal, and the refill is open for another credit.
+        assert (await ledger.credits.new_credit(refill, actor=WHO, now_ms=NOW)).replayed
+        again = credit(5, "k2", kind=CreditKind.REFILL, refill_id="o1/1")
+        assert (await ledger.credits.new_credit(again, actor=WHO, now_ms=NOW)).credit.number == 2
+
+    with_ledger(tmp_path, scenario)
+
+
+def test_a_credit_that_the_store_lost_is_to_be_sent_anew(tmp_path: Path) -> None:
+    async def scenario(ledger: Ledger) -> None:
+        await with_office(ledger)
+        await ledger.credits.new_credit(credit(-7), actor=WHO, now_ms=NOW)
+        await ledger.credits.new_credit(credit(-9, "k2"), actor=WHO, now_ms=NOW)
+        await ledger.credits.mark_applied("o1", 1, -7, now_ms=NOW)
+        await ledger.credits.mark_refused("o1", 2, actor=WHO, now_ms=NOW)
+        await ledger.credits.mark_applied("o1", 2, 0, now_ms=NOW)
+        lost = await ledger.credits.mark_lost("o1", 1, actor=WHO, now_ms=NOW + 1)
+        assert (lost.status, lost.amount_micros, lost.applied_at) == (CreditStatus.PENDING, -7, None)
+        assert await ledger.credits.mark_lost("o1", 1, actor=WHO, now_ms=NOW + 2) == lost
+        zero = await ledger.credits.mark_lost("o1", 2, actor=WHO, now_ms=NOW + 1)
+        assert (zero.status, zero.amount_micros) == (CreditStatus.REFUSED, 0)
+        waiting = await ledger.credits.unapplied_credits(10)
+        assert [(one.number, one.amount_micros) for one in waiting] == [(1, -7), (2, 0)]
+        # It may be refused now, as if it had never been applied.
+        await ledger.credits.mark_refused("o1", 1, actor=WHO, now_ms=NOW + 3)
+        assert (await ledger.audit.list(PageRequest(), "credit:o1/1")).items[1].action == "credit.lose"
+        with pytest.raises(CreditNotFound):
+            await ledger.credits.mark_lost("o1", 3, actor=WHO, now_ms=NOW)
+        assert await ledger.credits.last_numbers(["o1", "o2"]) == {"o1": 2}
+
+    with_ledger(tmp_path, scenario)

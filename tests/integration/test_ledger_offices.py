@@ -9,7 +9,7 @@ from gateway.domain.vocabulary import OfficeState
 from gateway.errors import InvalidArgument
 from gateway.ledger.errors import CompanyExists, CompanyNotFound, OfficeExists, OfficeNotFound
 from gateway.ledger.paging import PageRequest
-from tests.support.ledger import NOW, WHO, Ledger, settings, with_ledger, with_office
+from tests.support.ledger import NOW, WHO, Ledger, credit, settings, with_ledger, with_office
 
 
 def test_a_company_is_made_once_per_id(tmp_path: Path) -> None:
@@ -275,5 +275,33 @@ def test_an_office_that_moves_belongs_to_the_other_company(tmp_path: Path) -> No
             change.before, settings=settings(company_id="c2"), version=change.before.version + 1
         )
         assert (await ledger.offices.list(PageRequest(), "c1")).items == ()
+
+    with_ledger(tmp_path, scenario)
+
+
+def test_whether_the_store_ever_held_an_office(tmp_path: Path) -> None:
+    async def scenario(ledger: Ledger) -> None:
+        await with_office(ledger)
+        assert not await ledger.offices.was_in_store("o1")
+        assert not await ledger.offices.was_in_store("nobody")
+        await ledger.credits.new_credit(credit(), actor=WHO, now_ms=NOW)
+        assert not await ledger.offices.was_in_store("o1")
+        await ledger.credits.mark_applied("o1", 1, 50_000_000, now_ms=NOW)
+        assert await ledger.offices.was_in_store("o1")
+        await with_office(ledger, "o2")
+        await ledger.offices.mark_projected(await ledger.offices.get("o2"))
+        assert await ledger.offices.was_in_store("o2")
+
+    with_ledger(tmp_path, scenario)
+
+
+def test_loops_go_through_the_offices_in_order(tmp_path: Path) -> None:
+    async def scenario(ledger: Ledger) -> None:
+        for n in range(4):
+            await with_office(ledger, f"o{n}")
+        await ledger.offices.set_auto_refill("o2", RefillSettings(enabled=True), actor=WHO, now_ms=NOW)
+        assert [one.office_id for one in await ledger.offices.in_order(3)] == ["o0", "o1", "o2"]
+        assert [one.office_id for one in await ledger.offices.in_order(3, "o2")] == ["o3"]
+        assert [one.office_id for one in await ledger.offices.in_order(3, with_refill=True)] == ["o2"]
 
     with_ledger(tmp_path, scenario)

@@ -140,3 +140,26 @@ def test_what_the_store_has_to_be_told(tmp_path: Path) -> None:
         assert await ledger.tokens.unprojected(10) == ()
 
     with_ledger(tmp_path, scenario)
+
+
+def test_those_in_force_are_what_the_store_is_to_hold(tmp_path: Path) -> None:
+    async def scenario(ledger: Ledger) -> None:
+        made = [
+            await ledger.tokens.create(
+                TokenRequest(Role.OPERATOR, expires_at=NOW + 10 if n == 1 else None), f"tg_{n}", actor=WHO, now_ms=NOW
+            )
+            for n in range(4)
+        ]
+        await ledger.tokens.revoke(made[0].token.token_id, actor=WHO, now_ms=NOW)
+        made.sort(key=lambda hashed: hashed.token.token_id)
+
+        async def in_force(now_ms: int, after: str = "") -> list[str]:
+            return [one.token_hash for one in await ledger.tokens.in_force(now_ms, 10, after)]
+
+        hashes = [one.token_hash for one in made if one.token_hash != hash_secret("tg_0")]
+        assert await in_force(NOW + 9) == hashes
+        assert await in_force(NOW + 10) == [one for one in hashes if one != hash_secret("tg_1")]
+        assert await in_force(NOW, hashes[0][:12]) == hashes[1:]
+        assert len(await ledger.tokens.in_force(NOW, 2)) == 2
+
+    with_ledger(tmp_path, scenario)

@@ -7,8 +7,10 @@ from typing import Any
 import grpc
 import grpc.aio
 from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gateway.api.session import MAX_IN_FLIGHT
+from gateway.store.directory import publish_tokens
 from gateway.store.offices import OfficeCache
 from gateway.v1 import authorization_pb2 as pb
 from gateway.v1.authorization_pb2_grpc import CallAuthorizationStub
@@ -304,3 +306,37 @@ async def _office(front: Front) -> Any:
     office = await OfficeCache(front.connection).get("a")
     assert office is not None
     return office
+
+
+def test_a_revoked_token_ends_the_session(valkey: StoreServer) -> None:
+    async def test(front: Front) -> None:
+        await front.add_office("a", 1_000_000)
+        stream, other = Stream(front), Stream(front, OPERATOR, ("x-switch-id", "switch-a"))
+        (granted,) = await stream.ask(call("a", "1"))
+        assert granted.reason == pb.FUNDED
+        await publish_tokens(front.connection, {})
+        code, _ = await stream.fails()
+        assert code is grpc.StatusCode.UNAUTHENTICATED
+        (ended,) = await other.ask(end("a", "1", 5))
+        assert ended.billed_seconds == 5
+        await other.close()
+
+    run(valkey, test)
+
+
+def test_a_drain_answers_what_is_begun(valkey: StoreServer) -> None:
+    async def test(front: Front) -> None:
+        await front.add_office("a", 10_000_000)
+        stream = Stream(front)
+        await stream.ask(call("a", "first"))
+        await front.connection.ask("CLIENT", "PAUSE", 300, "ALL")
+        tags = await stream.send(*[call("a", str(n)) for n in range(20)])
+        await health_pb2_grpc.HealthStub(front.channel).Check(health_pb2.HealthCheckRequest())
+        front.stop.set()
+        assert [answer.reason for answer in await stream.collect(tags)] == [pb.FUNDED] * 20
+        code, _ = await stream.fails()
+        assert code is grpc.StatusCode.UNAVAILABLE
+        assert await front.task
+        assert await front.available("a") == 10_000_000 - 21 * 120_000
+
+    run(valkey, test, store_timeout_ms=5_000)

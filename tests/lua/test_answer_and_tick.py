@@ -332,7 +332,8 @@ async def test_a_tick_of_the_gateway_debits_by_the_clock(store_url: str) -> None
         till.clock.move(30)
         await till.answer()
         till.clock.move(20)
-        assert await till.tick_by_clock() == CallProgress(Code.OK, 120, 0, 100_000, 760_000)
+        progress = CallProgress(Code.OK, 120, 0, 100_000, 760_000, heard_ms=NOON + 30_000, switch_id="sw1")
+        assert await till.tick_by_clock() == progress
         call = await till.call()
         # The gateway's clock confirms nothing: only the switch does.
         assert (call.used_seconds, call.confirmed_seconds, call.heard_ms) == (50, 0, NOON + 30_000)
@@ -350,12 +351,47 @@ async def test_it_only_reserves_when_the_switch_was_silent(store_url: str, silen
         assert (tick.granted_seconds, tick.debited_micros) == (120, debited)
 
 
+@pytest.mark.parametrize(("heard_ms", "goes_on"), [(5_000, False), (5_001, True)])
+async def test_a_switch_that_was_silent_too_long_gets_no_more_time_reserved(
+    store_url: str, heard_ms: int, goes_on: bool
+) -> None:
+    async with open_till(store_url) as till:
+        await live(till, rate=BY_THE_SECOND, by_gateway=True)
+        till.clock.set(NOON + heard_ms)
+        await till.hear(5)
+        till.clock.set(NOON + 50_000)
+        assert (await till.tick_by_clock()).granted_seconds == 120
+        till.clock.set(NOON + 110_000)
+        before = await till.dump()
+        tick = await till.tick_by_clock()
+        assert (tick.code, tick.granted_seconds) == ((Code.OK, 180) if goes_on else (Code.LAPSE_DUE, 120))
+        assert (await till.dump() == before) is not goes_on
+        if not goes_on:
+            # It lapses the grace past what it has, and is not looked at before.
+            assert (await till.lapse()).code == Code.NOT_DUE
+            assert await till.due() == NOON + 120_000 + LIFE.grace_ms
+            till.clock.set(NOON + 120_000 + LIFE.grace_ms)
+            assert (await till.lapse()).code == Code.LAPSED
+
+
+async def test_the_last_grant_of_a_silent_switch_has_its_look_all_the_same(store_url: str) -> None:
+    async with open_till(store_url) as till:
+        await live(till, 230_000, rate=BY_THE_SECOND, by_gateway=True)
+        till.clock.move(50)
+        assert (await till.tick_by_clock())[:3] == (Code.OK, 115, FUNDS)
+        till.clock.move(65)
+        assert (await till.tick_by_clock()).code == Code.CUT_DUE
+        await till.credit(1_000_000)
+        assert (await till.tick_by_clock())[:3] == (Code.OK, 175, 0)
+
+
 async def test_a_tick_of_the_gateway_that_is_not_due_yet_changes_nothing(store_url: str) -> None:
     async with open_till(store_url) as till:
         await live(till, rate=BY_THE_SECOND, by_gateway=True)
         till.clock.move(49.999)
         before = await till.dump()
-        assert await till.tick_by_clock() == CallProgress(Code.OK, 60, 0, 0, 880_000)
+        progress = CallProgress(Code.OK, 60, 0, 0, 880_000, heard_ms=NOON, switch_id="sw1")
+        assert await till.tick_by_clock() == progress
         assert await till.dump() == before
         # Two gateways may both have read the entry that is due: it is ticked once.
         till.clock.move(0.001)

@@ -265,6 +265,17 @@ async def test_a_denial_triggers_a_refill_that_would_help(
         assert (await till.kinds()).count("refill") == triggered
 
 
+async def test_what_is_lacking_is_the_first_increment(store_url: str) -> None:
+    """However much the switch would like to reserve at once."""
+    rate = Rate(0, (Slot(0, 10_000_000, 60, 60),))
+    async with open_till(store_url) as till:
+        await till.open_office(0)
+        await till.credit(6_000_000, 1)
+        await till.put_office(refill=True, generation=1, refill_amount=5_000_000)
+        assert (await till.authorize(rate=rate, requested=86_400)).code == Code.INSUFFICIENT_FUNDS
+        assert await till.refill_state() == RefillState.PENDING
+
+
 async def test_a_grant_that_takes_the_funds_below_the_threshold_triggers(store_url: str) -> None:
     async with open_till(store_url) as till:
         await till.open_office(0)

@@ -1,5 +1,6 @@
 """cut_call.lua, end_call.lua and lapse_call.lua: the three ways in which a call stops."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ from gateway.domain.rate import Rate
 from gateway.domain.vocabulary import CallState, FinalReason, RefillState
 from gateway.store.balances import CallCut, CallLapse, CallSettlement, Lifetimes
 from gateway.store.codes import Code
+from gateway.store.commands import CUT_CALL, FUNDS_LOW, FUNDS_RESTORED, PublishedCommand
+from gateway.store.keys import COMMANDS_CHANNEL
 from gateway.store.records import CallStub
 from gateway.v1.records_pb2 import Details
 from tests.support.balances import (
@@ -20,6 +23,7 @@ from tests.support.balances import (
     Till,
     open_till,
 )
+from tests.support.servers import StoreServer
 
 FUNDS, SPEND, OPERATOR = FinalReason.INSUFFICIENT_FUNDS, FinalReason.SPEND_LIMIT, FinalReason.OPERATOR
 LIFE = Lifetimes()
@@ -57,7 +61,10 @@ async def test_the_command_is_repeated_every_5_s_until_the_grace_is_over(store_u
             assert await till.due() == till.clock.now_ms()
             assert (await till.tick_by_clock()).code == Code.CUT_DUE
             assert await till.cut() == CallCut(Code.REPLAYED, 90, FUNDS, "sw1")
-        till.clock.move(5)
+        # The last time is when the grace is over.
+        till.clock.move(2)
+        assert (await till.cut()).code == Code.REPLAYED
+        till.clock.move(3)
         assert await till.due() == till.clock.now_ms()
         assert (await till.cut()).code == Code.LAPSE_DUE
         assert (await till.lapse()).code == Code.LAPSED
@@ -415,6 +422,29 @@ async def due_key_of(till: Till) -> bytes:
     return till.cached().keys.due
 
 
+@pytest.mark.parametrize(("since_ms", "lapses"), [(NOON + 20_000, False), (NOON + 20_001, True), (0, False)])
+async def test_a_call_that_its_switch_lists_no_longer(store_url: str, since_ms: int, lapses: bool) -> None:
+    async with open_till(store_url) as till:
+        await till.open_office(1_000_000)
+        await till.authorize(rate=BY_THE_SECOND, by_gateway=True)
+        await till.answer()
+        till.clock.move(20)
+        await till.hear(20)
+        till.clock.move(10)
+        lapse = await till.balances.lapse_call(till.cached(), "c1", missing_since_ms=since_ms)
+        assert lapse.code == (Code.LAPSED if lapses else Code.NOT_DUE)
+        # One that was heard of meanwhile keeps its next tick.
+        assert await till.due() == (None if lapses else NOON + 50_000)
+
+
+async def test_a_last_grant_that_was_heard_of_meanwhile_keeps_its_look(store_url: str) -> None:
+    async with open_till(store_url) as till:
+        await last_grant(till)
+        till.clock.move(-10)
+        assert (await till.lapse()).code == Code.NOT_DUE
+        assert await till.due() == NOON + 90_000
+
+
 @pytest.mark.parametrize("state", ["unknown", "lapsed", "ended"])
 async def test_a_due_entry_without_a_live_call_is_removed(store_url: str, state: str) -> None:
     async with open_till(store_url) as till:
@@ -461,3 +491,54 @@ async def test_a_late_end_takes_what_is_there(store_url: str) -> None:
         await till.authorize("b", BY_THE_SECOND, requested=59)
         assert await till.end(60, "a") == CallSettlement(Code.OK, 60, 2_000, 118_000, 0)
         assert await till.money() == (118_000, 118_000, 0)
+
+
+# What the switch is told.
+
+
+async def test_commands_are_published_by_the_script_that_decided(store_server: StoreServer) -> None:
+    async with open_till(store_server.url) as till:
+        await till.open_office(180_000)
+        await till.authorize(rate=BY_THE_SECOND, by_gateway=True)
+        await till.authorize("an operator's", verdict=Code.FREE, rate=None, switch_id="")
+        await till.answer()
+        with store_server.client() as client, client.pubsub(ignore_subscribe_messages=True) as channel:
+            channel.subscribe(COMMANDS_CHANNEL)
+            channel.get_message(timeout=5)
+
+            async def commands() -> list[PublishedCommand]:
+                # What is published before this one has come when this one comes.
+                await till.connection.ask("PUBLISH", COMMANDS_CHANNEL, "sw\nend\no\nc\n0")
+                heard: list[PublishedCommand] = []
+                while not heard or heard[-1].kind != "end":
+                    message = await asyncio.to_thread(channel.get_message, timeout=5)
+                    assert message is not None
+                    heard.append(PublishedCommand.parse(message["data"]))
+                return heard[:-1]
+
+            till.clock.move(50)
+            await till.tick_by_clock()
+            assert await commands() == [PublishedCommand("sw1", FUNDS_LOW, OFFICE, "c1", 90)]
+            till.clock.move(40)
+            await till.credit(1_000_000)
+            await till.tick_by_clock()
+            assert await commands() == [PublishedCommand("sw1", FUNDS_RESTORED, OFFICE, "c1", 150)]
+            # An ordinary tick tells nothing, nor does a tick of the switch itself.
+            await till.hear(90)
+            till.clock.move(50)
+            await till.tick_by_clock()
+            await till.tick(140, requested=86_400)
+            assert await commands() == []
+            await till.cut("an operator's", forced=True)
+            assert await commands() == []
+            cut = PublishedCommand("sw1", CUT_CALL, OFFICE, "c1", OPERATOR)
+            for _ in range(2):
+                await till.cut(forced=True)
+                assert await commands() == [cut]
+            till.clock.move(5)
+            await till.cut()
+            assert await commands() == [cut]
+            # The look that lets the call go on, and what is not due, are no cuts.
+            await till.end(60)
+            await till.cut(forced=True)
+            assert await commands() == []

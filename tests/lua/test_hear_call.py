@@ -35,6 +35,16 @@ async def test_a_listed_call_is_confirmed_and_moves_no_money(store_url: str) -> 
         assert await till.lapse(forced=True) == (Code.LAPSED, 76_000, 924_000)
 
 
+async def test_what_was_confirmed_beyond_the_grant_waits_for_the_end(store_url: str) -> None:
+    async with open_till(store_url) as till:
+        await listed(till)
+        till.clock.move(100)
+        await till.hear(100)
+        assert await till.lapse(forced=True) == (Code.LAPSED, 120_000, 880_000)
+        assert (await till.call()).confirmed_seconds == 100
+        assert (await till.end(100)).debited_micros == 200_000
+
+
 async def test_hearing_again_changes_nothing(store_url: str) -> None:
     async with open_till(store_url) as till:
         await listed(till)

@@ -200,6 +200,27 @@ def test_python_is_right_by_walking_the_increments(rate: Rate, second: int, budg
     assert rate.longest_seconds(amount, second) == expected
 
 
+@pytest.mark.parametrize(
+    ("fee", "price", "increment", "count"),
+    [
+        (0, 879_169_885, 11, 4_247),
+        (0, 713_157_529, 13, 5_465),
+        (476_086_933, 876_201_077, 11, 4_615),
+        (0, 648_819_959, 997, 63),
+        (114_976_578, 834_239_791, 7, 8_165),
+    ],
+)
+def test_the_last_increment_is_found_where_a_quotient_of_doubles_falls_short(
+    lua: LuaRate, fee: int, price: int, increment: int, count: int
+) -> None:
+    """Found by a search: floor() of the quotient alone is one increment too low here."""
+    rate = Rate(fee, (Slot(0, price, 1, increment),))
+    seconds = count * increment
+    budget = rate.price_micros(seconds)
+    questions = [("longest", budget - 1, 86_400), ("longest", budget, 86_400), ("longest", budget + 1, 86_400)]
+    assert lua.ask(rate, questions) == [seconds - increment, seconds, seconds]
+
+
 def test_a_day_at_the_dearest_rate_is_exact(lua: LuaRate) -> None:
     price = MAX_PRICE_MICROS * (86_400 + 1)
     assert lua.ask(DEAREST, [("price", 86_400, 0), ("longest", price, 86_400), ("longest", price - 1, 86_400)]) == [

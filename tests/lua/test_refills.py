@@ -188,6 +188,8 @@ async def test_waiting_ends_armed_when_the_funds_have_come_otherwise(store_url: 
         await pending(till)
         await till.balances.fail_refill(OFFICE, 1, NOON + 60_000, declined=True)
         await till.credit(10_000_000, 2)
+        assert not await till.balances.judge_refill(OFFICE)
+        assert await till.refill_state() == WAITING
         till.clock.move(60)
         assert not await till.balances.judge_refill(OFFICE)
         assert await till.refill_state() == ARMED

@@ -471,20 +471,27 @@ class Model:
         code = Code.ENDED if c.state == CallState.CUT else Code.OK
         return code, c.granted, c.final, c.debited, self.available(o)
 
-    def tick_by_clock(self, now_ms: int, day: int, office_id: str, call_id: str) -> tuple[int, ...]:
-        """A tick of the gateway; of CUT_DUE and LAPSE_DUE only the code counts."""
+    def tick_by_clock(self, now_ms: int, day: int, office_id: str, call_id: str) -> tuple[Any, ...]:
+        """A tick of the gateway; of a CUT_DUE that was not cut yet only the code counts."""
         c = self.find(office_id, call_id)
         closed = self.closed(office_id, c, "")
         if closed or not isinstance(c, Call):
             return closed or ()
         o, now_ms = self.begin(office_id, now_ms, day)
+
+        def answer(code: Code) -> tuple[Any, ...]:
+            progress = code, c.granted, c.final, c.debited, self.available(o)
+            return *progress, c.heard_ms, c.request.switch_id
+
         if c.state == CallState.CUT:
-            return (Code.CUT_DUE,)
+            return answer(Code.CUT_DUE)
         mine = c.ends_with_grant or c.request.by_gateway
         if c.state != CallState.ANSWERED or not c.is_paid or not mine:
-            return (Code.LAPSE_DUE,)
+            return answer(Code.LAPSE_DUE)
         if now_ms < c.next_look(now_ms):
-            return Code.OK, c.granted, c.final, c.debited, self.available(o)
+            return answer(Code.OK)
+        if not c.ends_with_grant and now_ms - c.heard_ms >= FRESH_MS + GRACE_MS:
+            return answer(Code.LAPSE_DUE)
         if c.request.by_gateway and now_ms - c.heard_ms < FRESH_MS:
             c.used = max(c.used, min(c.granted, (now_ms - c.answered_ms) // 1000))
         before = c.granted
@@ -495,14 +502,16 @@ class Model:
         if taken:
             self.write_call("tick", o, c, now_ms, taken)
         self.commit(o, now_ms)
-        return Code.OK, c.granted, c.final, c.debited, self.available(o)
+        return answer(Code.OK)
 
     def cut(self, now_ms: int, day: int, office_id: str, call_id: str, forced: bool) -> tuple[Any, ...]:
         c = self.find(office_id, call_id)
         if not isinstance(c, Call) or not c.is_live:
             return Code.NOT_FOUND, 0, 0, ""
         o, now_ms = self.begin(office_id, now_ms, day)
-        at_end = c.state == CallState.ANSWERED and c.ends_with_grant and now_ms >= c.granted_end_ms
+        # A gateway's tick may come so late that the grant is over before anybody found it to be final.
+        may_end = c.ends_with_grant or (c.is_paid and c.request.by_gateway)
+        at_end = c.state == CallState.ANSWERED and may_end and now_ms >= c.granted_end_ms
         taken, code = 0, Code.CUT
         if c.request.verdict == Code.EMERGENCY:
             code = Code.NOT_DUE
@@ -554,13 +563,16 @@ class Model:
         self.commit(o, now_ms)
         return Code.OK, billed, ended.debited, ended.written_off, self.available(o)
 
-    def lapse(self, now_ms: int, day: int, office_id: str, call_id: str, forced: bool) -> tuple[int, ...]:
+    def lapse(self, now_ms: int, day: int, office_id: str, call_id: str, missing_since_ms: int) -> tuple[int, ...]:
         c = self.find(office_id, call_id)
         if not isinstance(c, Call) or not c.is_live:
             return Code.NOT_FOUND, 0, 0
         o, now_ms = self.begin(office_id, now_ms, day)
-        if not forced and now_ms < c.lapses_ms:
+        if now_ms < c.lapses_ms and c.heard_ms >= missing_since_ms:
             self.keep(c, now_ms)
+            if c.due_ms <= now_ms:
+                # What was due was this; nothing else is until it lapses.
+                c.due_ms = c.lapses_ms
             return Code.NOT_DUE, c.debited, self.available(o)
         before = c.debited
         if c.is_paid:

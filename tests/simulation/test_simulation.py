@@ -1,6 +1,6 @@
 """The simulation: Hypothesis thinks up what happens to three offices, on the model and on a real store.
 
-The default size is for CI; `HYPOTHESIS_PROFILE=thorough` runs about thirty times as many steps. A failure is shrunk and
+The default size is for CI; `HYPOTHESIS_PROFILE=thorough` runs about twenty times as many steps. A failure is shrunk and
 printed as a little program; `--hypothesis-seed` (in the head of the report) runs it again.
 """
 
@@ -26,6 +26,7 @@ from tests.simulation.world import DETAILS, REPLIES, World
 from tests.support.balances import (
     BY_THE_SECOND,
     DAY_MS,
+    FAR_AWAY_MS,
     FEE_THEN_MINUTE_THEN_SECONDS,
     NOON,
     PATIENT_SECONDS,
@@ -37,7 +38,7 @@ from tests.support.balances import (
 from tests.support.hypothesis_seed import SEED_VARIABLE
 from tests.support.servers import StoreServer
 
-SIZES: Final = {"default": (260, 60), "thorough": (6_000, 100)}
+SIZES: Final = {"default": (260, 60), "thorough": (3_000, 100)}
 """Examples and steps an example, by HYPOTHESIS_PROFILE."""
 
 RATES: Final = (
@@ -260,16 +261,21 @@ class SideBySide(RuleBasedStateMachine):
         self.run(self.world.cut(*self.call(whom), forced=forced))
 
     @precondition(lambda self: self.has_calls())
-    @rule(whom=targets, forced=st.booleans())
-    def lapse(self, whom: Target, forced: bool) -> None:
-        self.run(self.world.lapse(*self.call(whom), forced=forced))
+    @rule(whom=targets, missing=st.sampled_from(["no", "just not", "just", "long"]))
+    def lapse(self, whom: Target, missing: str) -> None:
+        """Where nothing was heard for the grace, or where the switch has listed its calls without it."""
+        call = self.call(whom)
+        known = self.model.calls.get(call)
+        heard_ms = known.heard_ms if isinstance(known, Call) else 0
+        since_ms = {"no": 0, "just not": heard_ms, "just": heard_ms + 1, "long": FAR_AWAY_MS}[missing]
+        self.run(self.world.lapse(*call, missing_since_ms=since_ms))
 
     @precondition(lambda self: self.has_calls())
     @rule(whom=targets, moment=moments, switch_id=switches, again=seldom, late=seldom)
     def end(self, whom: Target, moment: Moment, switch_id: str, again: bool, late: bool) -> None:
         call = self.call(whom)
         if late:
-            self.run(self.world.lapse(*call, forced=True))
+            self.run(self.world.lapse(*call, missing_since_ms=FAR_AWAY_MS))
         duration = self.seconds(call, moment)
         for _ in range(1 + again):
             self.run(self.world.end(*call, duration, switch_id=switch_id))

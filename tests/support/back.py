@@ -158,6 +158,16 @@ def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
     return Refusal(error.code(), error.details() or "", info.reason, dict(info.metadata), violations)
 
 
+async def end_of(stream: Any) -> Refusal:
+    """How a stream ends, whatever comes before."""
+    try:
+        while await stream.read() is not grpc.aio.EOF:
+            pass
+    except grpc.aio.AioRpcError as error:
+        return refusal_of(error)
+    raise AssertionError("the stream ended well")
+
+
 async def refused(code: grpc.StatusCode, reason: str, answer: Awaitable[object]) -> Refusal:
     """A refusal with this code and reason."""
     found = await refusal(answer)

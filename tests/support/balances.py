@@ -39,6 +39,9 @@ OFFICE: Final = "springfield"
 
 DAY_MS: Final = 86_400_000
 
+FAR_AWAY_MS: Final = NOON + 100 * 365 * DAY_MS
+"""Later than the clock of any test."""
+
 SIXTY_SIXTY: Final = Rate(0, (Slot(0, 120_000, 60, 60),))
 BY_THE_SECOND: Final = Rate(0, (Slot(0, 120_000, 60, 1),))
 SIX_SIX: Final = Rate(0, (Slot(0, 60_000, 60, 6),))
@@ -234,7 +237,9 @@ class Till:
         return await self.balances.end_call(self.cached(office_id), call_id, duration, cause=cause, switch_id=switch_id)
 
     async def lapse(self, call_id: str = "c1", *, office_id: str = OFFICE, forced: bool = False) -> CallLapse:
-        return await self.balances.lapse_call(self.cached(office_id), call_id, missing_since_ms=2**52 if forced else 0)
+        """Forced: the switch has listed its calls twice without it."""
+        missing_since_ms = FAR_AWAY_MS if forced else 0
+        return await self.balances.lapse_call(self.cached(office_id), call_id, missing_since_ms=missing_since_ms)
 
     async def message(
         self,

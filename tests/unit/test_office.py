@@ -28,7 +28,7 @@ GOOD = OfficeSettings("o1", "c1", "Springfield", "US", "USD", "America/New_York"
         {"country": "GB", "time_zone": "Europe/London"},
         {"time_zone": "UTC"},
         {"tariff": "gold 2"},
-        {"credit_limit_micros": MOST, "daily_spend_limit_micros": MOST, "max_price_per_minute_micros": MOST},
+        {"credit_limit_micros": MOST, "daily_spend_limit_micros": MOST, "max_price_per_minute_micros": 10**12},
         {"max_concurrent_calls": 1_000_000},
         {"payment_terms": PaymentTerms.INVOICE},
     ],

@@ -10,20 +10,24 @@ from google.protobuf.internal.containers import RepeatedScalarFieldContainer
 from gateway.api.answers import call_rate_row
 from gateway.api.credits.access import OfficeAccess
 from gateway.api.credits.arithmetic import price_steps
-from gateway.api.credits.fields import enum_of, instant, read_page
+from gateway.api.credits.fields import check_reason, enum_of, instant, read_page
 from gateway.domain.deck import Deck, RateRow, parse_deck
 from gateway.domain.deck.rows import describe
 from gateway.domain.identity import Identity
-from gateway.domain.ids import validate_id
+from gateway.domain.ids import validate_id, validate_office_id
 from gateway.domain.money import format_amount
 from gateway.domain.vocabulary import CallState, Direction, FinalReason, License, Reason, Service
-from gateway.errors import NotFound
+from gateway.errors import FailedPrecondition, NotFound
+from gateway.ledger.audit import AuditLog
 from gateway.ledger.decks import Decks
 from gateway.ledger.errors import DeckNotFound
 from gateway.ledger.offices import Offices
 from gateway.store.balances import BalanceStore
+from gateway.store.clock import Clock
+from gateway.store.codes import Code
 from gateway.store.connection import StoreConnection
 from gateway.store.keys import due_key, shard_of
+from gateway.store.offices import OfficeCache
 from gateway.store.records import CallRecord, CallStub
 from gateway.v1 import authorization_pb2
 from gateway.v1 import credits_pb2 as pb
@@ -40,13 +44,26 @@ class CallRpcs:
         store: Holds the calls.
         connection: To list them.
         rows: Finds the rows that priced them.
+        log: Where it is noted who cut one.
+        clock: The store's.
     """
 
-    def __init__(self, offices: Offices, store: BalanceStore, connection: StoreConnection, rows: "RateRows") -> None:
+    def __init__(
+        self,
+        offices: Offices,
+        store: BalanceStore,
+        connection: StoreConnection,
+        rows: "RateRows",
+        log: AuditLog,
+        clock: Clock,
+    ) -> None:
         self._access = OfficeAccess(offices)
         self._store = store
         self._connection = connection
         self._rows = rows
+        self._log = log
+        self._clock = clock
+        self._cached = OfficeCache(connection)
 
     async def list(self, request: pb.ListCallsRequest, identity: Identity) -> pb.ListCallsResponse:
         """The live calls of an office by call_id; a page may be short, since calls end while they are listed.
@@ -99,6 +116,38 @@ class CallRpcs:
         _explain_live(response.steps, record, row)
         return response
 
+    async def cut(self, request: pb.CutCallRequest, identity: Identity) -> pb.CutCallResponse:
+        """Have the switch of a live call hang it up; noted first, so that no cut is without its author.
+
+        Raises:
+            PermissionDenied: The bearer is no operator.
+            InvalidArgument: An id or the reason cannot be one.
+            NotFound: There is no such live call.
+            FailedPrecondition: It is an emergency call.
+            Unavailable: SQL or the store did not answer.
+        """
+        identity.may_operate()
+        office_id, call_id = request.office_id, request.call_id
+        validate_office_id(office_id)
+        validate_id(call_id, "call_id")
+        check_reason(request.reason)
+        office = await self._cached.get(office_id)
+        if office is None or not isinstance(await self._store.read_call(office_id, call_id), CallRecord):
+            raise _no_live_call()
+        await self._log.write(
+            now_ms=self._clock.now_ms(),
+            actor=identity.actor,
+            action="call.cut",
+            target=f"call:{office_id}/{call_id}",
+            reason=request.reason,
+        )
+        cut = await self._store.cut_call(office, call_id, forced=True)
+        if cut.code is Code.NOT_FOUND:
+            raise _no_live_call()
+        if cut.code is Code.NOT_DUE:
+            raise FailedPrecondition("An emergency call is never cut.", reason="EMERGENCY_CALL")
+        return pb.CutCallResponse(replayed=cut.code is Code.REPLAYED)
+
     async def _find(self, office_id: str, call_id: str, identity: Identity) -> CallRecord | CallStub:
         validate_id(call_id, "call_id")
         await self._access.readable(office_id, identity)
@@ -124,6 +173,14 @@ class CallRpcs:
             found.update(member.decode()[begin:] for member in entries[::2])
             if cursor == b"0":
                 return found
+
+
+def _no_live_call() -> NotFound:
+    return NotFound(
+        "There is no such live call: it never was, or it has ended. ListCalls has those that are.",
+        reason="CALL_NOT_FOUND",
+        field="call_id",
+    )
 
 
 class RateRows:

@@ -6,12 +6,9 @@ from gateway.api.credits.fields import check_tariff, enum_of, instant, read_enum
 from gateway.domain.calendar import day_number
 from gateway.domain.office import OfficeChanges, OfficeSettings
 from gateway.domain.vocabulary import PaymentTerms, RefillState
-from gateway.errors import InvalidArgument
 from gateway.ledger.offices import Office
 from gateway.store.records import OfficeRecord
 from gateway.v1 import credits_pb2 as pb
-
-MAX_PRICE_PER_MINUTE_MICROS = 10**12
 
 _CHANGEABLE = (
     "name",
@@ -32,7 +29,6 @@ def read_settings(request: pb.CreateOfficeRequest, currency: str) -> OfficeSetti
         InvalidArgument: A field is out of the contract's range.
     """
     check_tariff(request.tariff)
-    _check_price(request.max_price_per_minute_micros)
     return OfficeSettings(
         office_id=request.office_id,
         company_id=request.company_id,
@@ -60,7 +56,6 @@ def read_changes(request: pb.UpdateOfficeRequest) -> OfficeChanges:
     if request.HasField("payment_terms"):
         given["payment_terms"] = read_enum(PaymentTerms, request.payment_terms, "payment_terms")
     check_tariff(request.tariff)
-    _check_price(request.max_price_per_minute_micros)
     return OfficeChanges(**given)  # type: ignore[arg-type]  # the fields have the same names and types
 
 
@@ -117,10 +112,3 @@ def _refill(office: Office, record: OfficeRecord) -> pb.Refill:
     if record.refill_state is RefillState.WAITING:
         refill.waiting_until.CopyFrom(instant(record.refill_until_ms))
     return refill
-
-
-def _check_price(value: int) -> None:
-    if not 0 <= value <= MAX_PRICE_PER_MINUTE_MICROS:
-        raise InvalidArgument(
-            "max_price_per_minute_micros", f"must be 0 (no limit) to {MAX_PRICE_PER_MINUTE_MICROS} micros"
-        )

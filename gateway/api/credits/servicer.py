@@ -143,6 +143,12 @@ class CreditsServicer(Base):
         """List live calls."""
         return await self._runner.run("ListCalls", context, request, self._of.calls.list)
 
+    async def CutCall(  # noqa: N802
+        self, request: pb.CutCallRequest, context: ServicerContext[pb.CutCallRequest, pb.CutCallResponse]
+    ) -> pb.CutCallResponse:
+        """Have a live call hung up."""
+        return await self._runner.run("CutCall", context, request, self._of.calls.cut)
+
     async def GetCall(  # noqa: N802
         self, request: pb.GetCallRequest, context: ServicerContext[pb.GetCallRequest, pb.Call]
     ) -> pb.Call:

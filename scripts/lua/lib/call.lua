@@ -14,7 +14,8 @@ local CALL_FORMAT = 1
 
 -- A live or lapsed call.
 local function call_unpack(bytes)
-  local c, format, offset = {}, nil, nil
+  local c = {}
+  local format, offset
   format, c.state, c.reason, c.final, c.ticker, c.journaled, c.fingerprint, c.authorized_ms, c.answered_ms, c.heard_ms,
     c.granted, c.used, c.confirmed, c.max_duration, c.tick, c.debited, c.held, c.switch_id, offset =
     struct.unpack(CALL_HEAD, bytes)
@@ -38,7 +39,8 @@ end
 
 -- An ended call, or (state SPENT) an id whose EndCall came before its authorization.
 local function stub_unpack(bytes)
-  local s, format = {}, nil
+  local s = {}
+  local format
   format, s.state, s.fingerprint, s.duration, s.billed, s.debited, s.written_off = struct.unpack(CALL_STUB, bytes)
   if format ~= CALL_FORMAT then error('call stub of format ' .. format) end
   return s

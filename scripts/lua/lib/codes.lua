@@ -1,5 +1,5 @@
 -- The codes of all scripts, one table; gateway/store/codes.py is its mirror and a test holds the two equal.
--- 1 to 14 are the reasons of a decision, with the numbers of gateway.v1.Reason, so that a decision needs no translation.
+-- 1 to 14 are the reasons of a decision, with the numbers of gateway.v1.Reason, so a decision needs no translation.
 local CODE = {
   OK = 0,
   EMERGENCY = 1,

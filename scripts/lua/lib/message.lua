@@ -6,7 +6,8 @@ local MESSAGE_SENT, MESSAGE_REFUNDED = 1, 2
 local MESSAGE_STUB = '<BBc8i8i8B'
 
 local function message_unpack(bytes)
-  local m, format = {}, nil
+  local m = {}
+  local format
   format, m.state, m.fingerprint, m.debited, m.day, m.reason = struct.unpack(MESSAGE_STUB, bytes)
   if format ~= MESSAGE_FORMAT then error('message record of format ' .. format) end
   return m

@@ -1,5 +1,5 @@
--- An office in the store: counters that scripts change, behind them settings that SQL projects, behind them the profile,
--- which scripts never read. One packed string: a GET and an unpack cost a third of an HMGET of as many fields.
+-- An office in the store: counters that scripts change, behind them settings that SQL projects, then the profile,
+-- which scripts never read. One packed string, so that all of it takes one GET and one SET.
 --@include lib/outbox
 
 local OFFICE_COUNTERS = '<i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8'

@@ -1,0 +1,38 @@
+"""`tollgate demo`: a gateway of its own, a minute of an office's day through it, and a check of the books.
+
+Everything shown comes from answers of the gateway, asked over gRPC as a switch and an operator would.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.demo.run import run_demo
+from gateway.cli.errors import CommandError
+from gateway.startup import StartupError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("demo")(demo)
+
+
+def demo(
+    *,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where to keep its data, and to find it again; not given: nowhere.")
+    ] = None,
+    leave: Annotated[bool, typer.Option("--exit", help="Leave after the check of the books, without pauses.")] = False,
+    speed: Annotated[float, typer.Option(min=0.1, max=1_000, help="How much faster than real time it is told.")] = 6.0,
+) -> None:
+    """Start a gateway, play a minute of an office's day, check the books, and stay up to be tried.
+
+    TOLLGATE_* variables are ignored: a demo must not touch a real store. Exit code 1: the books are wrong.
+    """
+    try:
+        sys.exit(asyncio.run(run_demo(data_dir=data_dir, leave=leave, speed=speed)))
+    except StartupError as error:
+        raise CommandError(str(error)) from None

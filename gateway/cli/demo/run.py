@@ -1,0 +1,243 @@
+"""The demo's own gateway: started, played with, kept up, stopped without a trace."""
+
+import asyncio
+import logging
+import os
+import secrets
+import shlex
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import grpc
+
+from gateway.address import Address
+from gateway.cli.connection import (
+    DEFAULT_ADMIN_LISTEN,
+    DEFAULT_LISTEN,
+    ConnectionFile,
+    demo_pointed_to,
+)
+from gateway.cli.demo.screen import Screen
+from gateway.cli.demo.story import LastCall, Story
+from gateway.cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, CommandError
+from gateway.client_channel import fault_of
+from gateway.log import configure_logging
+from gateway.settings import Settings, load_settings
+from gateway.startup import StartupError
+from gateway.supervisor import supervise
+
+LOG_NAME: Final = "demo.log"
+
+DRAIN_SECONDS: Final = 5
+
+_PREFERRED: Final = {
+    "listen": DEFAULT_LISTEN,
+    "admin_listen": DEFAULT_ADMIN_LISTEN,
+    "http_listen": Address("127.0.0.1", 8080),
+    "metrics_listen": Address("127.0.0.1", 9464),
+}
+
+
+async def run_demo(*, data_dir: Path | None, leave: bool, speed: float) -> int:
+    """Run the whole demo; returns its exit code.
+
+    Args:
+        data_dir: Where the gateway keeps its data; None: in a directory that is gone afterwards.
+        leave: End after the check of the books, and do not pause between events.
+        speed: How much faster than real time the day is told.
+
+    Raises:
+        StartupError: The gateway does not start; the text has the end of its log.
+    """
+    screen = Screen()
+    with ExitStack() as stack:
+        directory = stack.enter_context(_kept_or_temporary(data_dir))
+        stack.enter_context(_logs_in(directory / LOG_NAME))
+        # Where nobody is told the ports there is no need for those that everybody knows.
+        settings, gateway = await _start(directory, {} if leave else _PREFERRED)
+        try:
+            screen.say(f"Tollgate is up: calls on {settings.listen}, credits on {settings.admin_listen}", "bold")
+            screen.say(f"its data, its store and its log are in {directory}", "dim")
+            story = Story(settings, screen, speed=None if leave else speed)
+            code = await _play(story, gateway, screen)
+            if leave or code or gateway.done():
+                return code
+            await _stay_up(story.last_call, settings, directory, gateway, screen)
+            return code
+        finally:
+            await _stop(gateway)
+            screen.say("stopped: the gateway and its store have ended", "dim")
+
+
+async def _start(directory: Path, preferred: dict[str, Address]) -> tuple[Settings, asyncio.Task[int]]:
+    """Start the gateway; returns it with its settings when it answers."""
+    while True:
+        settings = _settings(directory, _free_addresses(preferred))
+        started = asyncio.Event()
+        gateway = asyncio.create_task(supervise(settings, ready=started.set))
+        try:
+            await _until_ready(gateway, started, directory / LOG_NAME)
+        except StartupError:
+            # Another demo that started at the same moment may have been quicker to take the ports that all prefer.
+            taken = any(
+                _free_addresses({name: getattr(settings, name)})[name] != getattr(settings, name) for name in preferred
+            )
+            if not taken:
+                raise
+            preferred = {}
+            continue
+        return settings, gateway
+
+
+async def _until_ready(gateway: asyncio.Task[int], started: asyncio.Event, log: Path) -> None:
+    waiting = asyncio.create_task(started.wait())
+    try:
+        await asyncio.wait([gateway, waiting], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+    if not started.is_set():
+        try:
+            code = gateway.result()
+        except StartupError as error:
+            raise StartupError(f"{error}\n{_tail(log)}".rstrip()) from error
+        # Ctrl-C while it was starting.
+        raise CommandError("stopped before it was up", code or EXIT_INTERRUPTED)
+
+
+async def _play(story: Story, gateway: asyncio.Task[int], screen: Screen) -> int:
+    """Tell the story unless the gateway is stopped meanwhile."""
+    telling = asyncio.create_task(story.tell())
+    try:
+        await asyncio.wait([telling, gateway], return_when=asyncio.FIRST_COMPLETED)
+        if not telling.done():
+            return EXIT_INTERRUPTED
+        return 0 if await telling else EXIT_FAILED
+    except grpc.RpcError as error:
+        # Ctrl-C ends the gateway, and with it the answers; the gateway's own end says that it was that.
+        await asyncio.wait([gateway], timeout=DRAIN_SECONDS + 10)
+        if gateway.done():
+            return EXIT_INTERRUPTED
+        fault = fault_of(error)
+        screen.say(f"the gateway failed: {fault.message} ({fault.code} {fault.reason})", "bold red")
+        return EXIT_FAILED
+    except CommandError as error:
+        screen.say(str(error), "bold red")
+        return error.exit_code
+    finally:
+        telling.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await telling
+
+
+async def _stay_up(
+    last_call: LastCall, settings: Settings, directory: Path, gateway: asyncio.Task[int], screen: Screen
+) -> None:
+    assert settings.operator_token is not None  # noqa: S101 - _settings gives one
+    file = ConnectionFile(
+        os.getpid(), settings.listen, settings.admin_listen, settings.operator_token.get_secret_value()
+    )
+    async with last_call:
+        with file.left_in(directory), demo_pointed_to(directory) as is_found:
+            command = _own_name() + ("" if is_found else f" --data-dir {directory}")
+            screen.title("The gateway stays up. In another terminal, try:")
+            for arguments in (
+                f"call {last_call.office_id} {last_call.another_number} --duration 75",
+                f"credits balance {last_call.office_id}",
+                f"explain {last_call.call_id}",
+            ):
+                name, _, rest = command.partition(" --")
+                screen.say(f"  {name} {arguments}{rest and f' --{rest}'}", "bold green")
+            screen.say("Ctrl-C ends it.", "dim")
+            await asyncio.wait([gateway])
+
+
+async def _stop(gateway: asyncio.Task[int]) -> None:
+    if not gateway.done():
+        gateway.cancel()
+    with suppress(asyncio.CancelledError, StartupError):
+        await gateway
+
+
+def _settings(directory: Path, addresses: dict[str, Address]) -> Settings:
+    """The settings of a demo: its own directory and store, whatever the environment says."""
+    for name in [name for name in os.environ if name.upper().startswith("TOLLGATE_")]:
+        del os.environ[name]
+    return load_settings(
+        data_dir=directory,
+        operator_token=secrets.token_urlsafe(32),
+        drain_seconds=DRAIN_SECONDS,
+        **addresses,
+    )
+
+
+def _free_addresses(preferred: dict[str, Address]) -> dict[str, Address]:
+    """An address for each listener: the preferred one where it is free."""
+    addresses = {}
+    with ExitStack() as sockets:
+        for name in _PREFERRED:
+            probe = sockets.enter_context(socket.socket())
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", preferred[name].port if name in preferred else 0))
+                # Only listening tells whether somebody else listens there.
+                probe.listen(1)
+            except OSError:
+                probe.close()
+                probe = sockets.enter_context(socket.socket())
+                probe.bind(("127.0.0.1", 0))
+            addresses[name] = Address("127.0.0.1", probe.getsockname()[1])
+    return addresses
+
+
+@contextmanager
+def _kept_or_temporary(data_dir: Path | None) -> Iterator[Path]:
+    if data_dir is not None:
+        path = data_dir.expanduser().absolute()
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield path
+        return
+    path = Path(tempfile.mkdtemp(prefix="tollgate-demo-"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _logs_in(path: Path) -> Iterator[None]:
+    """Have this process, and those it starts, log to a file: the terminal is the story's."""
+    terminal = os.dup(2)
+    with path.open("a", encoding="utf-8") as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            configure_logging("info", "json", process="supervisor", stream=file)
+            yield
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            logging.getLogger().handlers.clear()
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    # What is no JSON was written for people.
+    return "\n".join(line for line in lines[-20:] if not line.startswith("{"))
+
+
+def _own_name() -> str:
+    """How to call this command from where the reader is."""
+    started = Path(sys.argv[0])
+    if started.name != "tollgate":
+        return f"{shlex.quote(sys.executable)} -m gateway.cli"
+    found = shutil.which("tollgate")
+    if found is not None and Path(found).resolve() == started.resolve():
+        return "tollgate"
+    with suppress(ValueError):
+        return shlex.quote(str(started.absolute().relative_to(Path.cwd())))
+    return shlex.quote(str(started.absolute()))

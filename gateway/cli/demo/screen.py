@@ -1,0 +1,91 @@
+"""What the demo shows: a line an event, in colour on a terminal, plain elsewhere."""
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from rich.console import Console
+from rich.text import Text
+
+from gateway.cli.demo.books import Verdict
+from gateway.cli.output import money
+
+_START: Final = datetime(2026, 1, 1)
+
+_WIDTHS: Final = (5, 7, 41, 30, 8, 8, 9)
+_HEADINGS: Final = ("time", "office", "what happens", "the gateway's answer", "price", "balance", "available")
+_RIGHT: Final = 4
+"""From this column on amounts, which stand to the right."""
+
+_STYLES: Final = {"GRANTED": "green", "DENIED": "red", "REFUSED": "red", "TRIGGER": "magenta", "CREDITED": "cyan"}
+
+
+class Screen:
+    """Prints to standard output."""
+
+    def __init__(self) -> None:
+        self._console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+
+    def title(self, text: str) -> None:
+        """Print what comes next."""
+        self._print(Text(f"\n{text}", style="bold"))
+
+    def say(self, text: str = "", style: str = "") -> None:
+        """Print a line."""
+        self._print(Text(text, style=style))
+
+    def headings(self) -> None:
+        """Print the names of the columns."""
+        self._row(_HEADINGS, ["dim"] * len(_HEADINGS))
+
+    def event(
+        self,
+        second: float,
+        office_id: str,
+        what: str,
+        answer: str,
+        price: str,
+        balance_micros: int,
+        available_micros: int,
+    ) -> None:
+        """Print one event of the day.
+
+        Args:
+            second: Of the minute.
+            office_id: Whose.
+            what: What happens.
+            answer: What the gateway says; its first word gives the colour.
+            price: What it cost, or empty.
+            balance_micros: Of the office, after it.
+            available_micros: What live calls have not reserved of it, after it.
+        """
+        clock = (_START + timedelta(seconds=second)).strftime("%M:%S")
+        cells = (clock, office_id, what, answer, price, money(balance_micros), money(available_micros))
+        styles = ["dim", "blue", "", _STYLES.get(answer.partition(" ")[0], ""), "", "bold", "dim"]
+        self._row(cells, styles)
+
+    def verdicts(self, verdicts: Sequence[Verdict]) -> None:
+        """Print what the check of the books found."""
+        for each in verdicts:
+            answer = "right to the micro" if each.is_right else "WRONG"
+            self._print(
+                Text(
+                    f"  {each.office_id:8}  {each.operations:3} operations, must have "
+                    f"{money(each.expected_micros):>10}, has {money(each.balance_micros):>10}, "
+                    f"reserved {money(each.reserved_micros)}: "
+                ).append(answer, style="green" if each.is_right else "bold red")
+            )
+
+    def _row(self, cells: Sequence[str], styles: Sequence[str]) -> None:
+        line = Text()
+        for column, (cell, width, style) in enumerate(zip(cells, _WIDTHS, styles, strict=True)):
+            if column:
+                line.append("  ")
+            line.append(cell.rjust(width) if column >= _RIGHT else cell.ljust(width), style=style)
+        line.rstrip()
+        self._print(line)
+
+    def _print(self, text: Text) -> None:
+        # Never broken or cut at the edge of the window, nor at the 80 columns of a pipe.
+        self._console.print(text, soft_wrap=True)

@@ -1,0 +1,55 @@
+"""`tollgate health`: whether a gateway answers in full, for containers and load balancers."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Final
+
+import grpc
+import typer
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
+from gateway.address import Address
+from gateway.cli.connection import Connection
+from gateway.cli.errors import EXIT_UNAVAILABLE, CommandError
+from gateway.client_channel import open_channel
+
+SERVING: Final = "serving"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("health")(health)
+
+
+def health(
+    server: Annotated[str | None, typer.Option(help="Address of CallAuthorization. [TOLLGATE_LISTEN]")] = None,
+    admin_server: Annotated[str | None, typer.Option(help="Address of Credits. [TOLLGATE_ADMIN_LISTEN]")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Of a gateway on this machine, which knows its addresses. [TOLLGATE_DATA_DIR]")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each answer.")] = 3.0,
+) -> None:
+    """Ask both services whether they can answer in full; needs no token. Exit code 0: yes, 4: no."""
+    connection = Connection.resolve(server=server, admin_server=admin_server, data_dir=data_dir)
+    states = asyncio.run(_ask_both((connection.listen, connection.admin_listen), timeout))
+    for name, (address, state) in zip(("calls", "credits"), states, strict=True):
+        typer.echo(f"{name:8}{address}  {state}")
+    if any(state != SERVING for _, state in states):
+        raise CommandError("the gateway does not serve", EXIT_UNAVAILABLE)
+
+
+async def _ask_both(addresses: tuple[Address, Address], limit_seconds: float) -> list[tuple[Address, str]]:
+    answers = await asyncio.gather(*(ask_health(address, limit_seconds) for address in addresses))
+    return list(zip(addresses, answers, strict=True))
+
+
+async def ask_health(address: Address, limit_seconds: float) -> str:
+    """What a service says of itself: SERVING, "not serving", or "no answer"."""
+    async with open_channel(address) as channel:
+        try:
+            answer = await HealthStub(channel).Check(HealthCheckRequest(), timeout=limit_seconds)
+        except grpc.RpcError:
+            return "no answer"
+    state: str = HealthCheckResponse.ServingStatus.Name(answer.status)
+    return state.lower().replace("_", " ")

@@ -1,0 +1,107 @@
+"""`tollgate token`: who may ask."""
+
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from gateway.cli.client import Client, asks_gateway
+from gateway.cli.output import NOTHING, columns, instant, short_name
+from gateway.v1 import credits_pb2 as pb
+
+
+class TokenRole(StrEnum):
+    """What the bearer may do (docs/reference/rights.md)."""
+
+    OPERATOR = "operator"
+    COMPANY_ADMIN = "company-admin"
+    OFFICE_ADMIN = "office-admin"
+    VIEWER = "viewer"
+    SWITCH = "switch"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(help="Tokens: who may ask, and for what.", no_args_is_help=True, rich_markup_mode=None)
+    group.command("create")(create)
+    group.command("list")(show_all)
+    group.command("revoke")(revoke)
+    app.add_typer(group, name="token")
+
+
+@asks_gateway
+async def create(
+    client: Client,
+    *,
+    role: Annotated[TokenRole, typer.Option(help="What the bearer may do.")],
+    company: Annotated[str, typer.Option(help="For admins and viewers: whose.")] = "",
+    office: Annotated[
+        list[str] | None, typer.Option(help="An office that it is for; may be repeated. Not given: all it could have.")
+    ] = None,
+    switch: Annotated[str, typer.Option(help="For switches: the id that its calls belong to.")] = "",
+    description: Annotated[str, typer.Option(help="For people.")] = "",
+    days: Annotated[int, typer.Option(min=0, help="How long it is valid; 0: until revoked.")] = 0,
+) -> None:
+    """Make a token and print its secret, which is shown this once and kept nowhere."""
+    request = pb.CreateTokenRequest(
+        role=pb.Role.Value(f"ROLE_{role.name}"),
+        company_id=company,
+        office_ids=office or (),
+        switch_id=switch,
+        description=description,
+    )
+    if days:
+        # What was typed is a span, so it begins now, on this machine's clock.
+        request.expires_at.CopyFrom(_timestamp(datetime.now(UTC) + timedelta(days=days)))
+    answer = await client.credits.CreateToken(request)
+    # The secret stands alone on standard output, so that TOKEN=$(tollgate token create ...) works.
+    if not client.as_json:
+        typer.echo(f"token {answer.token.token_id}; its secret is shown this once:", err=True)
+    client.show(answer, [answer.secret])
+
+
+@asks_gateway
+async def show_all(client: Client) -> None:
+    """List the tokens, without their secrets."""
+    whole = pb.ListTokensResponse()
+    request = pb.ListTokensRequest(page_size=1_000)
+    while True:
+        page = await client.credits.ListTokens(request)
+        whole.tokens.extend(page.tokens)
+        if not page.next_page_token:
+            break
+        request.page_token = page.next_page_token
+    rows = [
+        (
+            each.token_id,
+            short_name(pb.Role.Name(each.role), "ROLE_").replace("_", "-"),
+            each.company_id or NOTHING,
+            ",".join(each.office_ids) or "all",
+            each.switch_id or NOTHING,
+            _state(each),
+            each.description,
+        )
+        for each in whole.tokens
+    ]
+    client.show(whole, columns(("TOKEN", "ROLE", "COMPANY", "OFFICES", "SWITCH", "STATE", "DESCRIPTION"), rows))
+
+
+@asks_gateway
+async def revoke(client: Client, token_id: Annotated[str, typer.Argument(metavar="TOKEN", help="Its id.")]) -> None:
+    """Take a token out of force, for ever; every gateway follows within a second."""
+    answer = await client.credits.RevokeToken(pb.RevokeTokenRequest(token_id=token_id))
+    client.show(answer, [f"{answer.token_id} is revoked since {instant(answer.revoked_at)}"])
+
+
+def _state(token: pb.Token) -> str:
+    if token.HasField("revoked_at"):
+        return f"revoked {instant(token.revoked_at)}"
+    return f"until {instant(token.expires_at)}" if token.HasField("expires_at") else "in force"
+
+
+def _timestamp(moment: datetime) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp

@@ -1,0 +1,168 @@
+"""The road to a gateway: opening a Session stream, and what broke it."""
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+from google.rpc.status_pb2 import Status
+
+from gateway.client.errors import error_info
+from gateway.v1 import authorization_pb2 as pb
+from gateway.v1.authorization_pb2_grpc import CallAuthorizationStub
+
+if TYPE_CHECKING:  # it is in the stubs only
+    from gateway.v1.authorization_pb2_grpc import CallAuthorizationAsyncStub
+
+_DETAILS: Final = "grpc-status-details-bin"
+
+_OPTIONS: Final = (
+    # One channel a connection: the pauses between attempts are the client's own, not gRPC's, which grow to 2 minutes.
+    ("grpc.use_local_subchannel_pool", 1),
+    # A gateway is not to be reached by way of a web proxy of the environment.
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.max_receive_message_length", 16 << 20),
+)
+
+
+class StreamBroken(Exception):
+    """The stream is over, or there is none.
+
+    Attributes:
+        code: The gRPC code by name.
+        message: In the gateway's words, or gRPC's.
+        reason: ErrorInfo's; empty if no gateway said so.
+        field: The field at fault; empty if it is none's.
+    """
+
+    def __init__(self, code: str, message: str, reason: str = "", field: str = "") -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.reason = reason
+        self.field = field
+
+
+class Stream(Protocol):
+    """A Session. At most one write and one read at a time; cancelling either breaks the stream."""
+
+    async def write(self, request: pb.SessionRequest) -> None:
+        """Send; returns when there is room for more. Raises StreamBroken."""
+        ...
+
+    async def read(self) -> pb.SessionResponse | None:
+        """The next response; None: the gateway ended the stream well. Raises StreamBroken."""
+        ...
+
+    async def done_writing(self) -> None:
+        """Say that nothing more will be sent; the gateway answers what it has and ends the stream."""
+        ...
+
+    async def leaving(self) -> None:
+        """Return when the gateway asks its clients to connect anew (it drains, before it stops)."""
+        ...
+
+    async def close(self) -> None:
+        """Give the stream up."""
+        ...
+
+
+class Transport(Protocol):
+    """Opens streams."""
+
+    async def connect(self, limit_seconds: float) -> Stream:
+        """Open a stream. Raises StreamBroken."""
+        ...
+
+
+class GrpcTransport:
+    """Opens Session streams with grpc.aio, each on a connection of its own.
+
+    Args:
+        target: As gRPC takes it, e.g. `gateway.example:50051`.
+        token: Goes as bearer token with the stream.
+        switch_id: For an operator's token: the switch that this stream is for.
+        tls: None for a connection in the clear.
+    """
+
+    def __init__(self, target: str, token: str, switch_id: str | None, tls: grpc.ChannelCredentials | None) -> None:
+        self._target = target
+        self._tls = tls
+        self._metadata: tuple[tuple[str, str], ...] = (("authorization", f"Bearer {token}"),)
+        if switch_id is not None:
+            self._metadata += (("x-switch-id", switch_id),)
+
+    async def connect(self, limit_seconds: float) -> Stream:
+        """Open a stream.
+
+        Raises:
+            StreamBroken: Nothing answers there in time.
+        """
+        if self._tls is None:
+            channel = grpc.aio.insecure_channel(self._target, options=_OPTIONS)
+        else:
+            channel = grpc.aio.secure_channel(self._target, self._tls, options=_OPTIONS)
+        try:
+            async with asyncio.timeout(limit_seconds):
+                await self._wait_ready(channel)
+            stub: CallAuthorizationAsyncStub = CallAuthorizationStub(channel)
+            return _GrpcStream(channel, stub.Session(metadata=self._metadata))
+        except TimeoutError:
+            await channel.close()
+            raise StreamBroken("UNAVAILABLE", f"{self._target} did not answer within {limit_seconds:g} s") from None
+        except BaseException:
+            await channel.close()
+            raise
+
+    async def _wait_ready(self, channel: grpc.aio.Channel) -> None:
+        state = channel.get_state(try_to_connect=True)
+        while state is not grpc.ChannelConnectivity.READY:
+            if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                raise StreamBroken("UNAVAILABLE", f"nothing answers at {self._target}")
+            await channel.wait_for_state_change(state)
+            state = channel.get_state(try_to_connect=True)
+
+
+class _GrpcStream:
+    def __init__(self, channel: grpc.aio.Channel, call: Any) -> None:
+        self._channel = channel
+        self._call = call
+
+    async def write(self, request: pb.SessionRequest) -> None:
+        try:
+            await self._call.write(request)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, asyncio.CancelledError) as error:
+            raise await self._broken(error) from None
+
+    async def read(self) -> pb.SessionResponse | None:
+        try:
+            response = await self._call.read()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, asyncio.CancelledError) as error:
+            raise await self._broken(error) from None
+        return response if isinstance(response, pb.SessionResponse) else None  # else it is grpc's end of file
+
+    async def done_writing(self) -> None:
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await self._call.done_writing()
+
+    async def leaving(self) -> None:
+        # A gateway that drains sends GOAWAY, of which grpc shows no more than that the channel is not READY any longer.
+        await self._channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+
+    async def close(self) -> None:
+        self._call.cancel()
+        await self._channel.close()
+
+    async def _broken(self, error: BaseException) -> StreamBroken:
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise error
+        # A cancelled write takes the read with it, and grpc says CancelledError there to a task that nobody cancelled.
+        code, message = (await self._call.code()).name, await self._call.details() or ""
+        for key, value in await self._call.trailing_metadata() or ():
+            if key == _DETAILS and isinstance(value, bytes):
+                with suppress(DecodeError):
+                    return StreamBroken(code, message, *error_info(Status.FromString(value).details))
+        return StreamBroken(code, message)

@@ -1,0 +1,65 @@
+"""The benchmark's smoke run: it goes through, audits its books, and leaves what the README is made of."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.store.scripts import load_library
+from loadtest.bench import MEASURES
+from tests.support.servers import server_binary
+
+ROOT = Path(__file__).parents[2]
+
+
+def figures(result: Any) -> list[dict[str, float]]:
+    """Every figure in a result, however deep."""
+    if isinstance(result, dict):
+        found = [result] if result.keys() == {"median", "low", "high"} else []
+        return found + [figure for value in result.values() for figure in figures(value)]
+    return [figure for value in result for figure in figures(value)] if isinstance(result, list) else []
+
+
+def test_smoke_run(tmp_path: Path) -> None:
+    server_binary("valkey")
+    ended = subprocess.run(
+        [sys.executable, "-m", "loadtest.bench", "--quick", "--results", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "Books audited" in ended.stdout
+    result = json.loads((tmp_path / "latest.json").read_text())
+    [kept] = [path for path in tmp_path.iterdir() if path.name != "latest.json"]
+    assert kept.name.endswith(f"-{result['commit']}.json")
+    assert json.loads(kept.read_text()) == result
+    assert result["quick"]
+    assert result["machine"]["cores"] >= 1
+    assert result["books"]["audited"]
+    assert result["books"]["faults"] == []
+    assert set(result["books"]["offices"]) == set(MEASURES)
+    assert all(result["books"]["offices"].values())
+    assert {row["operation"] for row in result["store_rates"]["operations"]} == set(load_library().functions)
+    for level in result["unary"]["levels"]:
+        assert level["gateway"]["both"]["p50_ms"]["median"] <= level["gateway"]["both"]["max_ms"]["median"]
+        assert set(level["gateway"]["cpu_micros_per_rpc"]) == {"front", "store", "generator"}
+    assert result["memory"]["bytes_per_live_call"] > 0
+    assert result["trigger_delay"]["load_calls"] > 0
+    assert len(result["aims"]) == 5
+    assert figures(result)
+    assert all(figure["low"] <= figure["median"] <= figure["high"] for figure in figures(result))
+
+
+@pytest.mark.parametrize("arguments", [["--only", "nonsense"], ["--nonsense"]])
+def test_a_wrong_option_is_said(arguments: list[str]) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "loadtest.bench", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert "usage:" in ended.stderr

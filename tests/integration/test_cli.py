@@ -1,0 +1,322 @@
+"""The commands against a running gateway: what an operator types on the first day, and what goes wrong then."""
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.cli.connection import CONNECTION_FILE
+from gateway.cli.errors import EXIT_DENIED, EXIT_FAILED, EXIT_NOT_ALLOWED, EXIT_USAGE
+from tests.support.commands import Outcome, run_command
+from tests.support.gateway_process import GatewayProcess, clean_environment, running_gateway
+
+LONDON = "+442079460958"
+NEW_YORK = "+12125550142"
+
+pytestmark = pytest.mark.xdist_group("cli")
+
+Tollgate = Callable[..., Outcome]
+
+NUMBERS = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    with running_gateway(tmp_path_factory.mktemp("cli")) as running:
+        yield running
+
+
+@pytest.fixture
+def tollgate(
+    gateway: GatewayProcess, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Tollgate:
+    """Runs a command that finds the gateway by its data directory."""
+    for name in ("LISTEN", "ADMIN_LISTEN", "TOKEN", "OPERATOR_TOKEN"):
+        monkeypatch.delenv(f"TOLLGATE_{name}", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "nobody"))
+    monkeypatch.setenv("TOLLGATE_DATA_DIR", str(gateway.data_dir))
+
+    def run(*arguments: str, code: int = 0) -> Outcome:
+        outcome = run_command(capsys, *arguments)
+        assert outcome.code == code, outcome.out + outcome.err
+        return outcome
+
+    return run
+
+
+@pytest.fixture
+def office(tollgate: Tollgate) -> str:
+    """An office of the test's own, with 10.00."""
+    office_id = f"office-{next(NUMBERS)}"
+    tollgate("company", "create", "acme", "--name", "Acme")
+    tollgate("office", "create", office_id, "--company", "acme", "--name", "Springfield", "--country", "us")
+    tollgate("credits", "adjust", office_id, "10.00", "--reason", "opening balance")
+    return office_id
+
+
+def test_health_needs_no_token(tollgate: Tollgate) -> None:
+    assert tollgate("health").out.count("serving") == 2
+
+
+def test_a_balance_is_adjusted_once_per_key(tollgate: Tollgate, office: str) -> None:
+    first = tollgate("credits", "adjust", office, "2.50", "--reason", "a gift", "--idempotency-key", "k1")
+    assert (first.value("credit"), first.value("key"), first.value("balance")) == (
+        f"number 2 of {office}",
+        "k1",
+        "12.50",
+    )
+    again = tollgate("credits", "adjust", office, "2.50", "--reason", "a gift", "--idempotency-key", "k1")
+    assert again.value("credit") == f"number 2 of {office}, applied before"
+    other = tollgate(
+        *("credits", "adjust", office, "3.00", "--reason", "a gift", "--idempotency-key", "k1"), code=EXIT_FAILED
+    )
+    assert "ALREADY_EXISTS" in other.err
+    assert tollgate("credits", "balance", office).value("balance") == "12.50 USD"
+
+
+def test_money_is_taken_only_where_it_is(tollgate: Tollgate, office: str) -> None:
+    assert tollgate("credits", "adjust", office, "-4.000001", "--reason", "correction").value("balance") == "5.999999"
+    refused = tollgate("credits", "adjust", office, "-6.00", "--reason", "too much", code=EXIT_FAILED)
+    assert "FAILED_PRECONDITION" in refused.err
+    assert tollgate("credits", "balance", office).value("available") == "5.999999 USD"
+
+
+def test_a_key_of_its_own_is_printed(tollgate: Tollgate, office: str) -> None:
+    assert re.fullmatch(r"cli-[0-9a-f]{32}", tollgate("credits", "adjust", office, "1", "--reason", "x").value("key"))
+
+
+def test_a_call_from_quote_to_end(tollgate: Tollgate, office: str) -> None:
+    outcome = tollgate("call", office, LONDON, "--duration", "75", "--call-id", "c1")
+    steps = [re.sub(r"\s+", " ", line) for line in outcome.out.splitlines() if not line.startswith(" ")]
+    assert steps == [
+        "quote GRANTED FUNDED, international: 75 s cost 0.04 (0.02 a minute) 10.00 available",
+        "authorize GRANTED FUNDED, 60 s granted 9.98 available",
+        "answer 60 s granted 9.98 available",
+        "tick 50 s 120 s granted, 0.02 debited so far 9.96 available",
+        "end 75 s billed, 0.04 debited 9.96 available",
+        "balance 9.96 USD, 0.00 reserved 9.96 available",
+    ]
+    assert "priced by line" in re.sub(r"\s+", " ", outcome.out)
+    spent = tollgate("call", office, LONDON, "--call-id", "c1", code=EXIT_DENIED)
+    assert "the call was denied: CALL_ENDED" in spent.err
+
+
+def test_a_call_is_cut_where_the_funds_end(tollgate: Tollgate, office: str) -> None:
+    tollgate("credits", "adjust", office, "-9.97", "--reason", "nearly all")
+    outcome = tollgate("call", office, LONDON, "--duration", "75")
+    assert "60 s granted (the last)" in outcome.out
+    assert outcome.value("cut") == "after 60 s: nothing more is granted"
+    assert tollgate("credits", "balance", office).value("balance") == "0.01 USD"
+    denied = tollgate("call", office, LONDON, code=EXIT_DENIED)
+    assert "INSUFFICIENT_FUNDS" in denied.err
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"), [("911", "EMERGENCY"), (NEW_YORK, "FREE"), ("+18005550199", "FREE")], ids=lambda value: value
+)
+def test_what_costs_nothing_is_not_ticked(tollgate: Tollgate, office: str, number: str, reason: str) -> None:
+    outcome = tollgate("call", office, number, "--duration", "75")
+    assert f"GRANTED {reason}" in outcome.out
+    assert "tick" not in outcome.out
+    assert tollgate("credits", "balance", office).value("balance") == "10.00 USD"
+
+
+def test_nobody_answers(tollgate: Tollgate, office: str) -> None:
+    outcome = tollgate("call", office, LONDON, "--duration", "0")
+    assert "answer" not in outcome.out
+    assert outcome.value("end").startswith("0 s billed, 0.00 debited")
+
+
+def test_a_call_as_json_is_a_line_a_step(tollgate: Tollgate, office: str) -> None:
+    lines = [json.loads(line) for line in tollgate("call", office, LONDON, "--json").out.splitlines()]
+    assert [line["step"] for line in lines] == ["quote", "authorize", "answer", "tick 50 s", "end", "balance"]
+    assert lines[-1]["answer"]["balance_micros"] == "9960000"
+
+
+def test_messages(tollgate: Tollgate, office: str) -> None:
+    sent = tollgate("message", office, NEW_YORK, "--segments", "2", "--message-id", "m1")
+    assert "GRANTED FUNDED, 0.017 debited" in sent.out
+    assert "replayed" in tollgate("message", office, NEW_YORK, "--segments", "2", "--message-id", "m1").out
+    back = tollgate("message", office, NEW_YORK, "--kind", "mms", "--refund")
+    assert "0.02 given back" in back.out
+    assert tollgate("credits", "balance", office).value("balance") == "9.983 USD"
+    tollgate("credits", "adjust", office, "-9.983", "--reason", "all")
+    assert "INSUFFICIENT_FUNDS" in tollgate("message", office, NEW_YORK, code=EXIT_DENIED).err
+
+
+def test_offices_are_listed_shown_suspended_and_resumed(tollgate: Tollgate, office: str) -> None:
+    assert re.search(rf"^{office} +acme +US +active +10.00", tollgate("office", "list").out, re.MULTILINE)
+    assert tollgate("office", "show", office).value("balance") == "10.00 USD"
+    assert tollgate("office", "suspend", office, "--reason", "unpaid").value("state") == "suspended"
+    assert "OFFICE_SUSPENDED" in tollgate("call", office, NEW_YORK, code=EXIT_DENIED).err
+    assert tollgate("office", "resume", office).value("state") == "active"
+    refill = tollgate("office", "auto-refill", office, "--on", "--threshold", "4.00", "--amount", "20").value("refill")
+    assert refill == "armed, 20.00 USD below 4.00 USD"
+    assert tollgate("office", "auto-refill", office, "--off").value("refill") == "off"
+
+
+def test_a_switch_token_may_call_for_its_office_and_nothing_else(tollgate: Tollgate, office: str) -> None:
+    created = tollgate("token", "create", "--role", "switch", "--switch", "pbx", "--office", office)
+    secret = created.out.strip()
+    token_id = re.findall(r"token (\S+);", created.err)[0]
+    assert re.search(rf"^{token_id}  switch +- +{office}  pbx +in force", tollgate("token", "list").out, re.MULTILINE)
+
+    outcome = tollgate("call", office, LONDON, "--token", secret)
+    assert "end" in outcome.out
+    assert "balance" not in outcome.out
+    denied = tollgate("credits", "balance", office, "--token", secret, code=EXIT_NOT_ALLOWED)
+    assert "PERMISSION_DENIED" in denied.err
+    other = tollgate("call", "another", LONDON, "--token", secret, code=EXIT_NOT_ALLOWED)
+    assert "PERMISSION_DENIED" in other.err
+
+    assert "is revoked since" in tollgate("token", "revoke", token_id).out
+    assert re.search(rf"^{token_id} .*revoked", tollgate("token", "list").out, re.MULTILINE)
+
+
+def test_a_token_for_some_days(tollgate: Tollgate, office: str) -> None:
+    created = tollgate("token", "create", "--role", "viewer", "--company", "acme", "--days", "7", "--json")
+    token = json.loads(created.out)
+    assert token["secret"]
+    assert token["token"]["expires_at"] > token["token"]["created_at"]
+
+
+def test_no_token_and_an_unknown_one(tollgate: Tollgate, gateway: GatewayProcess, tmp_path: Path) -> None:
+    words = ("credits", "balance", "x", "--data-dir", str(tmp_path), "--admin-server", gateway.admin_server)
+    for more in ((), ("--token", "wrong")):
+        outcome = tollgate(*words, *more, code=EXIT_NOT_ALLOWED)
+        assert "UNAUTHENTICATED" in outcome.err
+        assert "--token, TOLLGATE_TOKEN" in outcome.err
+
+
+def test_calls_are_listed_and_explained(tollgate: Tollgate, office: str, gateway: GatewayProcess) -> None:
+    tollgate("call", office, LONDON, "--call-id", f"{office}-done")
+    ended = tollgate("explain", f"{office}-done")
+    assert ended.value("call") == f"{office}-done of {office}"
+    assert ended.value("state") == "ended"
+    assert ended.value("debited") == "0.04"
+    assert tollgate("explain", f"{office}-done", "--office", office).out == ended.out
+    unknown = tollgate("explain", "no-such-call", code=EXIT_FAILED)
+    assert "no office knows no-such-call" in unknown.err
+    assert "NOT_FOUND" in tollgate("explain", "no-such-call", "--office", office, code=EXIT_FAILED).err
+    assert tollgate("calls", "list", office).out.splitlines()[0].startswith("CALL")
+
+
+def test_a_call_that_several_offices_know(tollgate: Tollgate, office: str) -> None:
+    other = f"{office}-2"
+    tollgate("office", "create", other, "--company", "acme", "--name", "Other", "--country", "US")
+    for each in (office, other):
+        tollgate("call", each, NEW_YORK, "--call-id", f"{office}-twice")
+    outcome = tollgate("explain", f"{office}-twice", code=EXIT_USAGE)
+    assert office in outcome.err
+    assert "say which with --office" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["credits", "add", "OFFICE", "50.00", "--payment-method", "card"],
+        ["usage", "export", "OFFICE", "--month", "2026-01"],
+        ["calls", "cut", "OFFICE", "c1"],
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_what_this_version_does_not_serve_yet(tollgate: Tollgate, office: str, words: list[str]) -> None:
+    outcome = tollgate(*(office if word == "OFFICE" else word for word in words), code=EXIT_FAILED)
+    assert "UNIMPLEMENTED" in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+
+
+def test_an_export_that_is_refused_writes_no_file(tollgate: Tollgate, office: str, tmp_path: Path) -> None:
+    path = tmp_path / "usage.csv"
+    tollgate("usage", "export", office, "--month", "2026-01", "--output", str(path), code=EXIT_FAILED)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [
+        (["office", "create", "a b", "--company", "acme", "--name", "x", "--country", "US"], "office_id"),
+        (["office", "create", "x1", "--company", "acme", "--name", "x", "--country", "USA"], "country"),
+        (["credits", "adjust", "OFFICE", "0", "--reason", "x"], "amount_micros"),
+        (["message", "OFFICE", NEW_YORK, "--message-id", "x" * 129], "message_id"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_field_that_is_wrong_is_named(tollgate: Tollgate, office: str, words: list[str], field: str) -> None:
+    outcome = tollgate(*(office if word == "OFFICE" else word for word in words), code=EXIT_USAGE)
+    assert outcome.err.startswith(f"error: {field}: ")
+
+
+def test_rates_are_imported_listed_and_asked_for(tollgate: Tollgate, office: str, tmp_path: Path) -> None:
+    asked = tollgate("rates", "lookup", "--office", office, LONDON, "--duration", "90")
+    assert asked.value("price") == "0.04 for 90 s"
+    assert asked.value("now") == "GRANTED FUNDED"
+    assert (
+        "0.017 for 2 segments"
+        in tollgate(*("rates", "lookup", "--office", office, NEW_YORK, "--service", "sms", "--segments", "2")).out
+    )
+    listed = tollgate("rates", "list").out
+    assert re.search(r"in force +[0-9a-f]{12}  default", listed)
+
+
+def test_the_trigger_of_a_refill_is_watched(tollgate: Tollgate, office: str, gateway: GatewayProcess) -> None:
+    tollgate("office", "auto-refill", office, "--on", "--threshold", "9.995", "--amount", "25")
+    with subprocess.Popen(
+        [sys.executable, "-m", "gateway.cli", "refills", "watch", "--json", "--data-dir", str(gateway.data_dir)],
+        env=clean_environment(PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as watching:
+        try:
+            tollgate("message", office, NEW_YORK)
+            assert watching.stdout is not None
+            for line in watching.stdout:
+                trigger = json.loads(line)
+                if trigger["office_id"] == office:
+                    break
+        finally:
+            watching.terminate()
+    assert (trigger["refill_id"], trigger["amount_micros"]) == (f"{office}/1", "25000000")
+    closed = tollgate(
+        *("credits", "adjust", office, "25.00", "--reason", "charged", "--refill-id", trigger["refill_id"])
+    )
+    assert closed.value("balance") == "34.9915"
+    assert tollgate("credits", "balance", office).value("refill").startswith("armed")
+
+
+def test_metrics_are_served(gateway: GatewayProcess) -> None:
+    with urllib.request.urlopen(f"http://{gateway.metrics}/metrics", timeout=10) as answer:
+        assert b"tollgate_decisions_total" in answer.read()
+
+
+def test_a_second_gateway_on_the_directory_is_told_of_the_first(tollgate: Tollgate, gateway: GatewayProcess) -> None:
+    before = (gateway.data_dir / CONNECTION_FILE).read_text()
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway.cli", "serve", "--data-dir", str(gateway.data_dir)],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == EXIT_FAILED
+    assert f"is held by another gateway (pid {gateway.process.pid}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (gateway.data_dir / CONNECTION_FILE).read_text() == before
+
+
+def test_an_operators_own_token_is_not_written_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with running_gateway(tmp_path, TOLLGATE_OPERATOR_TOKEN="my-own-secret") as running:
+        assert "my-own-secret" not in (running.data_dir / CONNECTION_FILE).read_text()
+        words = ("office", "list", "--data-dir", str(running.data_dir))
+        assert run_command(capsys, *words).code == EXIT_NOT_ALLOWED
+        assert run_command(capsys, *words, "--token", "my-own-secret").code == 0
+        assert running.stop() == 0
+        assert not (running.data_dir / CONNECTION_FILE).exists()
+        assert "my-own-secret" not in running.log.read_text()
