@@ -3,6 +3,7 @@
 Front and back write to files of one directory (prometheus_client's multiprocess mode); the back serves their sum.
 """
 
+from functools import cache
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -83,9 +84,14 @@ def count_decision(operation: str, reason: Reason) -> None:
     _DECISIONS[operation, reason].inc()
 
 
+@cache
+def _session_counter(kind: str) -> Counter:
+    return SESSION_OPERATIONS.labels(kind)
+
+
 def count_session_operation(kind: str) -> None:
     """Count an operation of a Session by its name in the contract."""
-    SESSION_OPERATIONS.labels(kind).inc()
+    _session_counter(kind).inc()
 
 
 def count_command(kind: str) -> None:
@@ -93,7 +99,17 @@ def count_command(kind: str) -> None:
     COMMANDS.labels(kind).inc()
 
 
+@cache
+def _rpc_counter(rpc: str, code: str) -> Counter:
+    return RPCS.labels(rpc, code)
+
+
+@cache
+def _rpc_histogram(rpc: str) -> Histogram:
+    return RPC_SECONDS.labels(rpc)
+
+
 def observe_rpc(rpc: str, code: str, seconds: float) -> None:
     """Count an rpc and its time."""
-    RPCS.labels(rpc, code).inc()
-    RPC_SECONDS.labels(rpc).observe(seconds)
+    _rpc_counter(rpc, code).inc()
+    _rpc_histogram(rpc).observe(seconds)

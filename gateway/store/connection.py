@@ -204,10 +204,13 @@ class StoreConnection:
         return wire
 
     async def _load_library(self, send: "Callable[..., asyncio.Future[Any]]") -> None:
+        # Looked for first, since a store that is full, or a replica, refuses to load even what it has.
+        if await send("FUNCTION", "LIST", "LIBRARYNAME", self._library.name):
+            return
         try:
             await send("FUNCTION", "LOAD", self._library.source)
         except hiredis.ReplyError as error:
-            # The name is made of the content, so what is there is the same.
+            # Another gateway was faster; the name is made of the content, so what is there is the same.
             if "already exists" not in str(error):
                 raise
 

@@ -76,7 +76,7 @@ local c = {
   state = RINGING, reason = verdict, final = 0, ticker = ticker, journaled = 0, fingerprint = fingerprint,
   authorized_ms = now_ms, answered_ms = 0, heard_ms = now_ms, granted = 0, used = 0, confirmed = 0,
   max_duration = max_duration, tick = tick, debited = 0, held = 0, switch_id = switch_id,
-  tail = packed_rate .. details,
+  rate = rate_unpack(packed_rate, 1), tail = packed_rate .. details,
 }
 
 if verdict == CODE.EMERGENCY then
@@ -92,9 +92,10 @@ else
   else
     if o.max_price_per_minute > 0 and price_per_minute > o.max_price_per_minute then return deny(CODE.PRICE_LIMIT) end
     if o.max_calls > 0 and o.calls >= o.max_calls then return deny(CODE.TOO_MANY_CALLS) end
-    c.rate = rate_unpack(packed_rate, 1)
     local target = grant_target(c, requested > 0 and requested or tick)
-    if rate_longest(c.rate, office_spend_room(o), target) == 0 then return deny(CODE.SPEND_LIMIT) end
+    if o.daily_spend_limit > 0 and rate_longest(c.rate, office_spend_room(o), target) == 0 then
+      return deny(CODE.SPEND_LIMIT)
+    end
     grant_advance(o, c, 0, target)
     if c.granted == 0 then
       local first_increment = rate_price(c.rate, rate_round_up(c.rate, 1))

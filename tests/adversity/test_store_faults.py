@@ -413,9 +413,6 @@ async def test_a_full_store_stops_selling_and_goes_on_settling(start_store: Star
         assert (await till.tick(50, "to tick")).code == Code.OK
 
 
-@pytest.mark.xfail(
-    strict=True, reason="FUNCTION LOAD is refused in a full store, though the library is there: look for it first"
-)
 @each_engine
 async def test_a_gateway_that_connects_to_a_full_store_settles_as_well(start_store: StartStore, engine: str) -> None:
     server = start_store(engine)

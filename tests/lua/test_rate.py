@@ -31,8 +31,7 @@ ASK: Final = """#!lua
 --[[ For tests only: prices and inverses of one rate, as many as are asked for. ]]
 --@include lib/rate
 
-local rate, behind = rate_unpack(ARGV[1], 1)
-if behind ~= #ARGV[1] + 1 then error('the rate ends at ' .. behind) end
+local rate = rate_unpack(ARGV[1], 1)
 local replies = {}
 for i = 2, #ARGV, 3 do
   local what, first, second = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])

@@ -255,17 +255,23 @@ class World:
 
     async def due_loop(self, office_id: str, times: int = 1) -> None:
         """Look at what is due in the office's shard, as the due loop does; two gateways may both have read the set."""
-        shard = shard_of(office_id)
-        now_ms = self.clock.now_ms()
-        members = await self.connection.ask("ZRANGEBYSCORE", due_key(shard), 0, now_ms, "LIMIT", 0, 100)
+        key, now_ms = due_key(shard_of(office_id)), self.clock.now_ms()
+        entries = await self.connection.ask("ZRANGEBYSCORE", key, 0, now_ms, "WITHSCORES", "LIMIT", 0, 100)
+        due = dict(zip(entries[::2], entries[1::2], strict=True))
         for _ in range(times):
-            for member in members:
+            for member in due:
                 owner, call_id = member.decode().split(":", 1)
                 code = await self.tick_by_clock(owner, call_id)
                 if code == Code.CUT_DUE:
                     code = await self.cut(owner, call_id)
                 if code == Code.LAPSE_DUE:
                     await self.lapse(owner, call_id)
+        # It gets on: a call that was looked at is due at another time, or no longer.
+        after = await self.connection.ask("ZRANGE", key, 0, -1, "WITHSCORES")
+        still = dict(zip(after[::2], after[1::2], strict=True))
+        for member, score in due.items():
+            if still.get(member) == score:
+                raise Mismatch(f"{member!r} was due at {int(score)} and still is, now {now_ms}")
 
     async def refiller(self, office_id: str, *, accepted: bool, wait_ms: int, lost_after_claim: bool) -> None:
         """Charge a card for the refill asked for, as the refiller does: claim, charge, credit or fail."""

@@ -85,14 +85,11 @@ async def _start(directory: Path, preferred: dict[str, Address]) -> tuple[Settin
             await _until_ready(gateway, started, directory / LOG_NAME)
         except StartupError:
             # Another demo that started at the same moment may have been quicker to take the ports that all prefer.
-            taken = any(
-                _free_addresses({name: getattr(settings, name)})[name] != getattr(settings, name) for name in preferred
-            )
-            if not taken:
+            if all(_is_free(getattr(settings, name)) for name in preferred):
                 raise
             preferred = {}
-            continue
-        return settings, gateway
+        else:
+            return settings, gateway
 
 
 async def _until_ready(gateway: asyncio.Task[int], started: asyncio.Event, log: Path) -> None:
@@ -177,22 +174,28 @@ def _settings(directory: Path, addresses: dict[str, Address]) -> Settings:
 
 
 def _free_addresses(preferred: dict[str, Address]) -> dict[str, Address]:
-    """An address for each listener: the preferred one where it is free."""
-    addresses = {}
+    """An address for each listener: the preferred one where it is free, else one that the system chooses."""
+    addresses = {name: address for name, address in preferred.items() if _is_free(address)}
     with ExitStack() as sockets:
         for name in _PREFERRED:
-            probe = sockets.enter_context(socket.socket())
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", preferred[name].port if name in preferred else 0))
-                # Only listening tells whether somebody else listens there.
-                probe.listen(1)
-            except OSError:
-                probe.close()
+            if name not in addresses:
+                # Held until all are chosen, so that no two are the same.
                 probe = sockets.enter_context(socket.socket())
                 probe.bind(("127.0.0.1", 0))
-            addresses[name] = Address("127.0.0.1", probe.getsockname()[1])
+                addresses[name] = Address("127.0.0.1", probe.getsockname()[1])
     return addresses
+
+
+def _is_free(address: Address) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address.host, address.port))
+            # Only listening tells whether somebody else listens there.
+            probe.listen(1)
+        except OSError:
+            return False
+    return True
 
 
 @contextmanager

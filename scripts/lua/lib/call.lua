@@ -14,16 +14,15 @@ local CALL_FORMAT = 1
 
 -- A live or lapsed call.
 local function call_unpack(bytes)
-  local c = {}
-  local format, offset
-  format, c.state, c.reason, c.final, c.ticker, c.journaled, c.fingerprint, c.authorized_ms, c.answered_ms, c.heard_ms,
-    c.granted, c.used, c.confirmed, c.max_duration, c.tick, c.debited, c.held, c.switch_id, offset =
-    struct.unpack(CALL_HEAD, bytes)
+  local format, state, reason, final, ticker, journaled, fingerprint, authorized_ms, answered_ms, heard_ms, granted,
+    used, confirmed, max_duration, tick, debited, held, switch_id, offset = struct.unpack(CALL_HEAD, bytes)
   if format ~= CALL_FORMAT then error('call record of format ' .. format) end
-  c.rate_offset = offset
-  c.rate, c.details_offset = rate_unpack(bytes, offset)
-  c.tail = string.sub(bytes, offset)
-  return c
+  return {
+    state = state, reason = reason, final = final, ticker = ticker, journaled = journaled, fingerprint = fingerprint,
+    authorized_ms = authorized_ms, answered_ms = answered_ms, heard_ms = heard_ms, granted = granted, used = used,
+    confirmed = confirmed, max_duration = max_duration, tick = tick, debited = debited, held = held,
+    switch_id = switch_id, rate = rate_unpack(bytes, offset), tail = string.sub(bytes, offset),
+  }
 end
 
 local function call_pack(c)

@@ -4,7 +4,7 @@
 -- Numbers are doubles, exact to 2^53 = 9.0e15. The largest product here is 86,400 s * 10^9 micros = 8.64e13; the sum of
 -- the parts of a micro is kept in 3,600ths, which every per_seconds divides.
 
--- { fee, slots = { { from, price, per, increment, to } ... } } from the bytes at offset, and the offset behind them.
+-- { fee, slots = { { from, price, per, increment, to } ... } } from the bytes at offset.
 local function rate_unpack(bytes, offset)
   local fee, count
   fee, count, offset = struct.unpack('<I4B', bytes, offset)
@@ -15,7 +15,7 @@ local function rate_unpack(bytes, offset)
     slots[i] = { from = from, price = price, per = per, increment = increment, to = math.huge }
     if i > 1 then slots[i - 1].to = from end
   end
-  return { fee = fee, slots = slots }, offset
+  return { fee = fee, slots = slots }
 end
 
 -- What so many seconds cost: whole micros, and beside them 3,600ths of a micro not yet rounded up. seconds > 0.
