@@ -1,13 +1,68 @@
-# Every target does its own set-up in .venv; nothing but python3 (3.11 or newer) and make has to be there.
+# Every target does its own set-up in .venv: nothing but python3 (3.11 or newer) and make has to be there, and of the
+# network only the package index. What needs programs beside that (Debian's redis-server and luacheck) says so; it is
+# skipped on a laptop and fails where CI=true.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
+# As many workers as there are processors; what shares a fixture that is dear to make stays on one of them.
+PARALLEL ?= --numprocesses auto --dist loadgroup
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## Show the targets.
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+
+# Written in one step at the end, so that a set-up that was broken off is done again.
 $(VENV)/.installed: requirements/dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
 .PHONY: setup
-setup: $(VENV)/.installed
+setup: $(VENV)/.installed ## Make .venv with everything, by pip and with hashes.
+
+.PHONY: run
+run: $(VENV)/.installed ## Set up, then run the demo: a gateway with its own stores, and a minute of an office's day.
+	$(BIN)/tollgate demo
+
+.PHONY: test
+test: $(VENV)/.installed ## Set up, then run every test that needs nothing but Python packages.
+	$(BIN)/pytest $(PARALLEL) -m "not servers"
+
+.PHONY: test-all
+test-all: $(VENV)/.installed ## All tests, on Debian's redis-server too.
+	$(BIN)/pytest $(PARALLEL)
+
+.PHONY: lint
+lint: $(VENV)/.installed ## ruff, luacheck on the scripts and the library made of them, hadolint on the Dockerfile.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/python tools/lint_lua.py
+	$(BIN)/hadolint Dockerfile
+
+.PHONY: types
+types: $(VENV)/.installed ## mypy --strict.
+	$(BIN)/mypy
+
+.PHONY: proto
+proto: $(VENV)/.installed ## Generate gateway/v1 from proto/.
+	$(BIN)/python tools/generate_proto.py
+
+.PHONY: bench
+bench: $(VENV)/.installed ## Measure, print a table and write loadtest/results/*.json.
+	$(BIN)/python -m loadtest.bench
+
+.PHONY: fmt
+fmt: $(VENV)/.installed ## Format the Python code, and sort its imports.
+	$(BIN)/ruff check --select I --fix
+	$(BIN)/ruff format
+
+# No index and no path of this machine gets into the files: they hold for every index that serves the same packages.
+LOCK := $(BIN)/pip-compile --quiet --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
+
+.PHONY: lock
+lock: $(VENV)/.installed ## Lock what pyproject.toml asks for; UPGRADE=--upgrade takes the newest versions.
+	$(LOCK) $(UPGRADE) --output-file requirements/run.txt pyproject.toml
+	$(LOCK) $(UPGRADE) --extra dev --allow-unsafe --output-file requirements/dev.txt pyproject.toml

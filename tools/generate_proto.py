@@ -26,9 +26,12 @@ def generate(output: Path) -> None:
     # google/protobuf comes with the compiler, google/rpc with googleapis-common-protos.
     well_known = importlib.resources.files(grpc_tools) / "_proto"
     common = Path(status_pb2.__file__).parents[2]
+    # By their paths: the environment's programs need not be on the PATH.
+    programs = Path(sys.executable).parent
+    plugins = [f"--plugin=protoc-gen-{name}={programs / f'protoc-gen-{name}'}" for name in ("mypy", "mypy_grpc")]
     includes = [f"-I{path}" for path in (ROOT / "proto", well_known, common)]
-    _compile([*includes, f"--python_out={output}", f"--mypy_out=quiet:{output}", *_files(MESSAGES)])
-    _compile([*includes, f"--grpc_python_out={output}", f"--mypy_grpc_out=quiet:{output}", *_files(SERVICES)])
+    _compile([*plugins, *includes, f"--python_out={output}", f"--mypy_out=quiet:{output}", *_files(MESSAGES)])
+    _compile([*plugins, *includes, f"--grpc_python_out={output}", f"--mypy_grpc_out=quiet:{output}", *_files(SERVICES)])
 
 
 def _files(names: tuple[str, ...]) -> list[str]:

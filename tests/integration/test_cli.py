@@ -207,6 +207,12 @@ def test_calls_are_listed_and_explained(tollgate: Tollgate, office: str, gateway
     assert tollgate("calls", "list", office).out.splitlines()[0].startswith("CALL")
 
 
+def test_a_call_that_is_not_live_is_not_cut(tollgate: Tollgate, office: str) -> None:
+    outcome = tollgate("calls", "cut", office, "never", "--reason", "toll fraud", code=EXIT_FAILED)
+    assert "CALL_NOT_FOUND" in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+
+
 def test_a_call_that_several_offices_know(tollgate: Tollgate, office: str) -> None:
     other = f"{office}-2"
     tollgate("office", "create", other, "--company", "acme", "--name", "Other", "--country", "US")
@@ -222,7 +228,6 @@ def test_a_call_that_several_offices_know(tollgate: Tollgate, office: str) -> No
     [
         ["credits", "add", "OFFICE", "50.00", "--payment-method", "card"],
         ["usage", "export", "OFFICE", "--month", "2026-01"],
-        ["calls", "cut", "OFFICE", "c1"],
     ],
     ids=lambda words: " ".join(words[:2]),
 )

@@ -172,7 +172,7 @@ def test_a_wrong_answer_is_a_failure(answer: Callable[[pb.Operation], pb.Result]
     asyncio.run(main())
 
 
-def test_the_timer_is_finer_than_the_loops_own() -> None:
+def test_the_timer_calls_back_until_its_block_ends() -> None:
     async def main() -> None:
         times: list[float] = []
         begin = perf_counter() + 0.005
@@ -180,8 +180,8 @@ def test_the_timer_is_finer_than_the_loops_own() -> None:
             await asyncio.sleep(0.1)
         count = len(times)
         assert times[0] >= begin
-        # Two hundred on a quiet machine; a timer of a millisecond could not come to more than half of that.
-        assert count > 0
+        # Some two hundred on a quiet machine; on a busy one late calls are one.
+        assert 0 < count <= 220
         await asyncio.sleep(0.01)
         assert len(times) == count
 
