@@ -87,7 +87,7 @@ class Slot:
 class Rate:
     """The price of a call as a function of its seconds: never falling, 0 at 0, a connect fee from the first second.
 
-    Not slotted itself, since it caches its packed form.
+    Not slotted itself, since it caches what every authorization asks of it.
 
     Attributes:
         connect_fee_micros: Debited once per answered call, 0 to 10^9.
@@ -123,12 +123,12 @@ class Rate:
         """The shortest time that can be sold, in seconds."""
         return self.slots[0].increment_seconds
 
-    @property
+    @cached_property
     def is_free(self) -> bool:
         """Whether no call can cost anything: neither a price in any slot nor a fee."""
         return self.connect_fee_micros == 0 and all(slot.price_micros == 0 for slot in self.slots)
 
-    @property
+    @cached_property
     def price_per_minute_micros(self) -> int:
         """60 seconds of the dearest slot, without the connect fee, rounded up to the micro."""
         return max(_whole_micros(60 * slot.parts_per_second) for slot in self.slots)

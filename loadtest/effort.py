@@ -1,0 +1,99 @@
+"""How much of everything: the benchmark, and its smoke run, whose figures mean nothing."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """Sizes and rounds.
+
+    Attributes:
+        store_offices: Offices, and so commands of each operation in a round.
+        store_rounds: Rounds of the raw rates.
+        unary_offices: Offices that calls are placed for.
+        unary_in_flight: Levels of concurrency.
+        unary_rounds: Rounds of each level.
+        unary_seconds: Of each round, for the gateway and again for the empty handler.
+        live_calls: Calls whose memory is measured.
+        dips: Refill triggers, on a quiet gateway and again under load.
+        load_calls_per_second: That load.
+        session_in_flight: Levels of concurrency of a Session.
+        session_rounds: Rounds of each level.
+        session_seconds: Of each round, for the gateway and again for the empty stream.
+        open_per_second: Operations of a Session by a schedule.
+        open_rounds: Rounds of that.
+        open_seconds: Of each round, for the gateway and again for the empty stream.
+        due_calls: Live calls that the gateway ticks.
+        due_rounds: How often each of them comes due.
+        cut_calls: Calls that are cut.
+        cut_seconds: Within so long.
+        idle_sessions: Sessions whose memory is measured.
+    """
+
+    store_offices: int
+    store_rounds: int
+    unary_offices: int
+    unary_in_flight: tuple[int, ...]
+    unary_rounds: int
+    unary_seconds: float
+    live_calls: int
+    dips: int
+    load_calls_per_second: int
+    session_in_flight: tuple[int, ...]
+    session_rounds: int
+    session_seconds: float
+    open_per_second: int
+    open_rounds: int
+    open_seconds: float
+    due_calls: int
+    due_rounds: int
+    cut_calls: int
+    cut_seconds: int
+    idle_sessions: int
+
+
+FULL: Final = Effort(
+    store_offices=4_000,
+    store_rounds=7,
+    unary_offices=1_000,
+    unary_in_flight=(1, 8, 64),
+    unary_rounds=7,
+    unary_seconds=1.5,
+    live_calls=20_000,
+    dips=300,
+    load_calls_per_second=100,
+    session_in_flight=(1, 8, 64, 512),
+    session_rounds=5,
+    session_seconds=0.8,
+    open_per_second=2_000,
+    open_rounds=5,
+    open_seconds=2.0,
+    due_calls=100_000,
+    due_rounds=3,
+    cut_calls=200,
+    cut_seconds=10,
+    idle_sessions=10_000,
+)
+QUICK: Final = Effort(
+    store_offices=200,
+    store_rounds=1,
+    unary_offices=20,
+    unary_in_flight=(1, 8),
+    unary_rounds=1,
+    unary_seconds=0.2,
+    live_calls=1_000,
+    dips=10,
+    load_calls_per_second=20,
+    session_in_flight=(1, 64),
+    session_rounds=1,
+    session_seconds=0.2,
+    open_per_second=500,
+    open_rounds=1,
+    open_seconds=0.4,
+    due_calls=2_000,
+    due_rounds=1,
+    cut_calls=5,
+    cut_seconds=2,
+    idle_sessions=200,
+)

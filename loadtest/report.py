@@ -1,0 +1,49 @@
+"""What a run leaves behind: tables on the terminal, and a JSON file for everything else."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import rich.table
+from rich.console import Console
+from rich.markup import escape
+
+from loadtest.tables import Result, Table, describe, tables_of
+
+RESULTS: Final = Path(__file__).parent / "results"
+LATEST: Final = "latest.json"
+
+
+def show(result: Result, console: Console) -> None:
+    """Print all tables."""
+    for line in describe(result):
+        console.print(escape(line))
+    for table in tables_of(result):
+        console.print()
+        console.print(_as_rich(table))
+        if table.note:
+            console.print(escape(table.note), style="dim")
+    books = result["books"]
+    console.print()
+    console.print(f"Books audited: {sum(books['offices'].values()):,} offices, nothing missing and nothing held.")
+
+
+def write(result: dict[str, Any], directory: Path) -> Path:
+    """Write the result under its time and commit, and again as the latest; returns the first."""
+    directory.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(result, indent=2) + "\n"
+    stamp = result["taken_at"].replace("-", "").replace(":", "")
+    path = directory / f"{stamp}-{result['commit']}.json"
+    path.write_text(text)
+    (directory / LATEST).write_text(text)
+    return path
+
+
+def _as_rich(table: Table) -> rich.table.Table:
+    drawn = rich.table.Table(title=table.title, title_justify="left", title_style="bold")
+    for index, column in enumerate(table.columns):
+        drawn.add_column(column, justify="left" if index == 0 else "right", no_wrap=index > 0)
+    for row in table.rows:
+        style = "red" if row[-1].startswith("missed") else None
+        drawn.add_row(*map(escape, row), style=style)
+    return drawn

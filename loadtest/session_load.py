@@ -1,0 +1,406 @@
+"""The load of the Session measure: `python -m loadtest.session_load` is a switch with a Session to each of two targets.
+
+Lean, so that the figures are those of the gateway: requests are put together from packed pieces, and the stream carries
+bytes. The benchmark says over a socket what to do, a line of JSON each, and gets a line back.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import random
+import signal
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from time import perf_counter
+from typing import Any, Final
+
+import grpc.aio
+import uvloop
+
+from gateway.address import Address
+from gateway.parent_watch import exit_with_parent, report_ready
+from gateway.v1 import authorization_pb2 as pb
+from loadtest.callers import DEADLINE_SECONDS, DURATIONS, PREFIXES, TRIES
+from loadtest.figures import Latency
+from loadtest.processes import BenchError, Child, running_child
+from loadtest.scene import OPERATOR_TOKEN
+from loadtest.timer import repeating_timer
+
+SESSION: Final = "/gateway.v1.CallAuthorization/Session"
+SWITCH: Final = "sbc-1"
+METADATA: Final = (("authorization", f"Bearer {OPERATOR_TOKEN}"), ("x-switch-id", SWITCH))
+MAX_BATCH: Final = 1_000
+_LINE_BYTES: Final = 1 << 22
+_ID_LENGTH: Final = 36
+_FIRST_TAG: Final = 128
+_LAST_TAG: Final = (1 << 14) - 1
+"""Tags between these take two bytes, so that a packed operation has the same length with each."""
+
+_UNAVAILABLE: Final = grpc.StatusCode.UNAVAILABLE.value[0]
+_DIGITS: Final = tuple(b"%05d" % number for number in range(100_000))
+
+
+@dataclass
+class Load:
+    """What was measured in a stretch of time.
+
+    Attributes:
+        seconds: How long it was.
+        latencies: In seconds; in an open loop from the time at which the schedule had an operation sent.
+        lags: How much later than that it was sent, in seconds; empty in a closed loop.
+    """
+
+    seconds: float = 0.0
+    latencies: list[float] = field(default_factory=list)
+    lags: list[float] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Sums; the latencies themselves would be a long line."""
+        return {
+            "seconds": self.seconds,
+            "operations": len(self.latencies),
+            "latency_ms": asdict(Latency.of(self.latencies)),
+            "lag_ms": asdict(Latency.of(self.lags)) if self.lags else None,
+        }
+
+
+class Packer:
+    """Puts operations together: all but ids, tags and the last digits of numbers was packed beforehand."""
+
+    def __init__(self, offices: int) -> None:
+        self.offices = [office_name(index) for index in range(offices)]
+        self._authorize = [
+            [_head("authorize_call", _authorize_without_id(office_id, prefix)) for prefix in PREFIXES]
+            for office_id in self.offices
+        ]
+        self._end = [
+            [_head("end_call", _end_without_id(office_id, duration)) for duration in DURATIONS]
+            for office_id in self.offices
+        ]
+
+    def authorize(self, office: int, prefix: int, digits: int, call_id: bytes, tag: bytes) -> bytes:
+        """An AuthorizeCall operation as a field of a SessionRequest."""
+        return b"%b%b\x12\x24%b%b" % (self._authorize[office][prefix], _DIGITS[digits], call_id, tag)
+
+    def end(self, office: int, duration: int, call_id: bytes, tag: bytes) -> bytes:
+        """An EndCall operation likewise."""
+        return b"%b\x12\x24%b%b" % (self._end[office][duration], call_id, tag)
+
+
+def office_name(index: int) -> str:
+    """The offices that calls are placed for."""
+    return f"office-{index:05d}"
+
+
+def tag_of(slot: int) -> bytes:
+    """The tag of a slot as a field of an Operation, always three bytes."""
+    number = _FIRST_TAG + slot
+    return bytes((0x08, number & 0x7F | 0x80, number >> 7))
+
+
+def _authorize_without_id(office_id: str, prefix: str) -> tuple[bytes, int]:
+    request = pb.AuthorizeCallRequest(
+        office_id=office_id,
+        direction=pb.OUTBOUND,
+        calling_number="+12125550100",
+        user_id="u-1042",
+        department_id="sales",
+        switch_id=SWITCH,
+    )
+    # Field 5 comes last, and is left open for its digits.
+    return request.SerializeToString() + bytes((0x2A, len(prefix) + 5)) + prefix.encode(), 5
+
+
+def _end_without_id(office_id: str, duration: int) -> tuple[bytes, int]:
+    request = pb.EndCallRequest(office_id=office_id, duration_seconds=duration, cause="16")
+    return request.SerializeToString(), 0
+
+
+def _head(kind: str, body: tuple[bytes, int]) -> bytes:
+    """What comes before the call id in an operation: lengths, and the request so far."""
+    packed, missing = body
+    inner = len(packed) + missing + 2 + _ID_LENGTH
+    key = bytes((pb.Operation.DESCRIPTOR.fields_by_name[kind].number << 3 | 2,))
+    request = key + _varint(inner)
+    return b"\x0a" + _varint(len(request) + inner + len(tag_of(0))) + request + packed
+
+
+def _varint(number: int) -> bytes:
+    packed = b""
+    while number > 0x7F:
+        packed += bytes((number & 0x7F | 0x80,))
+        number >>= 7
+    return packed + bytes((number,))
+
+
+class Switch:
+    """One Session, which authorizes calls and ends them, and keeps the books of what its answers said.
+
+    A slot is a call with at most one operation in flight, and names it: its number is the tag.
+
+    Args:
+        stream: Carries bytes.
+        packer: Of operations.
+        name: Goes into the call ids; 8 characters.
+    """
+
+    def __init__(self, stream: Any, packer: Packer, name: str) -> None:
+        self._stream = stream
+        self._packer = packer
+        self._name = name.rjust(8, "0").encode()
+        self._numbers = itertools.count()
+        # Seeded, so that each run calls the same numbers.
+        self._random = random.Random(1).random
+        slots = _LAST_TAG - _FIRST_TAG + 1
+        self._tags = [tag_of(slot) for slot in range(slots)]
+        self._is_ending = [False] * slots
+        self._office = [0] * slots
+        self._call_id = [b""] * slots
+        self._operation = [b""] * slots
+        self._since = [0.0] * slots
+        self.debited: Counter[int] = Counter()
+        self.retries = 0
+
+    async def run_closed(self, in_flight: int, seconds: float) -> Load:
+        """Keep so many operations in flight for so long; calls that have begun are ended, and count.
+
+        Raises:
+            BenchError: An answer was not what it should have been.
+        """
+        load, live = Load(), in_flight
+        started = perf_counter()
+        await self._send([self._authorize(slot) for slot in range(in_flight)], range(in_flight))
+        while live:
+            results = await self._read()
+            arrived = perf_counter()
+            goes_on = arrived - started < seconds
+            batch, slots = [], []
+            for result in results:
+                slot = result.tag - _FIRST_TAG
+                was_end = self._is_ending[slot]
+                if not self._take(slot, result):
+                    batch.append(self._operation[slot])
+                else:
+                    load.latencies.append(arrived - self._since[slot])
+                    if was_end and not goes_on:
+                        live -= 1
+                        continue
+                    batch.append(self._authorize(slot) if was_end else self._end(slot))
+                slots.append(slot)
+            await self._send(batch, slots)
+        load.seconds = perf_counter() - started
+        return load
+
+    async def run_open(self, per_second: float, seconds: float) -> Load:
+        """Send operations by a schedule, whether the ones before were answered or not.
+
+        Where more answers are missing than there are tags, operations wait for a tag; their latency counts from the
+        time of the schedule all the same.
+
+        Raises:
+            BenchError: An answer was not what it should have been.
+        """
+        load, total, sent, answered = Load(), int(per_second * seconds), 0, 0
+        free, ready = deque(range(len(self._tags))), deque[int]()
+        waiting: list[int] = []
+        arrived = asyncio.Event()
+        begin = perf_counter() + 0.01
+
+        def send_what_is_due() -> None:
+            nonlocal sent
+            now = perf_counter()
+            while sent < total and (intended := begin + sent / per_second) <= now:
+                # Calls and their ends in turn; where no call waits for its end, one more begins.
+                if sent % 2 and ready:
+                    slot = ready.popleft()
+                    self._end(slot)
+                elif free:
+                    slot = free.popleft()
+                    self._authorize(slot)
+                else:
+                    break
+                self._since[slot] = intended
+                waiting.append(slot)
+                sent += 1
+            arrived.set()
+
+        async def write() -> None:
+            while True:
+                await arrived.wait()
+                arrived.clear()
+                while waiting:
+                    slots = waiting[:MAX_BATCH]
+                    del waiting[:MAX_BATCH]
+                    now = perf_counter()
+                    load.lags.extend(now - self._since[slot] for slot in slots)
+                    await self._stream.write(b"".join([self._operation[slot] for slot in slots]))
+
+        writing = asyncio.create_task(write())
+        try:
+            with repeating_timer(begin, 1 / per_second, send_what_is_due):
+                while sent < total or answered < sent:
+                    results = await self._read()
+                    now = perf_counter()
+                    for result in results:
+                        slot = result.tag - _FIRST_TAG
+                        was_end = self._is_ending[slot]
+                        if not self._take(slot, result):
+                            raise BenchError("the store did not answer in time")
+                        answered += 1
+                        load.latencies.append(now - self._since[slot])
+                        (free if was_end else ready).append(slot)
+            load.seconds = perf_counter() - begin
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+        while ready:
+            slots = [ready.popleft() for _ in range(min(MAX_BATCH, len(ready)))]
+            await self._send([self._end(slot) for slot in slots], slots)
+            left = len(slots)
+            while left:
+                for result in await self._read():
+                    if not self._take(result.tag - _FIRST_TAG, result):
+                        raise BenchError("the store did not answer in time")
+                    left -= 1
+        return load
+
+    def _authorize(self, slot: int) -> bytes:
+        chance, number = self._random, next(self._numbers)
+        office = number % len(self._packer.offices)
+        call_id = b"%b-0000-4000-8000-%012x" % (self._name, number)
+        self._office[slot], self._call_id[slot], self._is_ending[slot] = office, call_id, False
+        digits = int(chance() * 200_000)
+        operation = self._packer.authorize(office, digits & 1, digits >> 1, call_id, self._tags[slot])
+        self._operation[slot] = operation
+        return operation
+
+    def _end(self, slot: int) -> bytes:
+        duration = int(self._random() * len(DURATIONS))
+        self._is_ending[slot] = True
+        operation = self._packer.end(self._office[slot], duration, self._call_id[slot], self._tags[slot])
+        self._operation[slot] = operation
+        return operation
+
+    def _take(self, slot: int, result: pb.Result) -> bool:
+        """Keep the books of an answer; False: there was none in time, ask again with the same id."""
+        if self._is_ending[slot] and result.HasField("end_call"):
+            self.debited[self._office[slot]] += result.end_call.debited_micros
+            return True
+        if not self._is_ending[slot] and result.HasField("authorize_call"):
+            if result.authorize_call.reason != pb.FUNDED:
+                raise BenchError(f"a call was answered {pb.Reason.Name(result.authorize_call.reason)}")
+            return True
+        if result.error.code != _UNAVAILABLE or self.retries >= 100 * TRIES:
+            raise BenchError(f"an operation was answered: {result}")
+        self.retries += 1
+        return False
+
+    async def _send(self, batch: list[bytes], slots: "list[int] | range") -> None:
+        if batch:
+            now = perf_counter()
+            for slot in slots:
+                self._since[slot] = now
+            await self._stream.write(b"".join(batch))
+
+    async def _read(self) -> Any:
+        data = await self._stream.read()
+        if not isinstance(data, bytes):
+            raise BenchError("the Session was ended")
+        return pb.SessionResponse.FromString(data).results
+
+
+class LoadControl:
+    """The benchmark's end of the socket: has the load generator do things."""
+
+    def __init__(self, child: Child, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.pid = child.pid
+        self._reader = reader
+        self._writer = writer
+
+    async def ask(self, do: str, **what: Any) -> Any:
+        """Have something done: closed, open or books.
+
+        Raises:
+            BenchError: It could not be done.
+        """
+        self._writer.write(json.dumps({"do": do, **what}).encode() + b"\n")
+        line = await self._reader.readline()
+        answer = json.loads(line) if line else {"error": "the load generator is gone"}
+        if "error" in answer:
+            raise BenchError(answer["error"])
+        return answer
+
+
+@asynccontextmanager
+async def running_load(gateway: Address, empty: Address, offices: int) -> AsyncIterator[LoadControl]:
+    """Run the load generator with a Session to each."""
+    arguments = ("--gateway", str(gateway), "--empty", str(empty), "--offices", str(offices))
+    async with running_child("load", "loadtest.session_load", *arguments) as child:
+        address = Address.parse(child.said["control"])
+        reader, writer = await asyncio.open_connection(address.host, address.port, limit=_LINE_BYTES)
+        try:
+            yield LoadControl(child, reader, writer)
+        finally:
+            writer.close()
+
+
+async def serve_control(targets: dict[str, Address], offices: int) -> None:
+    """Do what is asked for until SIGTERM."""
+    packer = Packer(offices)
+    channels = {name: grpc.aio.insecure_channel(str(address)) for name, address in targets.items()}
+    switches = {
+        name: Switch(channel.stream_stream(SESSION)(metadata=METADATA), packer, "session")
+        for name, channel in channels.items()
+    }
+
+    async def do(asked: dict[str, Any]) -> dict[str, Any]:
+        async with asyncio.timeout(asked.get("seconds", 0.0) + 2 * DEADLINE_SECONDS):
+            switch = switches[asked["target"]]
+            if asked["do"] == "closed":
+                return (await switch.run_closed(asked["in_flight"], asked["seconds"])).to_json()
+            if asked["do"] == "open":
+                return (await switch.run_open(asked["per_second"], asked["seconds"])).to_json()
+            debited = {packer.offices[office]: micros for office, micros in switch.debited.items()}
+            return {"debited": debited, "retries": switch.retries}
+
+    await _serve(do)
+    for channel in channels.values():
+        await channel.close()
+
+
+async def _serve(do: Callable[[dict[str, Any]], Any]) -> None:
+    stop = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            try:
+                said = await do(json.loads(line))
+            except (BenchError, grpc.aio.AioRpcError, TimeoutError) as error:
+                said = {"error": f"the load generator failed: {error!r}"}
+            writer.write(json.dumps(said).encode() + b"\n")
+        writer.close()
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, limit=_LINE_BYTES)
+    async with server:
+        report_ready("load", control=Address("127.0.0.1", server.sockets[0].getsockname()[1]))
+        await stop.wait()
+
+
+def main() -> None:
+    """Read the command line and wait for what is to be done."""
+    parser = argparse.ArgumentParser(prog="python -m loadtest.session_load")
+    parser.add_argument("--gateway", type=Address.parse, required=True)
+    parser.add_argument("--empty", type=Address.parse, required=True)
+    parser.add_argument("--offices", type=int, required=True)
+    given = parser.parse_args()
+    exit_with_parent()
+    uvloop.run(serve_control({"gateway": given.gateway, "empty": given.empty}, given.offices))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,320 @@
+"""The result of a run as tables: one layout for the terminal and for the README."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+Result = Mapping[str, Any]
+
+HOT: Final = (
+    ("authorize_call", "fresh id, funded"),
+    ("answer_call", ""),
+    ("tick_call", "by the switch"),
+    ("end_call", ""),
+    ("authorize_message", "fresh id, funded"),
+    ("refund_message", ""),
+    ("apply_credit", ""),
+)
+"""The operations that the README shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table; the first column is text, the others are numbers or short words.
+
+    Attributes:
+        title: What it shows.
+        columns: Headings.
+        rows: Cells, as many as there are columns.
+        note: A sentence to read it by; empty: none.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def tables_of(result: Result, *, only_hot: bool = False) -> list[Table]:
+    """All tables that a result has the figures for.
+
+    Args:
+        result: Of a run.
+        only_hot: Of the store's operations only those of `HOT`.
+    """
+    makers = (
+        ("store_rates", lambda measure: _store_rates(measure, only_hot=only_hot)),
+        ("unary", _unary),
+        ("session", _session),
+        ("session", _open_loop),
+        ("due", _due),
+        ("cut_lateness", _cut_lateness),
+        ("trigger_delay", _trigger_delay),
+        ("memory", _memory),
+        ("idle_sessions", _idle_sessions),
+        ("aims", _aims),
+    )
+    return [make(result[name]) for name, make in makers if result.get(name)]
+
+
+def describe(result: Result) -> list[str]:
+    """Where and when the figures were taken, in sentences."""
+    machine = result["machine"]
+    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    allocator = "jemalloc preloaded" if machine["store_jemalloc"] else "libc's allocator"
+    lines = [
+        f"{result['taken_at']}, commit {result['commit']}.",
+        f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_bytes'] / 2**30:.0f} GiB, "
+        f"{machine['system']}; load average {machine['load_average_before']} before the run and "
+        f"{machine['load_average_after']} at its end; client, gateway and store share the cores.",
+        f"Python {machine['python']}, {packages}; {machine['store']} with {allocator}, its append-only file on "
+        f"{machine['store_file_system']}.",
+    ]
+    if result["quick"]:
+        lines.append("A smoke run: these figures mean nothing.")
+    return lines
+
+
+def markdown(table: Table) -> str:
+    """A table as Markdown, with its title in bold above it."""
+    widths = [max(len(row[column]) for row in (table.columns, *table.rows)) for column in range(len(table.columns))]
+    rule = tuple("-" * widths[0] if column == 0 else "-" * (width - 1) + ":" for column, width in enumerate(widths))
+    lines = [f"**{table.title}**", "", *(_markdown_row(row, widths) for row in (table.columns, rule, *table.rows))]
+    return "\n".join([*lines, "", table.note] if table.note else lines)
+
+
+def _markdown_row(row: Sequence[str], widths: Sequence[int]) -> str:
+    cells = (
+        cell.ljust(width) if column == 0 else cell.rjust(width)
+        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _store_rates(measure: Mapping[str, Any], *, only_hot: bool) -> Table:
+    rows = [row for row in measure["operations"] if not only_hot or (row["operation"], row["case"]) in HOT]
+    return Table(
+        "Operations of the store, raw, one pipelined connection",
+        (
+            "operation", "per second", "spread", "CPU us", "empty script/s", "empty function/s", "ratio", "spread",
+            "CPU ratio",
+        ),
+        tuple(
+            (
+                f"{row['operation']}, {row['case']}".removesuffix(", "),
+                _number(row["measured"]["rate_per_second"]["median"]),
+                _spread(row["measured"]["rate_per_second"]),
+                f"{row['measured']['cpu_micros']['median']:.1f}",
+                _number(row["empty_script"]["rate_per_second"]["median"]),
+                _number(row["empty_function"]["rate_per_second"]["median"]),
+                f"{row['ratio_to_empty_script']['median']:.2f}",
+                _spread(row["ratio_to_empty_script"]),
+                f"{row['cpu_ratio_to_empty_script']:.2f}",
+            )
+            for row in rows
+        ),
+        f"Medians of {measure['rounds']} interleaved rounds of {measure['commands_a_round']} commands with fresh ids; "
+        "the ratio is to an empty `#!lua` script with the same keys and arguments; CPU is that of the store's main "
+        "thread.",
+    )  # fmt: skip
+
+
+def _unary(measure: Mapping[str, Any]) -> Table:
+    return Table(
+        "Unary AuthorizeCall and EndCall, closed loop",
+        (
+            "in flight", "rpc/s", "spread", "p50 ms", "p90 ms", "p99 ms", "max ms", "front us", "store us",
+            "client us", "ratio",
+        ),
+        tuple(_unary_rows(measure["levels"])),
+        f"Medians of {measure['rounds']} interleaved rounds of {measure['seconds_a_round']:g} s, {measure['offices']} "
+        "offices, the default deck; max is the slowest answer of all rounds, us are CPU time an rpc. The load "
+        "generator is a grpc.aio client: where it needs a core of its own, it is the limit.",
+    )  # fmt: skip
+
+
+def _unary_rows(levels: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+    for level in levels:
+        for name, key in (("gateway", "gateway"), ("empty handler", "empty_handler")):
+            side = level[key]
+            cpu = side["cpu_micros_per_rpc"]
+            serving = cpu["front"] if key == "gateway" else cpu["handler"]
+            yield (
+                f"{level['in_flight']}, {name}",
+                _number(side["rate_per_second"]["median"]),
+                _spread(side["rate_per_second"]),
+                *(f"{side['both'][f'{name}_ms']['median']:.2f}" for name in ("p50", "p90", "p99")),
+                f"{side['both']['max_ms']['high']:.1f}",
+                f"{serving['median']:.0f}",
+                f"{cpu['store']['median']:.0f}" if "store" in cpu else "",
+                f"{cpu['generator']['median']:.0f}",
+                f"{level['ratio_to_empty_handler']['median']:.2f}" if key == "gateway" else "1",
+            )
+
+
+def _session(measure: Mapping[str, Any]) -> Table:
+    return Table(
+        "Session: calls authorized and ended on one stream, closed loop",
+        (
+            "in flight", "operations/s", "spread", "p50 ms", "p99 ms", "max ms", "front us", "store us", "client us",
+            "raw/s", "of raw", "of raw CPU", "of empty",
+        ),
+        tuple(_session_rows(measure["levels"])),
+        f"Medians of {measure['rounds']} interleaved rounds of {measure['seconds_a_round']:g} s, {measure['offices']} "
+        "offices, the default deck; max is the slowest answer of all rounds, us are CPU time an operation. Raw are the "
+        "same two functions with fresh ids by a pipelined connection; the empty stream answers a constant. By CPU: the "
+        "store's for an operation raw, against the front's or the store's for one of the Session, whichever is more.",
+    )  # fmt: skip
+
+
+def _session_rows(levels: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+    for level in levels:
+        for name, key in (("gateway", "gateway"), ("empty stream", "empty_stream")):
+            side, ours = level[key], key == "gateway"
+            cpu, latency = side["cpu_micros_per_operation"], side["latency"]
+            yield (
+                f"{level['in_flight']}, {name}",
+                _number(side["rate_per_second"]["median"]),
+                _spread(side["rate_per_second"]),
+                *(f"{latency[f'{percent}_ms']['median']:.2f}" for percent in ("p50", "p99")),
+                f"{latency['max_ms']['high']:.1f}",
+                f"{(cpu['front'] if ours else cpu['handler'])['median']:.1f}",
+                f"{cpu['store']['median']:.1f}" if ours else "",
+                f"{cpu['generator']['median']:.1f}",
+                _number(level["raw_per_second"]["median"]) if ours else "",
+                f"{level['ratio_to_raw']['median']:.2f}" if ours else "",
+                f"{level['cpu_ratio_to_raw']:.2f}" if ours and level["cpu_ratio_to_raw"] else "",
+                f"{level['ratio_to_empty_stream']['median']:.2f}" if ours else "1",
+            )
+
+
+def _open_loop(measure: Mapping[str, Any]) -> Table:
+    load = measure["open_loop"]
+    names = ("p50", "p90", "p99", "max")
+    rows = [
+        (title, *(f"{load[side][what][f'{name}_ms']['median']:.2f}" for name in names))
+        for title, side, what in (
+            ("gateway", "gateway", "latency"),
+            ("empty stream", "empty_stream", "latency"),
+            ("of that the generator, gateway", "gateway", "lag"),
+            ("of that the generator, empty stream", "empty_stream", "lag"),
+        )
+    ]
+    ratio = ("ratio to the empty stream", *(f"{load[f'{name}_ratio']['median']:.2f}" for name in ("p50", "p99")))
+    return Table(
+        f"Session: {_number(load['per_second'])} operations a second by a schedule, ms from the intended time",
+        ("", *names),
+        (*rows, (*ratio[:2], "", ratio[2], "")),
+        f"Medians of {load['rounds']} interleaved rounds of {load['seconds_a_round']:g} s. The generator's part is by "
+        "how much it sent later than the schedule says.",
+    )
+
+
+def _due(measure: Mapping[str, Any]) -> Table:
+    rows = (
+        ("due loop", "ticks_per_second", "loop_cpu_micros", "store_cpu_micros"),
+        ("tick_call, raw", "raw_per_second", "", "raw_store_cpu_micros"),
+    )
+    return Table(
+        f"Ticks by the gateway, {_number(measure['calls'])} live calls",
+        ("by", "ticks/s", "spread", "loop us", "store us", "ratio"),
+        tuple(
+            (
+                title,
+                _number(measure[rate]["median"]),
+                _spread(measure[rate]),
+                f"{measure[own]['median']:.1f}" if own else "",
+                f"{measure[store]['median']:.1f}",
+                f"{measure['ratio_to_raw']['median']:.2f}" if own else "1",
+            )
+            for title, rate, own, store in rows
+        ),
+        f"Medians of {measure['rounds']} rounds in which every call is due; one loop for all shards, up to "
+        f"{_number(measure['entries_a_turn'])} calls a turn. us are CPU time a tick.",
+    )
+
+
+def _cut_lateness(measure: Mapping[str, Any]) -> Table:
+    late = measure["lateness_ms"]
+    return Table(
+        "From the end of the granted time to the cut command at the Session, ms",
+        ("calls", *late),
+        ((_number(measure["calls"]), *(f"{value:.0f}" for value in late.values())),),
+    )
+
+
+def _idle_sessions(measure: Mapping[str, Any]) -> Table:
+    rows = (
+        ("bytes of a Session", _number(measure["bytes_per_session"])),
+        ("front before, MiB", f"{measure['front_bytes_before'] / 2**20:.0f}"),
+        ("front with them, MiB", f"{measure['front_bytes_with_them'] / 2**20:.0f}"),
+        ("front after them, MiB", f"{measure['front_bytes_after'] / 2**20:.0f}"),
+        ("CPU of the front while nothing happens, %", f"{measure['idle_cpu_percent']:.0f}"),
+    )
+    return Table(
+        f"{_number(measure['sessions'])} idle Sessions",
+        ("what", "figure"),
+        rows,
+        f"Resident memory of the front; {measure['channels']} connections, and one quote was asked on each Session.",
+    )
+
+
+def _trigger_delay(measure: Mapping[str, Any]) -> Table:
+    names = ("min", "p50", "p90", "p99", "max")
+    cases = (
+        ("WatchRefills, quiet gateway", "quiet_ms"),
+        ("as published by the script", "quiet_published_ms"),
+        (f"WatchRefills, beside {measure['load_calls_per_second']} calls a second", "under_load_ms"),
+        ("as published by the script", "under_load_published_ms"),
+    )
+    return Table(
+        "From the reply to a debit to the refill trigger, ms",
+        ("at the client", *names),
+        tuple((title, *(f"{measure[key][name]:.2f}" for name in names)) for title, key in cases),
+        f"{measure['dips']} dips each, one client for all. Below zero: the trigger came before the reply. What the "
+        "script published comes straight from the store: what WatchRefills adds to it is the gateway's.",
+    )
+
+
+def _memory(measure: Mapping[str, Any]) -> Table:
+    rows = (
+        ("live call, due entry included", "bytes_per_live_call"),
+        ("of that its due entry", "of_that_due_entry"),
+        ("ended call, kept for an hour", "bytes_per_ended_call"),
+        ("outbox entry of an ended call", "bytes_per_outbox_entry"),
+        ("office", "bytes_per_office"),
+    )
+    return Table(
+        "Memory of the store",
+        ("what", "bytes"),
+        tuple((title, f"{measure[key]:.0f}") for title, key in rows),
+        f"used_memory over {_number(measure['live_calls'])} calls with ids of {measure['call_id_characters']} "
+        "characters.",
+    )
+
+
+def _aims(judged: Sequence[Mapping[str, Any]]) -> Table:
+    return Table(
+        "Aims",
+        ("figure", "stage", "aim", "measured", ""),
+        tuple(
+            (
+                aim["name"],
+                aim["stage"],
+                aim["aim"],
+                f"{aim['measured']:g}",
+                "met" if aim["met"] else f"missed by {aim['missed_by_percent']:.0f} %",
+            )
+            for aim in judged
+        ),
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _spread(figure: Mapping[str, float]) -> str:
+    """From the lowest to the highest round."""
+    low, high = figure["low"], figure["high"]
+    return f"{low:.2f}-{high:.2f}" if high < 100 else f"{low:,.0f}-{high:,.0f}"
