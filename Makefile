@@ -28,11 +28,11 @@ run: $(VENV)/.installed ## Set up, then run the demo: a gateway with its own sto
 	$(BIN)/tollgate demo
 
 .PHONY: test
-test: $(VENV)/.installed ## Set up, then run every test that needs nothing but Python packages.
-	$(BIN)/pytest $(PARALLEL) -m "not servers"
+test: $(VENV)/.installed ## Set up, then run every test that needs nothing but Python packages, and no minute of its own.
+	$(BIN)/pytest $(PARALLEL) -m "not servers and not slow"
 
 .PHONY: test-all
-test-all: $(VENV)/.installed ## All tests, on Debian's redis-server too.
+test-all: $(VENV)/.installed ## All tests, on Debian's redis-server too, and those that take real time.
 	$(BIN)/pytest $(PARALLEL)
 
 .PHONY: lint

@@ -47,7 +47,7 @@ if c.state == CUT then
 elseif forced then
   c.state, c.final, code = CUT, FINAL_OPERATOR, CODE.CUT
 else
-  -- A gateway's tick that came too late found out only now that nothing more can be granted, so it need not be final yet.
+  -- A gateway's tick that came too late finds out only now that nothing more can be granted: it need not be final yet.
   local may_end = c.reason == CODE.FUNDED and (call_ends_with_grant(c) or c.ticker == TICKED_BY_GATEWAY)
   if c.state ~= ANSWERED or not may_end or now_ms < call_granted_end(c) then
     return { CODE.NOT_DUE, c.granted, c.final, c.switch_id }

@@ -161,7 +161,7 @@ class Switch:
                 call.hung_up.set()
 
 
-@pytest.mark.servers
+@pytest.mark.slow
 def test_two_hundred_calls_on_two_gateways_of_which_one_is_killed(valkey: StoreServer, tmp_path: Path) -> None:
     chance = random.Random(3)
     poor = [LiveCall(f"poor-{n}", f"p{n}", 60.0, chance.randint(5, 25)) for n in range(CALLS // 2)]
