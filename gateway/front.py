@@ -3,7 +3,9 @@
 import asyncio
 import gc
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from typing import Final
 
 from gateway import metrics
 from gateway.api.authorization_servicer import AuthorizationServicer
@@ -32,7 +34,8 @@ from gateway.store.switch_lists import SwitchLists
 from gateway.v1 import authorization_pb2
 from gateway.v1.authorization_pb2_grpc import add_CallAuthorizationServicer_to_server
 
-SERVICE = authorization_pb2.DESCRIPTOR.services_by_name["CallAuthorization"].full_name
+READY_WITHOUT_STORE_SECONDS: Final = 2.0
+SERVICE: Final = authorization_pb2.DESCRIPTOR.services_by_name["CallAuthorization"].full_name
 
 
 async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyncio.Event) -> bool:
@@ -112,13 +115,22 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
                 leases.run(),
                 sessions.drain_when(stop),
                 sessions.recheck(directory, runner.identify),
+                _say_ready(directory, ready),
                 due.run(),
             ],
             is_healthy=is_healthy,
-            ready=ready,
             stop=stop,
             drain_seconds=settings.drain_seconds,
         )
     finally:
         await calls.close()
         await connection.close()
+
+
+async def _say_ready(directory: Directory, ready: Callable[[], None]) -> None:
+    """Say so when everything can be answered; or after a while, since emergencies are answered without a store."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(READY_WITHOUT_STORE_SECONDS):
+            await directory.ready.wait()
+    ready()
+    await asyncio.Event().wait()

@@ -91,18 +91,18 @@ class Service:
         loops: Sequence[Coroutine[Any, Any, None]],
         *,
         is_healthy: Callable[[], bool],
-        ready: Callable[[], None],
         stop: asyncio.Event,
         drain_seconds: float,
+        ready: Callable[[], None] = lambda: None,
     ) -> bool:
         """Serve until `stop` is set, then let what was accepted finish.
 
         Args:
             loops: Run beside the server; none of them ever ends by itself.
             is_healthy: Whether requests can be answered in full now; what the health service says.
-            ready: Called once requests are accepted.
             stop: Set when the process is told to stop.
             drain_seconds: How long accepted requests may take to finish.
+            ready: Called once requests are accepted.
 
         Returns:
             Whether it ended because it was told to, and not because a loop died.

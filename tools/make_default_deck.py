@@ -1,6 +1,6 @@
 """Write gateway/data/default_rates.csv, the deck that a new installation starts with.
 
-Two kinds of rows: the promises of DESIGN section 2 (what is free, what Contact Center and Sales licences pay, toll-free
+Two kinds of rows: the promises to the owners of balances (what is free, what Contact Center and Sales licences pay, toll-free
 numbers of the US and Canada), and for everything else round sample prices, marked SAMPLE, so that every number of
 every country has a rate until a billing engineer puts real ones in their place. Every rate bills whole minutes.
 
@@ -116,7 +116,7 @@ def _rows() -> Iterator[Row]:
 
 
 def _promises() -> Iterator[Row]:
-    """Yield what DESIGN section 2 states with a price, except what needs the prefixes of a country."""
+    """Yield what the owners of balances were promised with a price, except what needs the prefixes of a country."""
     yield _call("INBOUND", price="0", description="Inbound calls are free")
     for country, name in (("US", "United States"), ("CA", "Canada")):
         yield _call(

@@ -1,4 +1,4 @@
-"""Numbered credits: how money enters or leaves an office outside calls and messages (DESIGN section 9)."""
+"""Numbered credits: how money enters or leaves an office outside calls and messages."""
 
 import hashlib
 import json

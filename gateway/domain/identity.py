@@ -1,4 +1,4 @@
-"""Who asks, and what they may do (DESIGN section 11).
+"""Who asks, and what they may do.
 
 Every `may_...` method either returns None or raises PermissionDenied: a check that is called is a check that holds,
 and mypy refuses one whose result is tested. There is one error for every case, the office that does not exist

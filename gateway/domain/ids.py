@@ -5,7 +5,7 @@ import re
 from gateway.errors import InvalidArgument
 
 MAX_AMOUNT_MICROS = 10**15
-"""Balances, limits and amounts stay within this: Lua is exact to 2^53 (DESIGN section 3)."""
+"""Balances, limits and amounts stay within this: Lua is exact to 2^53."""
 
 MAX_NAME_LENGTH = 200
 

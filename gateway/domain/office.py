@@ -100,7 +100,7 @@ class OfficeChanges:
 
 @dataclass(frozen=True, slots=True)
 class RefillSettings:
-    """The automatic refill of an office (DESIGN section 7)."""
+    """The automatic refill of an office."""
 
     enabled: bool = False
     threshold_micros: int = DEFAULT_REFILL_THRESHOLD_MICROS

@@ -1,6 +1,6 @@
 """Numbered credits: the one way in which money enters or leaves an office outside calls and messages.
 
-The protocol, which the service and a loop drive (DESIGN section 9):
+The protocol, which the service and a loop drive:
 
 1. `new_credit` records the office's next number as PENDING.
 2. The store applies number n only when it holds n - 1.

@@ -1,4 +1,4 @@
-"""Numbered credits from SQL into the store: in order, each once, whoever sends them (DESIGN section 9)."""
+"""Numbered credits from SQL into the store: in order, each once, whoever sends them."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -96,12 +96,13 @@ class Directory:
         self._tokens_version: bytes | None = None
         self._rates_version: bytes | None = None
         self.deck: Deck | None = None
+        self.ready = asyncio.Event()
         self.on_deck: Callable[[Deck], None] = lambda deck: None  # noqa: ARG005
 
     @property
     def is_ready(self) -> bool:
-        """Whether the tokens and a deck were read at least once."""
-        return self.deck is not None and self._tokens_version is not None
+        """Whether the tokens and a deck were read at least once; `ready` is the event of it."""
+        return self.ready.is_set()
 
     @property
     def tokens_version(self) -> bytes | None:
@@ -184,6 +185,8 @@ class Directory:
             self._rates_version = rates
             self.on_deck(self.deck)
             log.info("deck taken over", version=self.deck.version, rates=len(self.deck))
+        if self.deck is not None and self._tokens_version is not None:
+            self.ready.set()
 
 
 async def _load_in_slices(packed: bytes) -> Deck:

@@ -445,6 +445,14 @@ async def test_a_last_grant_that_was_heard_of_meanwhile_keeps_its_look(store_url
         assert await till.due() == NOON + 90_000
 
 
+async def test_a_last_grant_that_is_over_stays_due_for_its_cut(store_url: str) -> None:
+    async with open_till(store_url) as till:
+        await last_grant(till)
+        till.clock.move(10)
+        assert (await till.lapse()).code == Code.NOT_DUE
+        assert await till.due() == NOON + 90_000
+
+
 @pytest.mark.parametrize("state", ["unknown", "lapsed", "ended"])
 async def test_a_due_entry_without_a_live_call_is_removed(store_url: str, state: str) -> None:
     async with open_till(store_url) as till:

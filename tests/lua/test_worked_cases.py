@@ -1,4 +1,4 @@
-"""The worked cases of DESIGN section 13, each row a test, on both engines.
+"""The worked cases of the design, each row a test, on both engines.
 
 Unless a row says otherwise the price is 120,000 micros a minute. In the comments g is granted, F is final.
 """

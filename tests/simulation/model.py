@@ -1,8 +1,8 @@
-"""The ledger again, in plain Python, from DESIGN sections 3 to 8: slow, obvious, and with nothing kept that follows.
+"""The ledger again, in plain Python, from the rules: slow, obvious, and with nothing kept that follows.
 
 The scripts keep sums (balance, reserved, concurrent calls) and change them by differences; here they are added up anew
 whenever they are asked for. The scripts price and invert in closed form; here a table is walked increment by
-increment. What is the same is what DESIGN and the heads of the scripts say, the fields of replies and entries included.
+increment. What is the same is what the rules and the heads of the scripts say, and the fields of replies and entries.
 """
 
 from bisect import bisect_left, bisect_right
@@ -570,8 +570,8 @@ class Model:
         o, now_ms = self.begin(office_id, now_ms, day)
         if now_ms < c.lapses_ms and c.heard_ms >= missing_since_ms:
             self.keep(c, now_ms)
-            if c.due_ms <= now_ms:
-                # What was due was this; nothing else is until it lapses.
+            if c.due_ms <= now_ms and not c.ends_with_grant:
+                # A tick that was withheld from a silent switch; nothing else is due until it lapses.
                 c.due_ms = c.lapses_ms
             return Code.NOT_DUE, c.debited, self.available(o)
         before = c.debited

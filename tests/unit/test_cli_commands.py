@@ -12,7 +12,7 @@ from gateway.settings import Settings
 from tests.support.commands import run_command
 from tests.support.servers import free_port
 
-OF_DESIGN = [
+PROMISED = [
     ["serve"],
     ["demo"],
     ["rates", "import"],
@@ -47,7 +47,7 @@ def _no_gateway(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
 
 
-@pytest.mark.parametrize("words", OF_DESIGN, ids=" ".join)
+@pytest.mark.parametrize("words", PROMISED, ids=" ".join)
 def test_every_command_explains_itself(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     outcome = run_command(capsys, *words, "--help")
     assert outcome.code == 0

@@ -1,4 +1,4 @@
-"""The deck that ships: the promises of DESIGN section 2, and a rate for every number from everywhere."""
+"""The deck that ships: the promises to the owners of balances, and a rate for every number from everywhere."""
 
 from functools import cache
 from importlib.resources import files

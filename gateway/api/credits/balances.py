@@ -1,4 +1,4 @@
-"""AdjustBalance: money in or out by hand, as the office's next numbered credit (DESIGN section 9)."""
+"""AdjustBalance: money in or out by hand, as the office's next numbered credit."""
 
 import re
 from typing import Final
