@@ -59,6 +59,7 @@ fmt: $(VENV)/.installed ## Format the Python code, and sort its imports.
 	$(BIN)/ruff check --select I --fix
 	$(BIN)/ruff format
 
+# To be made with the oldest Python there is, 3.11.0 to 3.11.2: newer ones leave out what those need (PYTHON=python3.11).
 # No index and no path of this machine gets into the files: they hold for every index that serves the same packages.
 LOCK := $(BIN)/pip-compile --quiet --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 

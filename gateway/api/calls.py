@@ -20,7 +20,7 @@ from gateway.api.answers import (
     settings_keep_changing,
 )
 from gateway.api.emergencies import GRANTED_SECONDS, EmergencyCalls
-from gateway.api.rating import CurrentRater, RatedCall, fingerprint
+from gateway.api.rating import CurrentRater, RatedCall, fingerprint, verdict_without_office
 from gateway.api.validation import (
     CallRequestMessage,
     check_call,
@@ -30,7 +30,7 @@ from gateway.api.validation import (
     check_seconds,
 )
 from gateway.domain.identity import Identity
-from gateway.domain.numbers import is_emergency, normalise
+from gateway.domain.numbers import is_emergency
 from gateway.domain.vocabulary import Category, Direction, License, Reason, Service
 from gateway.errors import AlreadyExists, NotFound, PermissionDenied, TollgateError
 from gateway.store.balances import BalanceStore, CallGrant, CallProgress, CallRequest
@@ -230,7 +230,8 @@ class Calls:
         rater = self._rater.current()
         office = await self._offices.get(request.office_id)
         if office is None:
-            return _without_office(request)
+            code = verdict_without_office(request.called_number)
+            return _Asked(RatedCall(code, None, None, None), CallGrant(code, 0, 0, 0))
         asked = fingerprint(
             direction, request.calling_number, request.called_number, license_, service, request.requested_seconds
         )
@@ -364,13 +365,6 @@ class Calls:
         task = asyncio.get_running_loop().create_task(tell())
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-
-def _without_office(request: CallRequestMessage) -> _Asked:
-    """An invalid number is said first; without an office only one with a plus sign can be told to be invalid."""
-    invalid = request.called_number.startswith("+") and normalise(request.called_number, "") is None
-    code = Code.INVALID_NUMBER if invalid else Code.UNKNOWN_OFFICE
-    return _Asked(RatedCall(code, None, None, None), CallGrant(code, 0, 0, 0))
 
 
 def _replay(grant: CallGrant) -> pb.AuthorizeCallResponse:

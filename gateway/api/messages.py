@@ -10,10 +10,9 @@ from gateway.api.answers import (
     reason_of,
     settings_keep_changing,
 )
-from gateway.api.rating import CurrentRater, RatedMessage, fingerprint
+from gateway.api.rating import CurrentRater, RatedMessage, fingerprint, verdict_without_office
 from gateway.api.validation import MessageRequestMessage, check_id, check_message, check_office_id
 from gateway.domain.identity import Identity
-from gateway.domain.numbers import normalise
 from gateway.domain.vocabulary import Category, MessageKind, Reason
 from gateway.errors import NotFound
 from gateway.store.balances import BalanceStore, MessageGrant, MessageRequest
@@ -116,8 +115,7 @@ class Messages:
         rater = self._rater.current()
         office = await self._offices.get(request.office_id)
         if office is None:
-            invalid = request.called_number.startswith("+") and normalise(request.called_number, "") is None
-            code = Code.INVALID_NUMBER if invalid else Code.UNKNOWN_OFFICE
+            code = verdict_without_office(request.called_number)
             return _Asked(RatedMessage(code, None, None), 0, MessageGrant(code, 0, 0))
         asked = fingerprint(kind, request.calling_number, request.called_number, request.segments)
         for _ in range(OFFICE_CHANGES):

@@ -118,6 +118,15 @@ class CurrentRater:
         return self._rater
 
 
+def verdict_without_office(called_number: str) -> Code:
+    """Say what is wrong when the office is unknown: an invalid number is said first, where that can be told.
+
+    Without an office, and so without a country, only a number with a plus sign can.
+    """
+    is_invalid = called_number.startswith("+") and normalise(called_number, "") is None
+    return Code.INVALID_NUMBER if is_invalid else Code.UNKNOWN_OFFICE
+
+
 def fingerprint(*fields: object) -> bytes:
     """8 bytes that tell one request from another with the same id."""
     text = _SEPARATOR.join(map(str, fields))
