@@ -16,9 +16,9 @@ from gateway.domain.vocabulary import FinalReason
 from gateway.store.balances import BY_CLOCK, BalanceStore, CallProgress
 from gateway.store.clock import Clock
 from gateway.store.codes import Code
-from gateway.store.connection import StoreConnection, StoreFault, StoreUnavailable
+from gateway.store.connection import StoreConnection, StoreFault, StoreFull, StoreUnavailable
 from gateway.store.keys import SHARDS, due_key
-from gateway.store.offices import OfficeCache
+from gateway.store.offices import CachedOffice, OfficeCache
 from gateway.store.switch_lists import SwitchLists
 
 log = structlog.get_logger(__name__)
@@ -118,17 +118,28 @@ class DueLoop:
     async def _look(self, member: str) -> None:
         office_id, _, call_id = member.partition(":")
         office = await self._offices.get(office_id) or self._offices.lost(office_id)
-        tick = await self._store.tick_call(office, call_id, BY_CLOCK)
-        missing_since_ms = self._missing_since(tick)
-        if tick.code is Code.OK and not missing_since_ms:
+        try:
+            tick = await self._store.tick_call(office, call_id, BY_CLOCK)
+        except StoreFull:
+            # It sells no more time, but it cuts and settles, which is also what makes room again.
+            if await self._cut(office, call_id) in (Code.LAPSE_DUE, Code.NOT_DUE):
+                await self._lapse(office, call_id, 0)
             return
-        if tick.code is Code.CUT_DUE:
-            cut = await self._store.cut_call(office, call_id)
-            if cut.code is Code.CUT:
-                metrics.CUTS.labels(FinalReason(cut.final).name).inc()
-                log.info("call cut", call_id=call_id, reason=FinalReason(cut.final).name)
-            if cut.code is not Code.LAPSE_DUE and not missing_since_ms:
-                return
+        missing_since_ms = self._missing_since(tick)
+        if tick.code is Code.CUT_DUE and not missing_since_ms:
+            if await self._cut(office, call_id) is Code.LAPSE_DUE:
+                await self._lapse(office, call_id, 0)
+        elif tick.code is not Code.OK or missing_since_ms:
+            await self._lapse(office, call_id, missing_since_ms)
+
+    async def _cut(self, office: CachedOffice, call_id: str) -> Code:
+        cut = await self._store.cut_call(office, call_id)
+        if cut.code is Code.CUT:
+            metrics.CUTS.labels(FinalReason(cut.final).name).inc()
+            log.info("call cut", call_id=call_id, reason=FinalReason(cut.final).name)
+        return cut.code
+
+    async def _lapse(self, office: CachedOffice, call_id: str, missing_since_ms: int) -> None:
         lapse = await self._store.lapse_call(office, call_id, missing_since_ms=missing_since_ms)
         if lapse.code is Code.LAPSED:
             metrics.LAPSES.inc()

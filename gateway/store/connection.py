@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 # A store that says one of these did not run the script, or cannot: the caller may retry with the same id.
 _UNAVAILABLE: Final = (
-    "LOADING", "READONLY", "OOM", "MASTERDOWN", "NOREPLICAS", "MISCONF", "BUSY", "CLUSTERDOWN", "TRYAGAIN", "MOVED",
+    "LOADING", "READONLY", "MASTERDOWN", "NOREPLICAS", "MISCONF", "BUSY", "CLUSTERDOWN", "TRYAGAIN", "MOVED",
     "ASK", "NOAUTH", "NOPERM", "UNBLOCKED",
 )  # fmt: skip
 
@@ -47,6 +47,10 @@ class StoreUnavailable(Unavailable):
     def __init__(self, detail: str) -> None:
         super().__init__("The balance store did not answer; retry with the same id.")
         self.detail = detail  # in the engine's words: for the log
+
+
+class StoreFull(StoreUnavailable):
+    """The store is out of memory: it refuses to sell, and still settles."""
 
 
 class StoreFault(Exception):
@@ -322,6 +326,8 @@ def _pack(command: tuple[bytes | str | int, ...]) -> bytes:
 def translated(error: hiredis.ReplyError) -> Exception:
     """The store's own words as one of our errors; they go to the log, never to a caller."""
     text = str(error)
+    if text.startswith("OOM"):
+        return StoreFull(text)
     if text.startswith(_UNAVAILABLE):
         return StoreUnavailable(text)
     return StoreFault(text)

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 --[[
 cut_call: at the end of the granted time look once more, then mark the call cut; or cut it at an operator's word.
 

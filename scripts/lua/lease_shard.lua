@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 --[[
 lease_shard: take, keep or give back the right to run a shard's due loop.
 

@@ -403,6 +403,8 @@ async def test_a_full_store_stops_selling_and_goes_on_settling(start_store: Star
         assert await state_of(till) == before
         assert (await till.end(30, "to end")).code == Code.OK
         assert (await till.lapse("to lapse", forced=True)).code == Code.LAPSED
+        assert (await till.cut("to tick")).code == Code.NOT_DUE
+        assert await till.balances.lease_shard(0, "gateway", 1_000)
         assert (await till.refund()).code == Code.OK
         assert await till.credit(5) == Code.OK
         # Settling may raise the trigger, too.

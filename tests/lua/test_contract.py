@@ -20,7 +20,15 @@ from tests.support.balances import SIXTY_SIXTY, ManualClock, Till, office_bytes
 SCRIPTS: Final = tuple(sorted(scripts_directory().glob("*.lua")))
 
 # A full store stops selling before it stops settling.
-SETTLING: Final = {"end_call", "refund_message", "apply_credit", "lapse_call", "trim_outbox"}
+SETTLING: Final = {
+    "end_call",
+    "refund_message",
+    "apply_credit",
+    "lapse_call",
+    "cut_call",
+    "lease_shard",
+    "trim_outbox",
+}
 
 # What grant_write takes from the KEYS that it is given whole.
 KEYS_OF_GRANT_WRITE: Final = {1, 2, 3, 4}
