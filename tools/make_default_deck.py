@@ -1,8 +1,9 @@
 """Write gateway/data/default_rates.csv, the deck that a new installation starts with.
 
 Two kinds of rows: the promises to the owners of balances (what is free, what Contact Center and Sales licences pay,
-toll-free numbers of the US and Canada), and for everything else round sample prices, marked SAMPLE, so that every number of
-every country has a rate until a billing engineer puts real ones in their place. Every rate bills whole minutes.
+toll-free numbers of the US and Canada), and for everything else round sample prices, marked SAMPLE, so that every
+number of every country has a rate until a billing engineer puts real ones in their place. Every rate bills whole
+minutes.
 
     python tools/make_default_deck.py            # writes the file
     python tools/make_default_deck.py --check    # fails if the file is not what would be written
