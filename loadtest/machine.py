@@ -25,7 +25,7 @@ def describe_machine(directory: Path) -> dict[str, Any]:
         "cpu": _after_colon(Path("/proc/cpuinfo"), "model name") or platform.processor() or "unknown",
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "store_jemalloc": str(jemalloc) if jemalloc else None,
