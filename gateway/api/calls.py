@@ -24,12 +24,11 @@ from gateway.api.rating import CurrentRater, RatedCall, fingerprint, verdict_wit
 from gateway.api.validation import (
     CallRequestMessage,
     check_call,
-    check_id,
     check_label,
-    check_office_id,
     check_seconds,
 )
 from gateway.domain.identity import Identity
+from gateway.domain.ids import validate_id, validate_office_id
 from gateway.domain.numbers import is_emergency
 from gateway.domain.vocabulary import Category, Direction, License, Reason, Service
 from gateway.errors import AlreadyExists, NotFound, PermissionDenied, TollgateError
@@ -312,8 +311,8 @@ class Calls:
         )
 
     async def _office_of(self, office_id: str, call_id: str, identity: Identity) -> CachedOffice:
-        check_office_id(office_id)
-        check_id(call_id, "call_id")
+        validate_office_id(office_id)
+        validate_id(call_id, "call_id")
         identity.may_use_office_as_switch(office_id)
         office = await self._offices.get(office_id)
         if office is None:

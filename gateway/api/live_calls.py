@@ -6,8 +6,9 @@ from typing import Final
 
 from gateway.api.calls import Calls
 from gateway.api.session import Session
-from gateway.api.validation import check_id, check_office_id, check_seconds
+from gateway.api.validation import check_seconds
 from gateway.domain.identity import Identity
+from gateway.domain.ids import validate_id, validate_office_id
 from gateway.errors import InvalidArgument, PermissionDenied
 from gateway.store.balances import BalanceStore
 from gateway.store.clock import Clock
@@ -53,8 +54,8 @@ class LiveCallsListener:
                 "live_calls.calls", f"has {len(live_calls.calls)} entries, send at most {MAX_CALLS} with more = true"
             )
         for call in live_calls.calls:
-            check_office_id(call.office_id)
-            check_id(call.call_id, "call_id")
+            validate_office_id(call.office_id)
+            validate_id(call.call_id, "call_id")
             check_seconds(call.used_seconds, "used_seconds")
         if session.list_began_ms is None:
             session.list_began_ms, session.list_is_whole = self._clock.now_ms(), True

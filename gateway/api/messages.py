@@ -11,8 +11,9 @@ from gateway.api.answers import (
     settings_keep_changing,
 )
 from gateway.api.rating import CurrentRater, RatedMessage, fingerprint, verdict_without_office
-from gateway.api.validation import MessageRequestMessage, check_id, check_message, check_office_id
+from gateway.api.validation import MessageRequestMessage, check_message
 from gateway.domain.identity import Identity
+from gateway.domain.ids import validate_id, validate_office_id
 from gateway.domain.vocabulary import Category, MessageKind, Reason
 from gateway.errors import NotFound
 from gateway.store.balances import BalanceStore, MessageGrant, MessageRequest
@@ -95,8 +96,8 @@ class Messages:
             NotFound: It was not sent, or too long ago.
             StoreUnavailable: No answer in time: retry.
         """
-        check_office_id(request.office_id)
-        check_id(request.message_id, "message_id")
+        validate_office_id(request.office_id)
+        validate_id(request.message_id, "message_id")
         identity.may_use_office_as_switch(request.office_id)
         office = await self._offices.get(request.office_id)
         refund = await self._store.refund_message(office, request.message_id) if office is not None else None

@@ -33,6 +33,8 @@ _RECHECK_SECONDS: Final = 0.5
 MAX_STREAMS: Final = 1_000
 """Open server streams of one process; more are refused."""
 
+_CANCELLED: Final = (asyncio.CancelledError, grpc.aio.AbortError)
+
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 ServicerContext: TypeAlias = grpc.aio.ServicerContext[Request, Response]
@@ -97,16 +99,9 @@ class Runner:
                     return await operation(request, identity)
             except TimeoutError as error:
                 raise StoreUnavailable("no answer within the caller's deadline") from error
-        except TollgateError as error:
-            code = error.code
-            await self.abort(context, error)
-        except (asyncio.CancelledError, grpc.aio.AbortError):
-            code = "CANCELLED"
-            raise
-        except Exception as error:
-            code = "INTERNAL"
-            log.exception("an rpc failed", rpc=name)
-            await self.abort(context, Internal(), cause=error)
+        except (Exception, asyncio.CancelledError) as error:
+            code = _code_of(error)
+            await self._fail(name, context, error)
         finally:
             self._in_flight -= 1
             metrics.observe_rpc(name, code, perf_counter() - started)
@@ -120,16 +115,9 @@ class Runner:
         code = "OK"
         try:
             await serve(context, await self.identify(context))
-        except TollgateError as error:
-            code = error.code
-            await self.abort(context, error)
-        except (asyncio.CancelledError, grpc.aio.AbortError):
-            code = "CANCELLED"
-            raise
-        except Exception as error:
-            code = "INTERNAL"
-            log.exception("a Session failed")
-            await self.abort(context, Internal(), cause=error)
+        except (Exception, asyncio.CancelledError) as error:
+            code = _code_of(error)
+            await self._fail("Session", context, error)
         finally:
             metrics.RPCS.labels("Session", code).inc()
 
@@ -156,16 +144,9 @@ class Runner:
             identity = await self.identify(context)
             async with aclosing(operation(request, identity)) as responses:
                 await self._write(context, responses)
-        except TollgateError as error:
-            code = error.code
-            await self.abort(context, error)
-        except (asyncio.CancelledError, grpc.aio.AbortError):
-            code = "CANCELLED"
-            raise
-        except Exception as error:
-            code = "INTERNAL"
-            log.exception("an rpc failed", rpc=name)
-            await self.abort(context, Internal(), cause=error)
+        except (Exception, asyncio.CancelledError) as error:
+            code = _code_of(error)
+            await self._fail(name, context, error)
         finally:
             self._streams -= 1
             metrics.RPCS.labels(name, code).inc()
@@ -234,6 +215,15 @@ class Runner:
                 return self._directory.identified(secret) or await self._directory.identify(secret)
         raise Unauthenticated
 
+    async def _fail(self, name: str, context: ServicerContext[Request, Response], error: BaseException) -> NoReturn:
+        """End an rpc for what went wrong in it; a cancellation, or an end that grpc knows of, goes on as it is."""
+        if isinstance(error, TollgateError):
+            await self.abort(context, error)
+        if isinstance(error, _CANCELLED):
+            raise error
+        log.error("an rpc failed", rpc=name, exc_info=error)
+        await self.abort(context, Internal(), cause=error)
+
     async def abort(
         self,
         context: ServicerContext[Request, Response],
@@ -252,6 +242,13 @@ class Runner:
             error.message,
             (("grpc-status-details-bin", status.SerializeToString()),),
         )
+
+
+def _code_of(error: BaseException) -> str:
+    """The gRPC code that an rpc is counted under."""
+    if isinstance(error, TollgateError):
+        return error.code
+    return "CANCELLED" if isinstance(error, _CANCELLED) else "INTERNAL"
 
 
 def status_of(error: TollgateError) -> Status:

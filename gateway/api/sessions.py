@@ -10,8 +10,8 @@ import structlog
 
 from gateway import metrics
 from gateway.api.session import Context, Hear, Operation, Session
-from gateway.api.validation import check_id
 from gateway.domain.identity import Identity
+from gateway.domain.ids import validate_id
 from gateway.domain.vocabulary import Role
 from gateway.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable
 from gateway.store.directory import Directory
@@ -116,6 +116,6 @@ def _of_a_switch(identity: Identity, context: Context) -> Identity:
         raise PermissionDenied
     for key, value in context.invocation_metadata() or ():
         if key == "x-switch-id" and isinstance(value, str):
-            check_id(value, "x-switch-id")
+            validate_id(value, "x-switch-id")
             return dataclasses.replace(identity, switch_id=value)
     raise InvalidArgument("x-switch-id", "is missing: an operator's Session names its switch in this metadata")

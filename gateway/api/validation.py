@@ -3,6 +3,7 @@
 import re
 from typing import Final, TypeVar
 
+from gateway.domain.ids import validate_id, validate_office_id
 from gateway.domain.vocabulary import Direction, License, MessageKind, Service
 from gateway.errors import InvalidArgument
 from gateway.v1 import authorization_pb2 as pb
@@ -11,26 +12,12 @@ MAX_SECONDS: Final = 86_400
 MAX_SEGMENTS: Final = 255
 MAX_NUMBER_LENGTH: Final = 64
 
-_OFFICE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
-_ID: Final = re.compile(r"[ -~]{1,128}").fullmatch
 _LABEL: Final = re.compile(r"[ -~]{0,128}").fullmatch
 
 E = TypeVar("E", Direction, License, MessageKind, Service)
 
 CallRequestMessage = pb.AuthorizeCallRequest | pb.QuoteCallRequest
 MessageRequestMessage = pb.AuthorizeMessageRequest | pb.QuoteMessageRequest
-
-
-def check_office_id(value: str) -> None:
-    """Raise InvalidArgument unless it can be an office_id."""
-    if not _OFFICE_ID(value):
-        raise InvalidArgument("office_id", "must be 1 to 64 characters out of A-Z a-z 0-9 . _ -")
-
-
-def check_id(value: str, field: str) -> None:
-    """Raise InvalidArgument unless it can be a call_id or message_id."""
-    if not _ID(value):
-        raise InvalidArgument(field, "must be 1 to 128 printable ASCII characters")
 
 
 def check_seconds(value: int, field: str) -> None:
@@ -51,9 +38,9 @@ def check_call(request: CallRequestMessage, *, needs_id: bool) -> tuple[Directio
     Raises:
         InvalidArgument: Names the first field that is wrong.
     """
-    check_office_id(request.office_id)
+    validate_office_id(request.office_id)
     if needs_id or request.call_id:
-        check_id(request.call_id, "call_id")
+        validate_id(request.call_id, "call_id")
     direction = _enum(Direction, request.direction, "direction", None)
     license_ = _enum(License, request.license, "license", License.STANDARD)
     service = _enum(Service, request.service, "service", Service.VOICE)
@@ -71,9 +58,9 @@ def check_message(request: MessageRequestMessage, *, needs_id: bool) -> MessageK
     Raises:
         InvalidArgument: Names the first field that is wrong.
     """
-    check_office_id(request.office_id)
+    validate_office_id(request.office_id)
     if needs_id or request.message_id:
-        check_id(request.message_id, "message_id")
+        validate_id(request.message_id, "message_id")
     kind = _enum(MessageKind, request.kind, "kind", MessageKind.SMS)
     if not 1 <= request.segments <= MAX_SEGMENTS:
         raise InvalidArgument("segments", f"is {request.segments}, it must be 1 to {MAX_SEGMENTS}")

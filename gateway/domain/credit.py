@@ -5,7 +5,8 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gateway.domain.ids import MAX_AMOUNT_MICROS, validate_id, validate_office_id, validate_text
+from gateway.domain.ids import validate_id, validate_office_id, validate_text
+from gateway.domain.money import MAX_AMOUNT_MICROS
 from gateway.errors import InvalidArgument
 
 OWN_KEY_PREFIX = "tg:"

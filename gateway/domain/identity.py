@@ -5,6 +5,7 @@ and mypy refuses one whose result is tested. There is one error for every case, 
 included, so that asking for what is not yours tells nothing.
 """
 
+import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -19,6 +20,14 @@ ADMIN_OFFICE_FIELDS = frozenset({"name"})
 
 _ADMINS = frozenset({Role.COMPANY_ADMIN, Role.OFFICE_ADMIN})
 _READERS = _ADMINS | {Role.VIEWER}
+
+
+def hash_secret(secret: str) -> str:
+    """What is stored of a token's secret, in SQL and in the store: its SHA-256 in lower-case hexadecimal.
+
+    A plain one is enough: nobody guesses 256 random bits, salted or not.
+    """
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

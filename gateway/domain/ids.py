@@ -2,10 +2,8 @@
 
 import re
 
+from gateway.domain.money import MAX_AMOUNT_MICROS
 from gateway.errors import InvalidArgument
-
-MAX_AMOUNT_MICROS = 10**15
-"""Balances, limits and amounts stay within this: Lua is exact to 2^53."""
 
 MAX_NAME_LENGTH = 200
 

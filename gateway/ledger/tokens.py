@@ -1,13 +1,12 @@
 """The tokens: made here, kept as hashes, and projected into the store so that the front knows them without SQL."""
 
-import hashlib
 import secrets
 from dataclasses import dataclass
 
 from sqlalchemy import or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.domain.identity import ALL_OFFICES, Identity, validate_scope
+from gateway.domain.identity import ALL_OFFICES, Identity, hash_secret, validate_scope
 from gateway.domain.ids import validate_id, validate_office_id, validate_text
 from gateway.domain.vocabulary import Role
 from gateway.errors import InvalidArgument, Unauthenticated
@@ -26,11 +25,6 @@ MAX_OFFICES = 1_000
 def new_secret() -> str:
     """A secret of 256 random bits."""
     return SECRET_PREFIX + secrets.token_urlsafe(32)
-
-
-def hash_secret(secret: str) -> str:
-    """What is stored of a secret. A plain SHA-256 is enough: nobody guesses 256 random bits, salted or not."""
-    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ two version numbers twice a second and read what changed.
 """
 
 import asyncio
-import hashlib
 import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +14,7 @@ from typing import Final
 import structlog
 
 from gateway.domain.deck import Deck
-from gateway.domain.identity import Identity
+from gateway.domain.identity import Identity, hash_secret
 from gateway.domain.vocabulary import Role
 from gateway.errors import Unauthenticated, Unavailable
 from gateway.store.clock import Clock
@@ -30,11 +29,6 @@ _UNKNOWN_REMEMBERED: Final = 10_000
 _TOKENS_A_COMMAND: Final = 500
 _DECKS_SWEPT: Final = 8
 """How many versions behind the one before are removed: some may have stayed when a gateway died."""
-
-
-def hash_of_token(secret: str) -> str:
-    """SHA-256 in lower-case hexadecimal: what is kept of a token. Its entropy makes a slow hash needless."""
-    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 class PublishedToken:
@@ -88,7 +82,7 @@ class Directory:
         self._clock = clock
         self._settled: dict[str, PublishedToken] = {}
         if operator_token:
-            self._settled[hash_of_token(operator_token)] = PublishedToken(Identity(Role.OPERATOR, "settings"), None)
+            self._settled[hash_secret(operator_token)] = PublishedToken(Identity(Role.OPERATOR, "settings"), None)
         self._published: Mapping[str, PublishedToken] = {}
         # Secret -> token: saves the SHA-256 of every request.
         self._by_secret: dict[str, PublishedToken] = {}
@@ -126,7 +120,7 @@ class Directory:
         identity = self.identified(secret)
         if identity is not None:
             return identity
-        hashed = hash_of_token(secret)
+        hashed = hash_secret(secret)
         now_ms = self._clock.now_ms()
         token = self._settled.get(hashed) or self._published.get(hashed)
         if token is None and now_ms - self._unknown.get(hashed, 0) > 500:

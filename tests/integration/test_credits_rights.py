@@ -12,9 +12,9 @@ from grpc import StatusCode
 from grpc.aio import AioRpcError
 
 from gateway.api.credits.servicer import SERVICE
+from gateway.domain.identity import hash_secret
 from gateway.domain.vocabulary import Role
 from gateway.ledger.paging import PageRequest
-from gateway.ledger.tokens import hash_secret
 from gateway.v1 import credits_pb2 as pb
 from tests.support.back import DECK, BackUnderTest, Refusal, bearer, refusal, refusal_of, running_back
 from tests.support.servers import StoreServer

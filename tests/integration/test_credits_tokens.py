@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 from grpc import StatusCode
 
-from gateway.domain.identity import Identity
+from gateway.domain.identity import Identity, hash_secret
 from gateway.domain.vocabulary import Role
 from gateway.errors import Unauthenticated
-from gateway.ledger.tokens import hash_secret
 from gateway.store.directory import Directory, PublishedToken, put_tokens, read_tokens
 from gateway.v1 import credits_pb2 as pb
 from tests.support.back import COMPANY, OFFICE, BackUnderTest, Fault, bearer, invalid, refused, running_back

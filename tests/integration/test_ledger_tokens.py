@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.domain.identity import ALL_OFFICES, Identity
+from gateway.domain.identity import ALL_OFFICES, Identity, hash_secret
 from gateway.domain.vocabulary import Role
 from gateway.errors import InvalidArgument, Unauthenticated
 from gateway.ledger.errors import CompanyNotFound, OfficeNotFound, TokenNotFound
 from gateway.ledger.paging import PageRequest
-from gateway.ledger.tokens import TokenRequest, hash_secret, new_secret
+from gateway.ledger.tokens import TokenRequest, new_secret
 from tests.support.ledger import NOW, WHO, Ledger, with_ledger, with_office
 
 OFFICE_ADMIN = TokenRequest(Role.OFFICE_ADMIN, "c1", frozenset({"o1", "o2"}), description="front desk")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import grpc.aio
 
 from gateway.domain.deck import parse_deck
-from gateway.domain.identity import Identity
+from gateway.domain.identity import Identity, hash_secret
 from gateway.domain.vocabulary import OfficeState, Role
 from gateway.front import run_front
 from gateway.settings import load_settings
@@ -19,7 +19,7 @@ from gateway.store.balances import BalanceStore
 from gateway.store.clock import StoreClock
 from gateway.store.codes import Code
 from gateway.store.connection import StoreConnection
-from gateway.store.directory import PublishedToken, hash_of_token, publish_rates, publish_tokens
+from gateway.store.directory import PublishedToken, publish_rates, publish_tokens
 from gateway.store.records import OfficeSettingsRecord
 from gateway.store.scripts import load_library
 from gateway.v1.authorization_pb2_grpc import CallAuthorizationStub
@@ -110,7 +110,7 @@ async def running_front(
     await publish_tokens(
         connection,
         {
-            hash_of_token(secret): PublishedToken(identity, None)
+            hash_secret(secret): PublishedToken(identity, None)
             for secret, identity in {
                 SWITCH_A: Identity(Role.SWITCH, "a", office_ids=every, switch_id="switch-a"),
                 SWITCH_B: Identity(Role.SWITCH, "b", office_ids=frozenset({"b"}), switch_id="switch-b"),

@@ -6,7 +6,7 @@ from typing import Final
 from gateway.api.credits.access import OfficeAccess
 from gateway.domain.credit import OWN_KEY_PREFIX, CreditKind, CreditRequest
 from gateway.domain.identity import Identity
-from gateway.domain.ids import MAX_AMOUNT_MICROS
+from gateway.domain.money import MAX_AMOUNT_MICROS
 from gateway.domain.vocabulary import RefillState
 from gateway.errors import FailedPrecondition, InvalidArgument, TollgateError
 from gateway.ledger.credits import Credits
