@@ -1,0 +1,1 @@
+"""Payment providers: who charges cards, behind one small protocol (provider.py)."""
