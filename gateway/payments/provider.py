@@ -276,22 +276,24 @@ class PaymentProvider(Protocol):
     async def charge(self, attempt: ChargeAttempt) -> ChargeOutcome:
         """Charge a card, at most once for each key.
 
-        A repeat of the same attempt charges nothing more and gets the outcome of the first time; for the present one
-        there is `look_up`. Takes at most the time-out of the settings, and returns an outcome whatever goes wrong
-        with the provider. If this is cancelled, or the process dies, the outcome is unknown.
+        To be called once for a key: whoever does not know whether that was done (after a crash) calls `look_up`. A
+        repeat of the same attempt charges nothing more, but it tells only of itself: a provider that refuses the repeat
+        says nothing about the first time.
+
+        Takes at most the time-out of the settings, and returns an outcome whatever goes wrong with the provider. If
+        this is cancelled, or the process dies, the outcome is unknown.
         """
 
-    async def look_up(self, attempt: ChargeAttempt, *, sent_at_ms: int, now_ms: int) -> ChargeOutcome:
+    async def look_up(self, attempt: ChargeAttempt, *, sent_at_ms: int) -> ChargeOutcome:
         """Find out what became of an attempt, and put an end to it if it was never made.
 
         Not a mere look: where the provider knows no charge for the key, the key is used up first, so that a request
-        still on its way to the provider cannot charge any more. Only then it is `NotCharged`. To be called as often as
-        wanted, at once or after days.
+        still on its way to the provider, or a process that was thought dead, cannot charge any more. Only then it is
+        `NotCharged`. To be called as often as wanted, at once or after days.
 
         Args:
             attempt: The very one that was sent.
             sent_at_ms: When it was written down, before it was sent.
-            now_ms: The present.
 
         Returns:
             The present outcome. `Unknown`: it cannot be said yet; ask again later.
