@@ -1,0 +1,50 @@
+"""The tables. Nothing outside gateway/ledger/ sees these classes: repositories take and give frozen dataclasses."""
+
+from gateway.ledger.models.base import Base
+from gateway.ledger.models.credits import CreditRow
+from gateway.ledger.models.journal import (
+    OfficeBookRow,
+    OutboxPositionRow,
+    RefillTriggerRow,
+    UnrecordedRefusalsRow,
+    UsageRow,
+)
+from gateway.ledger.models.notices import NoticeDeliveryRow, NoticeRow
+from gateway.ledger.models.offices import CompanyRow, DeckRow, OfficeRow, TokenRow
+from gateway.ledger.models.payments import (
+    CardLockRow,
+    ChargebackRow,
+    ChargeRow,
+    InvoiceItemRow,
+    PaymentMethodRow,
+    ProviderEventRow,
+    PurchaseRow,
+    RefillRow,
+)
+from gateway.ledger.models.records import AuditRow, SequenceRow
+
+__all__ = [
+    "AuditRow",
+    "Base",
+    "CardLockRow",
+    "ChargeRow",
+    "ChargebackRow",
+    "CompanyRow",
+    "CreditRow",
+    "DeckRow",
+    "InvoiceItemRow",
+    "NoticeDeliveryRow",
+    "NoticeRow",
+    "OfficeBookRow",
+    "OfficeRow",
+    "OutboxPositionRow",
+    "PaymentMethodRow",
+    "ProviderEventRow",
+    "PurchaseRow",
+    "RefillRow",
+    "RefillTriggerRow",
+    "SequenceRow",
+    "TokenRow",
+    "UnrecordedRefusalsRow",
+    "UsageRow",
+]
