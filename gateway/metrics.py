@@ -60,6 +60,11 @@ DUE_LAG_SECONDS: Final = Histogram(
     "How long after its time a due call was looked at.",
     buckets=(0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0),
 )
+CUT_LATE_SECONDS: Final = Histogram(
+    "tollgate_cut_late_seconds",
+    "How long after its granted time a call was marked cut, and its switch told.",
+    buckets=(0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 15.0, 60.0),
+)
 CLOCK_OFFSET: Final = Gauge(
     "tollgate_clock_offset_seconds",
     "The store's clock less this machine's.",

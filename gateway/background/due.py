@@ -136,6 +136,7 @@ class DueLoop:
         cut = await self._store.cut_call(office, call_id)
         if cut.code is Code.CUT:
             metrics.CUTS.labels(FinalReason(cut.final).name).inc()
+            metrics.CUT_LATE_SECONDS.observe(cut.late_ms / 1000)
             log.info("call cut", call_id=call_id, reason=FinalReason(cut.final).name)
         return cut.code
 

@@ -96,12 +96,13 @@ class CallSettlement(NamedTuple):
 
 
 class CallCut(NamedTuple):
-    """What cut_call.lua answers."""
+    """What cut_call.lua answers; `late_ms` is how long after its granted time a call was marked cut, else 0."""
 
     code: Code
     granted_seconds: int
     final: int
     switch_id: str
+    late_ms: int
 
 
 class CallLapse(NamedTuple):
@@ -264,10 +265,10 @@ class BalanceStore:
 
     async def cut_call(self, office: CachedOffice, call_id: str, *, forced: bool = False) -> CallCut:
         """Look once more, then mark the call cut; forced: at an operator's word."""
-        code, granted, final, switch_id = await self._run_call(
+        code, granted, final, switch_id, late_ms = await self._run_call(
             "cut_call", office, call_id, 1 if forced else 0, self._lifetimes.grace_ms
         )
-        return CallCut(Code(code), granted, final, switch_id.decode())
+        return CallCut(Code(code), granted, final, switch_id.decode(), late_ms)
 
     async def end_call(
         self, office: CachedOffice, call_id: str, duration_seconds: int, *, cause: str = "", switch_id: str = ""

@@ -45,11 +45,20 @@ async def last_grant(till: Till, **request: Any) -> None:
 async def test_a_cut_when_nothing_more_can_be_granted(store_url: str) -> None:
     async with open_till(store_url) as till:
         await last_grant(till)
-        assert await till.cut() == CallCut(Code.CUT, 90, FUNDS, "sw1")
+        assert await till.cut() == CallCut(Code.CUT, 90, FUNDS, "sw1", 0)
         call = await till.call()
         assert (call.state, call.final, call.granted_seconds, call.held_micros) == (CallState.CUT, FUNDS, 90, 80_000)
         assert await till.due() == NOON + 95_000
         assert await till.shard_clock() == NOON + 90_000
+
+
+async def test_a_cut_says_how_late_it_is(store_url: str) -> None:
+    async with open_till(store_url) as till:
+        await last_grant(till)
+        till.clock.set(NOON + 90_250)
+        assert await till.cut() == CallCut(Code.CUT, 90, FUNDS, "sw1", 250)
+        till.clock.move(5)
+        assert (await till.cut()).late_ms == 0
 
 
 async def test_the_command_is_repeated_every_5_s_until_the_grace_is_over(store_url: str) -> None:
@@ -60,7 +69,7 @@ async def test_the_command_is_repeated_every_5_s_until_the_grace_is_over(store_u
             till.clock.set(NOON + seconds * 1000)
             assert await till.due() == till.clock.now_ms()
             assert (await till.tick_by_clock()).code == Code.CUT_DUE
-            assert await till.cut() == CallCut(Code.REPLAYED, 90, FUNDS, "sw1")
+            assert await till.cut() == CallCut(Code.REPLAYED, 90, FUNDS, "sw1", 0)
         # The last time is when the grace is over.
         till.clock.move(2)
         assert (await till.cut()).code == Code.REPLAYED
@@ -74,7 +83,7 @@ async def test_the_look_before_the_cut_lets_the_call_go_on(store_url: str) -> No
     async with open_till(store_url) as till:
         await last_grant(till)
         await till.credit(1_000_000)
-        assert await till.cut() == CallCut(Code.OK, 150, 0, "sw1")
+        assert await till.cut() == CallCut(Code.OK, 150, 0, "sw1", 0)
         assert (await till.call()).state == CallState.ANSWERED
         assert await till.due() == NOON + 150_000 + LIFE.grace_ms
 
@@ -138,7 +147,7 @@ async def test_an_operator_cuts_any_call_but_an_emergency(store_url: str) -> Non
 
 async def test_no_live_call_is_not_cut(store_url: str) -> None:
     async with open_till(store_url) as till:
-        not_found = CallCut(Code.NOT_FOUND, 0, 0, "")
+        not_found = CallCut(Code.NOT_FOUND, 0, 0, "", 0)
         assert await till.cut() == not_found
         await till.open_office(1_000_000)
         assert await till.cut(forced=True) == not_found

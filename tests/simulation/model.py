@@ -507,12 +507,12 @@ class Model:
     def cut(self, now_ms: int, day: int, office_id: str, call_id: str, forced: bool) -> tuple[Any, ...]:
         c = self.find(office_id, call_id)
         if not isinstance(c, Call) or not c.is_live:
-            return Code.NOT_FOUND, 0, 0, ""
+            return Code.NOT_FOUND, 0, 0, "", 0
         o, now_ms = self.begin(office_id, now_ms, day)
         # A gateway's tick may come so late that the grant is over before anybody found it to be final.
         may_end = c.ends_with_grant or (c.is_paid and c.request.by_gateway)
         at_end = c.state == CallState.ANSWERED and may_end and now_ms >= c.granted_end_ms
-        taken, code = 0, Code.CUT
+        taken, late_ms, code = 0, 0, Code.CUT
         if c.request.verdict == Code.EMERGENCY:
             code = Code.NOT_DUE
         elif c.state == CallState.CUT:
@@ -525,7 +525,7 @@ class Model:
             before = c.granted
             taken = self.advance(o, c, c.used, c.target(c.granted + c.request.tick))
             if c.granted == before:
-                c.state = CallState.CUT
+                c.state, late_ms = CallState.CUT, now_ms - c.granted_end_ms
             else:
                 code = Code.OK
         if code not in (Code.NOT_DUE, Code.LAPSE_DUE):
@@ -533,7 +533,7 @@ class Model:
             if taken:
                 self.write_call("tick", o, c, now_ms, taken)
             self.commit(o, now_ms)
-        return code, c.granted, c.final, c.request.switch_id
+        return code, c.granted, c.final, c.request.switch_id, late_ms
 
     def end(
         self, now_ms: int, day: int, office_id: str, call_id: str, duration: int, cause: str, switch_id: str
