@@ -23,6 +23,7 @@ MAX_KEY_LENGTH = 200
 MAX_METADATA_ENTRIES = 40
 MAX_METADATA_NAME_LENGTH = 40
 MAX_METADATA_VALUE_LENGTH = 500
+RESERVED_METADATA_PREFIX = "tollgate_"
 MAX_DESCRIPTION_LENGTH = 500
 
 WEBHOOK_TOLERANCE_SECONDS = 300
@@ -71,7 +72,7 @@ class NewPaymentMethod:
         customer_id: The owner's customer, from a card added earlier; a new one is made when None.
     """
 
-    token: str
+    token: str = field(repr=False)  # Somebody may have put a card number there: it must get into no log.
     owner_id: str
     idempotency_key: str
     customer_id: str | None = None
@@ -89,8 +90,9 @@ class ChargeAttempt:
         currency: ISO 4217, capital letters.
         method: The card.
         description: For the card's owner, on a receipt; 1 to 500 printable characters.
-        metadata: Kept with the charge and given back by its webhooks; at most 40 names of at most 40 characters, with
-            values of at most 500. Names that begin with `tollgate_` are the provider's.
+        metadata: Kept with the charge and given back by its webhooks; at most 40 names of 1 to 40 characters out of
+            A-Z a-z 0-9 . _ -, with values of 1 to 500 printable ones. Names that begin with `tollgate_` are the
+            provider's.
         off_session: Nobody is at a screen, as with a refill. False for a purchase: the bank may then ask its customer
             at once.
     """
