@@ -9,7 +9,7 @@ from gateway.ledger.models.journal import (
     UnrecordedRefusalsRow,
     UsageRow,
 )
-from gateway.ledger.models.notices import NoticeDeliveryRow, NoticeRow
+from gateway.ledger.models.notices import NoticeDeliveryRow, NoticeRecipientRow, NoticeRow
 from gateway.ledger.models.offices import CompanyRow, DeckRow, OfficeRow, TokenRow
 from gateway.ledger.models.payments import (
     CardLockRow,
@@ -34,6 +34,7 @@ __all__ = [
     "DeckRow",
     "InvoiceItemRow",
     "NoticeDeliveryRow",
+    "NoticeRecipientRow",
     "NoticeRow",
     "OfficeBookRow",
     "OfficeRow",
