@@ -1,5 +1,5 @@
 # Every target does its own set-up in .venv: nothing but python3 (3.11 or newer) and make has to be there, and of the
-# network only the package index. What needs programs beside that (Debian's redis-server and luacheck) says so; it is
+# network only the package index. What needs programs beside that (Debian's redis-server, postgresql and luacheck) says so; it is
 # skipped on a laptop and fails where CI=true.
 PYTHON ?= python3
 VENV   ?= .venv
@@ -32,7 +32,7 @@ test: $(VENV)/.installed ## Set up, then run every test that needs nothing but P
 	$(BIN)/pytest $(PARALLEL) -m "not servers and not slow"
 
 .PHONY: test-all
-test-all: $(VENV)/.installed ## All tests, on Debian's redis-server too, and those that take real time.
+test-all: $(VENV)/.installed ## All tests, on Debian's redis-server and PostgreSQL too, and those that take real time.
 	$(BIN)/pytest $(PARALLEL)
 
 .PHONY: lint

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
@@ -62,7 +62,9 @@ def read_database_url(value: str) -> str:
     example = "write e.g. postgresql://tollgate@127.0.0.1/tollgate or sqlite:////var/lib/tollgate/tollgate.db"
     parts = _split(value, DATABASE_SCHEMES, example)
     if not parts.scheme.startswith("sqlite"):
-        _check_host(value, parts, example)
+        # A unix socket is named by its directory: postgresql://me@/name?host=/run/postgresql.
+        if not any(host.startswith("/") for host in parse_qs(parts.query).get("host", ())):
+            _check_host(value, parts, example)
     elif len(parts.path) < len("/x"):
         # sqlite:// alone is a database in memory, which would forget every office at the end of the process.
         raise ValueError(f"{value!r} names no file; {example}")

@@ -1,4 +1,4 @@
-"""What every test has at hand: store servers, coroutine tests and the Hypothesis seed."""
+"""What every test has at hand: store servers, databases, coroutine tests and the Hypothesis seed."""
 
 import asyncio
 import inspect
@@ -7,7 +7,14 @@ from collections.abc import Generator
 import pytest
 
 from tests.support.hypothesis_seed import choose_seed, is_hypothesis_test
-from tests.support.servers import (  # noqa: F401 - fixtures are found by their names
+from tests.support.ledger import ledger_url  # noqa: F401 - fixtures are found by their names
+from tests.support.postgres import (  # noqa: F401
+    empty_postgres_url,
+    migrated_postgres,
+    postgres,
+    postgres_url,
+)
+from tests.support.servers import (  # noqa: F401
     redis7,
     standalone_server,
     standalone_url,

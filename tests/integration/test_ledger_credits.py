@@ -1,5 +1,4 @@
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +18,7 @@ from gateway.ledger.paging import PageRequest
 from tests.support.ledger import NOW, WHO, Ledger, credit, ledger_of, with_ledger, with_office
 
 
-def test_fifty_at_once_get_the_numbers_1_to_50(tmp_path: Path) -> None:
+def test_fifty_at_once_get_the_numbers_1_to_50(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger)
         made = await asyncio.gather(
@@ -28,13 +27,13 @@ def test_fifty_at_once_get_the_numbers_1_to_50(tmp_path: Path) -> None:
         assert sorted(new.credit.number for new in made) == list(range(1, 51))
         assert not any(new.replayed for new in made)
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_two_processes_at_once_leave_no_gap(tmp_path: Path) -> None:
+def test_two_processes_at_once_leave_no_gap(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger)
-        second = await open_database(f"sqlite:///{tmp_path / 'ledger.db'}")
+        second = await open_database(ledger_url)
         try:
             both = (ledger, ledger_of(second))
             made = await asyncio.gather(
@@ -45,10 +44,10 @@ def test_two_processes_at_once_leave_no_gap(tmp_path: Path) -> None:
         assert {new.credit.number for new in made} == set(range(1, 31))
         assert sum(new.replayed for new in made) == 30
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_a_refusal_half_way_leaves_no_gap(tmp_path: Path) -> None:
+def test_a_refusal_half_way_leaves_no_gap(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger)
         first = await ledger.credits.new_credit(credit(key="k1"), actor=WHO, now_ms=NOW)
@@ -63,10 +62,10 @@ def test_a_refusal_half_way_leaves_no_gap(tmp_path: Path) -> None:
         assert numbers == list(range(1, third.credit.number + 1))
         assert first.credit.number == 1
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_every_office_counts_for_itself(tmp_path: Path) -> None:
+def test_every_office_counts_for_itself(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger, "o1")
         await with_office(ledger, "o2")
@@ -75,10 +74,10 @@ def test_every_office_counts_for_itself(tmp_path: Path) -> None:
         assert [one.number for one in await ledger.credits.credits_after("o2", 0, 10)] == [1]
         assert (await ledger.credits.new_credit(credit(key="x"), actor=WHO, now_ms=NOW)).credit.number == 2
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_the_same_key_gives_the_same_credit_for_ever(tmp_path: Path) -> None:
+def test_the_same_key_gives_the_same_credit_for_ever(ledger_url: str) -> None:
     async def first(ledger: Ledger) -> None:
         await with_office(ledger)
         new = await ledger.credits.new_credit(credit(), actor=WHO, now_ms=NOW)
@@ -103,11 +102,11 @@ def test_the_same_key_gives_the_same_credit_for_ever(tmp_path: Path) -> None:
             assert (caught.value.code, caught.value.field) == ("ALREADY_EXISTS", "idempotency_key")
         assert await ledger.credits.total("o1") == CreditTotal(0, 1, 1)
 
-    with_ledger(tmp_path, first)
-    with_ledger(tmp_path, second)
+    with_ledger(ledger_url, first)
+    with_ledger(ledger_url, second)
 
 
-def test_a_refill_is_credited_once(tmp_path: Path) -> None:
+def test_a_refill_is_credited_once(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger, "o1")
         await with_office(ledger, "o2")
@@ -117,10 +116,10 @@ def test_a_refill_is_credited_once(tmp_path: Path) -> None:
         assert (await ledger.credits.new_credit(credit(refill_id="o1/1"), actor=WHO, now_ms=NOW)).replayed
         assert await ledger.credits.total("o1") == CreditTotal(0, 1, 1)
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_what_cannot_be_credited(tmp_path: Path) -> None:
+def test_what_cannot_be_credited(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger)
         with pytest.raises(OfficeNotFound):
@@ -137,10 +136,10 @@ def test_what_cannot_be_credited(tmp_path: Path) -> None:
                 await ledger.credits.get("o1", number)
         assert await ledger.credits.total("o1") == CreditTotal(0, 0, 0)
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_applied_once_is_applied(tmp_path: Path) -> None:
+def test_applied_once_is_applied(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger)
         await ledger.credits.new_credit(credit(), actor=WHO, now_ms=NOW)
@@ -152,10 +151,10 @@ def test_applied_once_is_applied(tmp_path: Path) -> None:
         assert await ledger.credits.unapplied_credits(10) == ()
         assert await ledger.credits.total("o1") == CreditTotal(50_000_000, 1, 0)
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_a_refused_credit_moves_nothing_and_keeps_its_number(tmp_path: Path) -> None:
+def test_a_refused_credit_moves_nothing_and_keeps_its_number(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger)
         await ledger.credits.new_credit(credit(-7), actor=WHO, now_ms=NOW)
@@ -176,10 +175,10 @@ def test_a_refused_credit_moves_nothing_and_keeps_its_number(tmp_path: Path) -> 
         assert [line.action for line in log] == ["credit.refuse", "credit.create"]
         assert log[0].before == {"amount_micros": -7, "status": "PENDING"}
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_the_ledger_follows_the_store_when_two_senders_race(tmp_path: Path) -> None:
+def test_the_ledger_follows_the_store_when_two_senders_race(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger)
         await ledger.credits.new_credit(credit(-7), actor=WHO, now_ms=NOW)
@@ -194,10 +193,10 @@ def test_the_ledger_follows_the_store_when_two_senders_race(tmp_path: Path) -> N
         assert (await ledger.audit.list(PageRequest(1), "credit:o1/2")).items[0].action == "credit.correct"
         assert await ledger.credits.total("o1") == CreditTotal(-7, 2, 0)
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_amounts_that_cannot_have_moved_are_told_of_and_change_nothing(tmp_path: Path) -> None:
+def test_amounts_that_cannot_have_moved_are_told_of_and_change_nothing(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger)
         await ledger.credits.new_credit(credit(5), actor=WHO, now_ms=NOW)
@@ -215,10 +214,10 @@ def test_amounts_that_cannot_have_moved_are_told_of_and_change_nothing(tmp_path:
         with pytest.raises(LedgerBroken):
             await ledger.credits.mark_applied("o1", 2, 0, now_ms=NOW)
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_a_store_that_has_forgotten_gets_everything_again_in_order(tmp_path: Path) -> None:
+def test_a_store_that_has_forgotten_gets_everything_again_in_order(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger)
         for n in range(1, 8):
@@ -230,10 +229,10 @@ def test_a_store_that_has_forgotten_gets_everything_again_in_order(tmp_path: Pat
         assert await ledger.credits.credits_after("o1", 7, 100) == ()
         assert await ledger.credits.total("o1") == CreditTotal(15, 7, 2)
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_an_office_that_is_stuck_does_not_hide_the_rest(tmp_path: Path) -> None:
+def test_an_office_that_is_stuck_does_not_hide_the_rest(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         for office_id in ("o1", "o2"):
             await with_office(ledger, office_id)
@@ -244,10 +243,10 @@ def test_an_office_that_is_stuck_does_not_hide_the_rest(tmp_path: Path) -> None:
         rest = await ledger.credits.unapplied_credits(10, (first[-1].office_id, first[-1].number))
         assert [(one.office_id, one.number) for one in rest] == [("o1", 3), ("o2", 1), ("o2", 2), ("o2", 3)]
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_the_list_is_newest_first_and_stands_still(tmp_path: Path) -> None:
+def test_the_list_is_newest_first_and_stands_still(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger)
         for n in range(5):
@@ -258,10 +257,10 @@ def test_the_list_is_newest_first_and_stands_still(tmp_path: Path) -> None:
         assert [one.number for one in page.items + rest.items] == [5, 4, 3, 2, 1]
         assert rest.next_page_token == ""
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_a_positive_credit_is_refused_only_where_its_caller_has_the_money_still(tmp_path: Path) -> None:
+def test_a_positive_credit_is_refused_only_where_its_caller_has_the_money_still(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger)
         refill = credit(5, kind=CreditKind.REFILL, refill_id="o1/1")
@@ -274,10 +273,10 @@ def test_a_positive_credit_is_refused_only_where_its_caller_has_the_money_still(
         again = credit(5, "k2", kind=CreditKind.REFILL, refill_id="o1/1")
         assert (await ledger.credits.new_credit(again, actor=WHO, now_ms=NOW)).credit.number == 2
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_a_credit_that_the_store_lost_is_to_be_sent_anew(tmp_path: Path) -> None:
+def test_a_credit_that_the_store_lost_is_to_be_sent_anew(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger)
         await ledger.credits.new_credit(credit(-7), actor=WHO, now_ms=NOW)
@@ -299,4 +298,4 @@ def test_a_credit_that_the_store_lost_is_to_be_sent_anew(tmp_path: Path) -> None
             await ledger.credits.mark_lost("o1", 3, actor=WHO, now_ms=NOW)
         assert await ledger.credits.last_numbers(["o1", "o2"]) == {"o1": 2}
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from alembic import command
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from gateway.errors import Unavailable
@@ -15,11 +16,15 @@ from gateway.ledger import migrations
 from gateway.ledger.database import Database, open_database
 from gateway.ledger.errors import DatabaseError, DatabaseUnusable
 from gateway.ledger.models import Base, CompanyRow
-from tests.support.ledger import NOW, WHO, Ledger, ledger_of, with_ledger
+from tests.support.ledger import NOW, WHO, Ledger, ledger_of, sqlite_url, with_ledger
 
 
 def url_of(path: Path) -> str:
     return f"sqlite:///{path}"
+
+
+def async_url(url: str) -> str:
+    return url.replace("sqlite:", "sqlite+aiosqlite:").replace("postgresql:", "postgresql+asyncpg:")
 
 
 def refused(url: str) -> str:
@@ -33,13 +38,21 @@ def refused(url: str) -> str:
     return str(caught.value)
 
 
-def test_the_migrations_lead_from_nothing_to_the_models(tmp_path: Path) -> None:
-    with_ledger(tmp_path, _nothing)
-    engine = create_engine(url_of(tmp_path / "ledger.db"))
-    with engine.begin() as connection:
-        command.check(migrations.config(connection))
-        tables = set(connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars())
-    engine.dispose()
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)])
+def empty_url(request: pytest.FixtureRequest) -> str:
+    """A database without any table, of each kind in turn."""
+    if request.param == "sqlite":
+        return sqlite_url(request.getfixturevalue("tmp_path"))
+    return str(request.getfixturevalue("empty_postgres_url"))
+
+
+async def test_the_migrations_lead_from_nothing_to_the_models(empty_url: str) -> None:
+    await (await open_database(empty_url)).close()
+    engine = create_async_engine(async_url(empty_url))
+    async with engine.begin() as connection:
+        await connection.run_sync(lambda sync: command.check(migrations.config(sync)))
+        tables = set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
+    await engine.dispose()
     assert set(Base.metadata.tables) <= tables
 
 
@@ -73,7 +86,7 @@ def test_money_is_on_the_disk_when_a_commit_returns(tmp_path: Path) -> None:
     with_ledger(tmp_path, scenario)
 
 
-def test_several_processes_may_open_a_new_database_at_once(tmp_path: Path) -> None:
+def test_several_processes_may_open_a_new_database_at_once(empty_url: str) -> None:
     program = (
         "import asyncio, sys\n"
         "from gateway.ledger.database import open_database\n"
@@ -86,7 +99,7 @@ def test_several_processes_may_open_a_new_database_at_once(tmp_path: Path) -> No
     root = Path(__file__).parents[2]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", program, url_of(tmp_path / "ledger.db")],
+            [sys.executable, "-W", "error", "-c", program, empty_url],
             cwd=root,
             stderr=subprocess.PIPE,
             text=True,

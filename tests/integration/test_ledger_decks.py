@@ -1,6 +1,5 @@
 import asyncio
 import hashlib
-from pathlib import Path
 
 import pytest
 
@@ -11,7 +10,7 @@ from gateway.ledger.paging import PageRequest
 from tests.support.ledger import NOW, WHO, Ledger, with_ledger
 
 
-def test_every_version_is_kept_as_it_was(tmp_path: Path) -> None:
+def test_every_version_is_kept_as_it_was(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         assert await ledger.decks.newest() is None
         contents = ["tariff,service\r\nü,VOICE\r\n", "tariff\n", "tariff,service\r\nü,VOICE\r\n"]
@@ -33,34 +32,34 @@ def test_every_version_is_kept_as_it_was(tmp_path: Path) -> None:
             "deck:1",
         ]
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_the_same_deck_again_is_the_same_version(tmp_path: Path) -> None:
+def test_the_same_deck_again_is_the_same_version(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         decks = await asyncio.gather(
             *(ledger.decks.add("tariff\n", row_count=0, source=f"{n}.csv", actor=WHO, now_ms=NOW) for n in range(5))
         )
         assert {deck.version for deck in decks} == {1}
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_decks_at_once_get_versions_without_a_gap(tmp_path: Path) -> None:
+def test_decks_at_once_get_versions_without_a_gap(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         decks = await asyncio.gather(
             *(ledger.decks.add(f"{n}\n", row_count=0, source="x", actor=WHO, now_ms=NOW) for n in range(10))
         )
         assert sorted(deck.version for deck in decks) == list(range(1, 11))
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_what_is_no_deck_is_not_kept(tmp_path: Path) -> None:
+def test_what_is_no_deck_is_not_kept(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         for content, source in [("x" * (MAX_CONTENT_BYTES + 1), "x"), ("x", "a\nb"), ("x", "y" * 201)]:
             with pytest.raises(InvalidArgument):
                 await ledger.decks.add(content, row_count=0, source=source, actor=WHO, now_ms=NOW)
         assert await ledger.decks.newest() is None
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)

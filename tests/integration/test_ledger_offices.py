@@ -1,6 +1,5 @@
 import asyncio
 import dataclasses
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,7 @@ from gateway.ledger.paging import PageRequest
 from tests.support.ledger import NOW, WHO, Ledger, credit, settings, with_ledger, with_office
 
 
-def test_a_company_is_made_once_per_id(tmp_path: Path) -> None:
+def test_a_company_is_made_once_per_id(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         made = await ledger.companies.create("c1", "Acme", actor=WHO, now_ms=NOW)
         assert await ledger.companies.create("c1", "Acme", actor=WHO, now_ms=NOW + 1) == made
@@ -27,10 +26,10 @@ def test_a_company_is_made_once_per_id(tmp_path: Path) -> None:
         assert (await ledger.companies.list(PageRequest(), "c1")).items == (made,)
         assert (await ledger.companies.list(PageRequest(), "c2")).items == ()
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_an_office_is_made_once_per_id(tmp_path: Path) -> None:
+def test_an_office_is_made_once_per_id(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await ledger.companies.create("c1", "Acme", actor=WHO, now_ms=NOW)
         made = await asyncio.gather(*(ledger.offices.create(settings(), actor=WHO, now_ms=NOW + n) for n in range(10)))
@@ -49,10 +48,10 @@ def test_an_office_is_made_once_per_id(tmp_path: Path) -> None:
             await ledger.offices.get("o2")
         assert await ledger.offices.find("o2") is None
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_a_change_is_a_version_with_its_line_in_the_audit_log(tmp_path: Path) -> None:
+def test_a_change_is_a_version_with_its_line_in_the_audit_log(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger)
         changes = OfficeChanges(name="Shelbyville", credit_limit_micros=7)
@@ -81,10 +80,10 @@ def test_a_change_is_a_version_with_its_line_in_the_audit_log(tmp_path: Path) ->
         assert log[3].after is not None
         assert log[3].after["settings.payment_terms"] == "CARD"
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_a_wrong_change_changes_nothing(tmp_path: Path) -> None:
+def test_a_wrong_change_changes_nothing(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger)
         before = await ledger.offices.get("o1")
@@ -107,10 +106,10 @@ def test_a_wrong_change_changes_nothing(tmp_path: Path) -> None:
         assert await ledger.offices.get("o1") == before
         assert len((await ledger.audit.list(PageRequest())).items) == 2
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_changes_at_once_are_made_one_after_the_other(tmp_path: Path) -> None:
+def test_changes_at_once_are_made_one_after_the_other(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger)
         changes = await asyncio.gather(
@@ -122,10 +121,10 @@ def test_changes_at_once_are_made_one_after_the_other(tmp_path: Path) -> None:
         assert sorted(change.after.version for change in changes) == list(range(2, 22))
         assert (await ledger.offices.get("o1")).version == 21
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_every_set_auto_refill_is_a_generation(tmp_path: Path) -> None:
+def test_every_set_auto_refill_is_a_generation(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger)
         refill = RefillSettings(True, 10_000_000, 20_000_000, "pm_1")
@@ -137,10 +136,10 @@ def test_every_set_auto_refill_is_a_generation(tmp_path: Path) -> None:
         line = (await ledger.audit.list(PageRequest(1), "office:o1")).items[0]
         assert line.before == {"refill_generation": 1, "version": 2}
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_an_update_that_the_store_refuses_is_taken_back_as_another_version(tmp_path: Path) -> None:
+def test_an_update_that_the_store_refuses_is_taken_back_as_another_version(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await ledger.companies.create("c1", "Acme", actor=WHO, now_ms=NOW)
         await ledger.offices.create(settings(credit_limit_micros=100, tariff="gold"), actor=WHO, now_ms=NOW)
@@ -159,10 +158,10 @@ def test_an_update_that_the_store_refuses_is_taken_back_as_another_version(tmp_p
         again = await ledger.offices.revert(refused, actor=WHO, now_ms=NOW)
         assert again.after.version == 4
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_after_a_crash_the_limit_that_the_store_holds_comes_back(tmp_path: Path) -> None:
+def test_after_a_crash_the_limit_that_the_store_holds_comes_back(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await ledger.companies.create("c1", "Acme", actor=WHO, now_ms=NOW)
         office = await ledger.offices.create(settings(credit_limit_micros=100), actor=WHO, now_ms=NOW)
@@ -178,10 +177,10 @@ def test_after_a_crash_the_limit_that_the_store_holds_comes_back(tmp_path: Path)
         with pytest.raises(OfficeNotFound):
             await ledger.offices.revert_credit_limit("o9", 1, actor=WHO, now_ms=NOW)
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_what_the_store_does_not_hold_yet(tmp_path: Path) -> None:
+def test_what_the_store_does_not_hold_yet(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         for n in range(1, 6):
             await with_office(ledger, f"o{n}")
@@ -201,10 +200,10 @@ def test_what_the_store_does_not_hold_yet(tmp_path: Path) -> None:
         await ledger.offices.mark_projected(old)
         assert await ledger.offices.unprojected(10) == ()
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_pages_stay_as_they_are_while_offices_are_made(tmp_path: Path) -> None:
+def test_pages_stay_as_they_are_while_offices_are_made(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         for n in range(10, 30):
             await with_office(ledger, f"o{n}")
@@ -219,10 +218,10 @@ def test_pages_stay_as_they_are_while_offices_are_made(tmp_path: Path) -> None:
             await with_office(ledger, f"o0{len(seen)}")  # Before what was shown: must shift nothing.
         assert seen == [f"o{n}" for n in range(10, 30)]
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_lists_are_filtered(tmp_path: Path) -> None:
+def test_lists_are_filtered(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         for n in range(6):
             await with_office(ledger, f"o{n}", f"c{n % 2}")
@@ -239,10 +238,10 @@ def test_lists_are_filtered(tmp_path: Path) -> None:
         with pytest.raises(InvalidArgument, match="page_size"):
             await ids(PageRequest(-1), None, None)
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_a_page_token_belongs_to_its_query(tmp_path: Path) -> None:
+def test_a_page_token_belongs_to_its_query(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         for n in range(4):
             await with_office(ledger, f"o{n}")
@@ -263,10 +262,10 @@ def test_a_page_token_belongs_to_its_query(tmp_path: Path) -> None:
         with pytest.raises(InvalidArgument, match="page_token"):
             await ledger.companies.list(PageRequest(2, token), "c1")
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_an_office_that_moves_belongs_to_the_other_company(tmp_path: Path) -> None:
+def test_an_office_that_moves_belongs_to_the_other_company(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger)
         await ledger.companies.create("c2", "Other", actor=WHO, now_ms=NOW)
@@ -276,10 +275,10 @@ def test_an_office_that_moves_belongs_to_the_other_company(tmp_path: Path) -> No
         )
         assert (await ledger.offices.list(PageRequest(), "c1")).items == ()
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_whether_the_store_ever_held_an_office(tmp_path: Path) -> None:
+def test_whether_the_store_ever_held_an_office(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger)
         assert not await ledger.offices.was_in_store("o1")
@@ -292,10 +291,10 @@ def test_whether_the_store_ever_held_an_office(tmp_path: Path) -> None:
         await ledger.offices.mark_projected(await ledger.offices.get("o2"))
         assert await ledger.offices.was_in_store("o2")
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_loops_go_through_the_offices_in_order(tmp_path: Path) -> None:
+def test_loops_go_through_the_offices_in_order(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         for n in range(4):
             await with_office(ledger, f"o{n}")
@@ -304,4 +303,4 @@ def test_loops_go_through_the_offices_in_order(tmp_path: Path) -> None:
         assert [one.office_id for one in await ledger.offices.in_order(3, "o2")] == ["o3"]
         assert [one.office_id for one in await ledger.offices.in_order(3, with_refill=True)] == ["o2"]
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)

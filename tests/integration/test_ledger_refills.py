@@ -1,5 +1,4 @@
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,7 @@ def trigger(refill_id: str = "o1/1", available_micros: int = 4_990_000) -> Refil
     return RefillTrigger(refill_id, refill_id.partition("/")[0], 50_000_000, 5_000_000, available_micros, NOW - 5)
 
 
-def test_triggers_and_position_are_recorded_together(tmp_path: Path) -> None:
+def test_triggers_and_position_are_recorded_together(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         assert await ledger.outbox.positions() == {}
         assert await ledger.refills.last_seq() == 0
@@ -26,10 +25,10 @@ def test_triggers_and_position_are_recorded_together(tmp_path: Path) -> None:
         assert await ledger.refills.find("b/1") == recorded[1]
         assert await ledger.refills.find("c/1") is None
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_the_first_trigger_of_a_refill_stands(tmp_path: Path) -> None:
+def test_the_first_trigger_of_a_refill_stands(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await ledger.refills.record_triggers(0, 1, "1-0", [trigger("a/1"), trigger("a/1", 7)], now_ms=NOW)
         again = [trigger("a/1", 9), trigger("a/2")]
@@ -38,10 +37,10 @@ def test_the_first_trigger_of_a_refill_stands(tmp_path: Path) -> None:
         assert await ledger.refills.record_triggers(0, 1, "2-0", again, now_ms=NOW) == ()
         assert [one.trigger for one in await ledger.refills.after(0, 10)] == [trigger("a/1"), trigger("a/2")]
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_a_position_never_goes_back_and_compares_by_value(tmp_path: Path) -> None:
+def test_a_position_never_goes_back_and_compares_by_value(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         for last_id, expected in [
             ("9-0", "9-0"),
@@ -61,10 +60,10 @@ def test_a_position_never_goes_back_and_compares_by_value(tmp_path: Path) -> Non
         recorded = await ledger.refills.record_triggers(0, 2, "2-0", [trigger("z/1")], now_ms=NOW)
         assert recorded[0].seq == 1
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_a_cursor_misses_nothing_however_many_write(tmp_path: Path) -> None:
+def test_a_cursor_misses_nothing_however_many_write(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         seen: list[int] = []
 
@@ -84,10 +83,10 @@ def test_a_cursor_misses_nothing_however_many_write(tmp_path: Path) -> None:
         assert seen == list(range(1, 65))
         assert await ledger.refills.last_seq() == 64
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_a_watcher_sees_the_offices_that_are_its_own(tmp_path: Path) -> None:
+def test_a_watcher_sees_the_offices_that_are_its_own(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger, "o1", "c1")
         await with_office(ledger, "o2", "c2")
@@ -103,4 +102,4 @@ def test_a_watcher_sees_the_offices_that_are_its_own(tmp_path: Path) -> None:
         assert await seen(None, {"gone"}) == [3, 6]
         assert await seen(None, set()) == []
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)

@@ -13,7 +13,7 @@ from tests.support.ledger import NOW, WHO, Ledger, with_ledger, with_office
 OFFICE_ADMIN = TokenRequest(Role.OFFICE_ADMIN, "c1", frozenset({"o1", "o2"}), description="front desk")
 
 
-def test_a_secret_says_who_its_bearer_is(tmp_path: Path) -> None:
+def test_a_secret_says_who_its_bearer_is(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger, "o1")
         await with_office(ledger, "o2")
@@ -29,7 +29,7 @@ def test_a_secret_says_who_its_bearer_is(tmp_path: Path) -> None:
         await ledger.tokens.create(switch, "tg_switch", actor=WHO, now_ms=NOW)
         assert (await ledger.tokens.authenticate("tg_switch", now_ms=NOW)).switch_id == "sw1"
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
 def test_the_secret_is_nowhere_in_the_database(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_secrets_are_long_and_never_the_same() -> None:
     assert all(secret.startswith("tg_") and len(secret) == 46 for secret in made)
 
 
-def test_who_has_no_token_in_force_is_told_nothing_more(tmp_path: Path) -> None:
+def test_who_has_no_token_in_force_is_told_nothing_more(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         short = TokenRequest(Role.OPERATOR, expires_at=NOW + 10)
         await ledger.tokens.create(short, "tg_short", actor=WHO, now_ms=NOW)
@@ -75,10 +75,10 @@ def test_who_has_no_token_in_force_is_told_nothing_more(tmp_path: Path) -> None:
         log = (await ledger.audit.list(PageRequest(), f"token:{revoked.token.token_id}")).items
         assert [(line.action, line.actor) for line in log] == [("token.revoke", "token:boss"), ("token.create", WHO)]
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_a_scope_names_what_exists_and_is_the_companys(tmp_path: Path) -> None:
+def test_a_scope_names_what_exists_and_is_the_companys(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger, "o1", "c1")
         await with_office(ledger, "o2", "c2")
@@ -108,10 +108,10 @@ def test_a_scope_names_what_exists_and_is_the_companys(tmp_path: Path) -> None:
         await make(TokenRequest(Role.SWITCH, "", frozenset({"o1", "o2"}), "sw1"))
         assert len((await ledger.tokens.list(PageRequest())).items) == 1
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_the_list_is_in_the_order_they_were_made(tmp_path: Path) -> None:
+def test_the_list_is_in_the_order_they_were_made(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger)
         made = []
@@ -126,10 +126,10 @@ def test_the_list_is_in_the_order_they_were_made(tmp_path: Path) -> None:
         of_company = await ledger.tokens.list(PageRequest(), "c1")
         assert list(of_company.items) == [token for token in made if token.company_id == "c1"]
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_what_the_store_has_to_be_told(tmp_path: Path) -> None:
+def test_what_the_store_has_to_be_told(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         made = await ledger.tokens.create(TokenRequest(Role.OPERATOR), "tg_1", actor=WHO, now_ms=NOW)
         assert await ledger.tokens.unprojected(10) == (made,)
@@ -139,10 +139,10 @@ def test_what_the_store_has_to_be_told(tmp_path: Path) -> None:
         await ledger.tokens.mark_projected(revoked.token)
         assert await ledger.tokens.unprojected(10) == ()
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_those_in_force_are_what_the_store_is_to_hold(tmp_path: Path) -> None:
+def test_those_in_force_are_what_the_store_is_to_hold(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         made = [
             await ledger.tokens.create(
@@ -162,4 +162,4 @@ def test_those_in_force_are_what_the_store_is_to_hold(tmp_path: Path) -> None:
         assert await in_force(NOW, hashes[0][:12]) == hashes[1:]
         assert len(await ledger.tokens.in_force(NOW, 2)) == 2
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)

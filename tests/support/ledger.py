@@ -1,10 +1,12 @@
-"""A ledger on a real SQLite file, and the things that most of its tests begin with."""
+"""A ledger on a real database, SQLite or PostgreSQL, and the things that most of its tests begin with."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+import pytest
 
 from gateway.domain.credit import CreditKind, CreditRequest
 from gateway.domain.office import OfficeSettings
@@ -51,11 +53,25 @@ def ledger_of(database: Database) -> Ledger:
     )
 
 
-def with_ledger(folder: Path, scenario: Callable[[Ledger], Awaitable[T]]) -> T:
-    """Run a scenario on the ledger in this folder, which is there again at the next call."""
+def sqlite_url(folder: Path) -> str:
+    """The SQLite file in this folder."""
+    return f"sqlite:///{folder / 'ledger.db'}"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)])
+def ledger_url(request: pytest.FixtureRequest) -> str:
+    """A new database of each kind in turn: what the ledger promises, it promises on both."""
+    if request.param == "sqlite":
+        return sqlite_url(request.getfixturevalue("tmp_path"))
+    return str(request.getfixturevalue("postgres_url"))
+
+
+def with_ledger(place: Path | str, scenario: Callable[[Ledger], Awaitable[T]]) -> T:
+    """Run a scenario on the ledger at this URL, or in this folder, which is there again at the next call."""
+    url = sqlite_url(place) if isinstance(place, Path) else place
 
     async def run() -> T:
-        database = await open_database(f"sqlite:///{folder / 'ledger.db'}")
+        database = await open_database(url)
         try:
             return await scenario(ledger_of(database))
         finally:

@@ -103,6 +103,7 @@ def test_an_empty_variable_is_none_at_all(monkeypatch: pytest.MonkeyPatch) -> No
         ("REDIS_URL", "rediss://h", "rediss://h"),
         ("REDIS_URL", "unix:///run/store.sock", "unix:///run/store.sock"),
         ("DATABASE_URL", "postgresql://u@h/db", "postgresql://u@h/db"),
+        ("DATABASE_URL", "postgresql://u@/db?host=/run/pg", "postgresql://u@/db?host=/run/pg"),
         ("CURRENCY", "EUR", "EUR"),
     ],
 )
@@ -144,6 +145,8 @@ BAD_VALUES = [
     ("DATABASE_URL", "sqlite://", "names no file"),
     ("DATABASE_URL", "sqlite:///", "names no file"),
     ("DATABASE_URL", "postgresql:///db", "has no valid host and port"),
+    ("DATABASE_URL", "postgresql:///db?host=", "has no valid host and port"),
+    ("DATABASE_URL", "postgresql:///db?host=run/pg", "has no valid host and port"),
     ("RATES", "/nowhere/deck.csv", "there is no file /nowhere/deck.csv; correct the path"),
     ("RATES", "/", "there is no file /"),
     ("CURRENCY", "usd", "'usd' is no currency; write the three capital letters of ISO 4217, e.g. USD"),
