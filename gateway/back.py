@@ -3,7 +3,7 @@
 import asyncio
 import importlib.resources
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,17 +23,19 @@ from gateway.api.credits.watches import BalanceWatch, RefillWatch
 from gateway.api.runner import Runner
 from gateway.background import (
     credit_applier,
-    outbox_follower,
+    journaler,
+    outbox_gauge,
     projector,
     reconciler,
     refill_waker,
     sampler,
 )
+from gateway.background.journaler import EpochLost
 from gateway.background.loops import Loop
 from gateway.background.missing import MissingOffices
 from gateway.background.refill_listener import RefillListener
 from gateway.domain.office import RefillSettings
-from gateway.errors import InvalidArgument, Unavailable
+from gateway.errors import InvalidArgument
 from gateway.feeds import balances as balance_feed
 from gateway.feeds.balances import BalanceFeed
 from gateway.feeds.refills import RefillFeed
@@ -43,6 +45,7 @@ from gateway.ledger.credits import Credits
 from gateway.ledger.database import Database, open_database
 from gateway.ledger.decks import MAX_CONTENT_BYTES, Decks
 from gateway.ledger.errors import DatabaseUnusable
+from gateway.ledger.journal import Journal
 from gateway.ledger.offices import Offices
 from gateway.ledger.outbox import Outbox
 from gateway.ledger.refills import Refills
@@ -62,8 +65,10 @@ from gateway.store.clock import Clock, StoreClock
 from gateway.store.configuration import check_store_configuration
 from gateway.store.connection import StoreConnection, StoreUnavailable
 from gateway.store.directory import Directory
+from gateway.store.durability import Durability
 from gateway.store.keys import SHARDS, SHARDS_KEY
 from gateway.store.offices import OfficeCache
+from gateway.store.outbox import claim_epoch
 from gateway.store.scripts import load_library
 from gateway.v1.credits_pb2_grpc import add_CreditsServicer_to_server
 
@@ -99,17 +104,13 @@ async def run_back(
         service = back.make_service()
         server = MetricsServer(settings.metrics_listen, back.is_healthy)
         stack.push_async_callback(asyncio.to_thread, server.close)
-        try:
-            return await service.run(
-                back.loops(stop),
-                is_healthy=back.is_healthy,
-                ready=ready,
-                stop=stop,
-                drain_seconds=settings.drain_seconds,
-            )
-        finally:
-            with suppress(Unavailable):  # Then a little is read twice after the next start.
-                await back.background.follower.save()
+        return await service.run(
+            back.loops(stop),
+            is_healthy=back.is_healthy,
+            ready=ready,
+            stop=stop,
+            drain_seconds=settings.drain_seconds,
+        )
 
 
 async def open_back(settings: Settings, stack: AsyncExitStack, *, clock: Clock | None = None) -> "Back":
@@ -143,7 +144,8 @@ class Loops:
     projector: projector.Projector
     applier: credit_applier.CreditApplier
     reconciler: reconciler.Reconciler
-    follower: outbox_follower.OutboxFollower
+    journaler: journaler.Journaler
+    outbox_gauge: outbox_gauge.OutboxGauge
     sampler: sampler.Sampler
     waker: refill_waker.RefillWaker
 
@@ -179,7 +181,7 @@ class Back:
         companies, offices = Companies(database), Offices(database, settings.currency)
         self.credits, self.tokens, refills = Credits(database), Tokens(database), Refills(database)
         ledger, tokens = self.credits, self.tokens
-        self.decks = Decks(database)
+        self.decks, self._outbox = Decks(database), Outbox(database)
         self.offices, self.locks = offices, OfficeLocks()
         locks, missing = self.locks, MissingOffices()
         office_projection = OfficeProjection(offices, store, clock)
@@ -217,15 +219,16 @@ class Back:
             reconciler=reconciler.Reconciler(
                 offices, ledger, store, office_projection, token_projection, applier, locks, missing
             ),
-            follower=outbox_follower.OutboxFollower(
+            journaler=journaler.Journaler(
                 connection,
                 store,
-                refills,
-                Outbox(database),
+                Durability(self._client),
+                Journal(database),
+                self._outbox,
                 self.refill_feed,
                 clock,
-                longest=settings.outbox_max_entries,
             ),
+            outbox_gauge=outbox_gauge.OutboxGauge(connection),
             sampler=sampler.Sampler(connection, store),
             waker=refill_waker.RefillWaker(offices, store, clock),
         )
@@ -258,6 +261,7 @@ class Back:
         """
         await check_store_configuration(self._client)
         await self._claim_shards()
+        await self._claim_epoch()
         if self._store_clock is not None:
             await self._store_clock.measure(self.connection)
         await self._rate_projection.project()
@@ -284,16 +288,17 @@ class Back:
     def loops(self, stop: asyncio.Event) -> list[Coroutine[Any, Any, None]]:
         """Every loop, to be run beside the server."""
         turns = self.background
-        follower = Loop("outbox_follower", turns.follower.turn, outbox_follower.EVERY_SECONDS)
+        journaling = Loop("journaler", turns.journaler.turn, journaler.EVERY_SECONDS)
         self._woken_on_connect = [
             Loop("projector", turns.projector.turn, projector.EVERY_SECONDS),
             Loop("credit_applier", turns.applier.turn, credit_applier.EVERY_SECONDS),
             Loop("reconciler", turns.reconciler.turn, reconciler.EVERY_SECONDS),
         ]
-        listener = RefillListener(self.address, self.refill_feed, follower.wake)
+        listener = RefillListener(self.address, self.refill_feed, journaling.wake)
         loops = [
             *self._woken_on_connect,
-            follower,
+            journaling,
+            Loop("outbox_gauge", turns.outbox_gauge.turn, outbox_gauge.EVERY_SECONDS),
             Loop("refill_tail", self._advance_refills, TAIL_EVERY_SECONDS),
             Loop("balance_feed", self.balance_feed.turn, balance_feed.SAMPLE_EVERY_SECONDS),
             Loop("sampler", turns.sampler.turn, sampler.EVERY_SECONDS),
@@ -361,6 +366,13 @@ class Back:
                 f"TOLLGATE_REDIS_URL: the store is divided into {held!r} shards and this gateway into {SHARDS}; use "
                 "the version that made it, or another store"
             )
+
+    async def _claim_epoch(self) -> None:
+        """Give a new store its epoch; refuse one from before the ledger's last rebuild, which has old balances."""
+        ledger = await self._outbox.epoch()
+        store = await claim_epoch(self.connection, ledger)
+        if store < ledger:
+            raise StartupError(f"TOLLGATE_REDIS_URL: {EpochLost(store, ledger).message}")
 
 
 async def _is_first(wanted: Coroutine[Any, Any, None], other: Coroutine[Any, Any, Any]) -> bool:

@@ -33,10 +33,18 @@ LIVE_CALLS: Final = Gauge("tollgate_live_calls", "Calls that are ringing or talk
 REFILL_TRIGGERS: Final = Counter("tollgate_refill_triggers_total", "Refill triggers raised.")
 REFILL_WATCHERS: Final = Gauge("tollgate_refill_watchers", "Open WatchRefills streams.", multiprocess_mode="livesum")
 OUTBOX_ENTRIES: Final = Gauge(
-    "tollgate_outbox_entries", "Entries in the outboxes of all shards.", multiprocess_mode="mostrecent"
+    "tollgate_outbox_entries",
+    "Entries in the outboxes of all shards: what the ledger does not have yet.",
+    multiprocess_mode="mostrecent",
 )
-OUTBOX_DROPPED: Final = Counter(
-    "tollgate_outbox_dropped_total", "Outbox entries dropped because of the bound before a journal took them."
+JOURNALED: Final = Counter("tollgate_journal_entries_total", "Outbox entries written into the ledger.")
+JOURNAL_LAG: Final = Gauge(
+    "tollgate_journal_lag_seconds",
+    "Age of the oldest outbox entry that the ledger does not have; 0: it has all.",
+    multiprocess_mode="mostrecent",
+)
+BOOK_GAPS: Final = Counter(
+    "tollgate_book_gaps_total", "Outbox entries whose balance did not follow from the one before: run tollgate audit."
 )
 OFFICES_MISSING: Final = Gauge(
     "tollgate_offices_missing",

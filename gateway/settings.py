@@ -142,12 +142,6 @@ class Settings(BaseSettings):
         le=100_000,
         description="Requests answered at once by the front; beyond that RESOURCE_EXHAUSTED, emergency calls excepted.",
     )
-    outbox_max_entries: Number = Field(
-        20_000,
-        ge=1_000,
-        le=10_000_000,
-        description="Entries kept in the outbox of each of the 64 shards, at about 250 bytes each.",
-    )
     blocked_destinations: Annotated[tuple[str, ...], BeforeValidator(values.read_prefixes)] = Field(
         (),
         description="E.164 prefixes that nobody may call, with commas between them, e.g. +882,+979. Emergency numbers "

@@ -292,7 +292,7 @@ class Workload:
         store, names = self._store, [office.office_id for office in self.dipping]
         claims = [recorded(store.claim_refill(name, 1)) for name in names]
         yield Step("claim_refill", "", claims, (Code.OK, REFILL_MICROS))
-        failed = [recorded(store.fail_refill(name, 1, self._clock.ms, declined=False)) for name in names]
+        failed = [recorded(store.fail_refill(name, 1, 0, self._clock.ms)) for name in names]
         yield Step("fail_refill", "", failed, (Code.OK, RefillState.WAITING))
         judged = [recorded(store.judge_refill(name)) for name in names]
         yield Step("judge_refill", "raises a trigger", judged, (Code.OK, RefillState.PENDING))

@@ -117,6 +117,6 @@ def _trims(pipeline: Pipeline) -> Iterator[Step]:
         last = [entry_id for entry_id, _ in entries[TRIMMED_ENTRIES - 1 :: TRIMMED_ENTRIES]]
         if entries and len(entries) % TRIMMED_ENTRIES:
             last.append(entries[-1][0])
-        commands += [("FCALL", function, 1, key, entry_id, 0) for entry_id in last]
+        commands += [("FCALL", function, 1, key, entry_id) for entry_id in last]
     # What it answers first is how much is left, which differs.
     yield Step("trim_outbox", f"{TRIMMED_ENTRIES} entries", commands, ())

@@ -236,8 +236,6 @@ class Calls:
         )
         for _ in range(OFFICE_CHANGES):
             rated = rater.rate_call(office, direction, license_, service, request.calling_number, request.called_number)
-            if rated.called is None:
-                return _Asked(rated, CallGrant(rated.verdict, 0, 0, 0))
             ask = CallRequest(
                 request.call_id,
                 rated.verdict,
@@ -253,6 +251,8 @@ class Calls:
             try:
                 grant = await self._store.authorize_call(office, ask, dry_run=dry_run)
             except StoreUnavailable:
+                if rated.verdict is Code.INVALID_NUMBER:
+                    return _Asked(rated, CallGrant(rated.verdict, 0, 0, 0))
                 if rated.verdict is not Code.FREE:
                     raise
                 # Free calls need no funds, so they do not wait for a store that keeps them.

@@ -18,6 +18,7 @@ from gateway.domain.vocabulary import Category, MessageKind, Reason
 from gateway.errors import NotFound
 from gateway.store.balances import BalanceStore, MessageGrant, MessageRequest
 from gateway.store.codes import Code
+from gateway.store.connection import StoreUnavailable
 from gateway.store.offices import OfficeCache
 from gateway.v1 import authorization_pb2 as pb
 from gateway.v1.records_pb2 import Details
@@ -93,7 +94,7 @@ class Messages:
 
         Raises:
             InvalidArgument, PermissionDenied: As `authorize`.
-            NotFound: It was not sent, or too long ago.
+            NotFound: It was not sent, or too long ago; what the ledger knows of it comes back as a credit.
             StoreUnavailable: No answer in time: retry.
         """
         validate_office_id(request.office_id)
@@ -102,7 +103,11 @@ class Messages:
         office = await self._offices.get(request.office_id)
         refund = await self._store.refund_message(office, request.message_id) if office is not None else None
         if refund is None or refund.code is Code.NOT_FOUND:
-            raise NotFound("No such message was sent, or too long ago.", reason="MESSAGE_NOT_FOUND")
+            raise NotFound(
+                "No such message was sent, or too long ago to be given back at once: if the ledger knows it, its price "
+                "comes back as a credit.",
+                reason="MESSAGE_NOT_FOUND",
+            )
         return pb.RefundMessageResponse(
             refunded_micros=refund.refunded_micros,
             available_micros=refund.available_micros,
@@ -121,11 +126,14 @@ class Messages:
         asked = fingerprint(kind, request.calling_number, request.called_number, request.segments)
         for _ in range(OFFICE_CHANGES):
             rated = rater.rate_message(office, kind, request.called_number)
-            if rated.called is None:
-                return _Asked(rated, 0, MessageGrant(rated.verdict, 0, 0))
             price = rated.row.rate.price_of_segments_micros(request.segments) if rated.row is not None else 0
             ask = MessageRequest(request.message_id, rated.verdict, asked, price, _details(request, kind, rated))
-            grant = await self._store.authorize_message(office, ask, dry_run=dry_run)
+            try:
+                grant = await self._store.authorize_message(office, ask, dry_run=dry_run)
+            except StoreUnavailable:
+                if rated.verdict is not Code.INVALID_NUMBER:
+                    raise
+                grant = MessageGrant(rated.verdict, 0, 0)
             if grant.code is Code.ID_REUSED:
                 raise id_reused("message_id")
             if grant.code is not Code.OFFICE_CHANGED:

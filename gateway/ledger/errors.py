@@ -142,18 +142,6 @@ class CreditAlreadyApplied(FailedPrecondition):
         )
 
 
-class StaleEpoch(FailedPrecondition):
-    """The outbox was read in an epoch that is over: another reader has begun a newer one."""
-
-    reason = "STALE_EPOCH"
-
-    def __init__(self, shard: int, epoch: int, newest: int) -> None:
-        super().__init__(
-            f"Shard {shard} is read in epoch {newest}, not {epoch} any more: read the epoch again from the store.",
-            metadata={"shard": str(shard), "epoch": str(newest)},
-        )
-
-
 class LedgerBroken(Internal):
     """Ledger and store disagree about money: to be looked into by a person, with `tollgate audit`.
 

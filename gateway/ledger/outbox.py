@@ -1,13 +1,18 @@
-"""Up to where each shard's outbox was read: always committed together with what was read there."""
+"""Up to where each shard's outbox was read: always committed together with what was read there (journal/writer.py)."""
 
 from dataclasses import dataclass
+from typing import Final
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import func, select
 
 from gateway.ledger.database import Database
-from gateway.ledger.errors import StaleEpoch
 from gateway.ledger.models import OutboxPositionRow
+
+BEGINNING: Final = "0-0"
+"""The position before the first entry of a stream."""
+
+FIRST_EPOCH: Final = 1
+"""Of the outboxes of a store that was never rebuilt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,25 +23,8 @@ class OutboxPosition:
     last_id: str
 
 
-async def advance(session: AsyncSession, shard: int, to: OutboxPosition) -> None:
-    """Move a shard's position in the transaction of what was read up to there; within an epoch it never goes back.
-
-    Raises:
-        StaleEpoch: The shard is read in a newer epoch by now.
-    """
-    row = await session.get(OutboxPositionRow, shard, with_for_update=True)
-    if row is None:
-        session.add(OutboxPositionRow(shard=shard, epoch=to.epoch, last_id=to.last_id))
-        return
-    if to.epoch < row.epoch:
-        raise StaleEpoch(shard, to.epoch, row.epoch)
-    if to.epoch > row.epoch or _order(to.last_id) > _order(row.last_id):
-        row.epoch = to.epoch
-        row.last_id = to.last_id
-
-
 class Outbox:
-    """Reads the positions; moving them is `advance`'s."""
+    """Reads the positions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -47,8 +35,7 @@ class Outbox:
             rows = await session.scalars(select(OutboxPositionRow))
             return {row.shard: OutboxPosition(row.epoch, row.last_id) for row in rows}
 
-
-def _order(stream_id: str) -> tuple[int, int]:
-    """An entry id as the store orders them: `<milliseconds>-<number>`, by value and not as text."""
-    milliseconds, _, number = stream_id.partition("-")
-    return int(milliseconds), int(number or 0)
+    async def epoch(self) -> int:
+        """The newest epoch that was read; the first one where nothing was."""
+        async with self._database.read() as session:
+            return await session.scalar(select(func.max(OutboxPositionRow.epoch))) or FIRST_EPOCH

@@ -1,19 +1,20 @@
 """Refill triggers as the outbox tells of them.
 
-They are committed together with the position in the outbox, so that a trigger is recorded exactly once however often
-its entry is read. `seq` is the cursor of WatchRefills.
+The journal records them, together with the position in the outbox. `seq` is the cursor of WatchRefills. A trigger that
+is raised again (its dip was seen again after a failover, or a failed refill has waited long enough) keeps its place and
+is open once more: the refiller has to look at it.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.ledger.database import Database
 from gateway.ledger.models import OfficeRow, RefillTriggerRow
-from gateway.ledger.outbox import OutboxPosition, advance
 from gateway.ledger.sequence import REFILL_TRIGGERS, hold
+from gateway.ledger.slices import slices
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,39 +42,6 @@ class Refills:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    async def record_triggers(
-        self, shard: int, epoch: int, last_id: str, triggers: Sequence[RefillTrigger], *, now_ms: int
-    ) -> tuple[RecordedTrigger, ...]:
-        """Record the triggers read from a shard's outbox, and that it was read up to `last_id`.
-
-        Of one refill the first trigger stands: a dip that is seen again after a failover has the same id. Entries
-        that another reader was faster with are skipped, and the position never goes back within an epoch.
-
-        Returns:
-            The triggers that are new, in the order of their seq.
-
-        Raises:
-            StaleEpoch: The shard is read in a newer epoch by now.
-        """
-        return await self.record_read({shard: OutboxPosition(epoch, last_id)}, triggers, now_ms=now_ms)
-
-    async def record_read(
-        self, positions: Mapping[int, OutboxPosition], triggers: Sequence[RefillTrigger], *, now_ms: int
-    ) -> tuple[RecordedTrigger, ...]:
-        """Record the triggers read from several shards' outboxes, and up to where each was read; as `record_triggers`.
-
-        Raises:
-            StaleEpoch: One of the shards is read in a newer epoch by now.
-        """
-
-        async def insert(session: AsyncSession) -> tuple[RecordedTrigger, ...]:
-            recorded = await record(session, triggers, now_ms=now_ms) if triggers else ()
-            for shard, position in sorted(positions.items()):
-                await advance(session, shard, position)
-            return recorded
-
-        return await self._database.transact(insert)
 
     async def after(
         self, seq: int, limit: int, *, company_id: str | None = None, office_ids: Collection[str] | None = None
@@ -113,6 +81,11 @@ async def record(
 ) -> tuple[RecordedTrigger, ...]:
     """Record in a transaction the triggers that are new; it is one writer's at a time until that ends.
 
+    Of one refill the first trigger stands; a later one only opens it again.
+
+    Returns:
+        Those that are new, in the order of their seq.
+
     Raises:
         LedgerBroken: The database has lost its sequence.
     """
@@ -121,14 +94,21 @@ async def record(
     recorded = tuple(RecordedTrigger(sequence.value + n, trigger) for n, trigger in enumerate(new, 1))
     sequence.value += len(recorded)
     session.add_all(_row(one, now_ms) for one in recorded)
+    again = sorted({trigger.refill_id for trigger in triggers} - {trigger.refill_id for trigger in new})
+    for some in slices(again):
+        await session.execute(update(RefillTriggerRow).where(RefillTriggerRow.refill_id.in_(some)).values(is_open=True))
     return recorded
 
 
 async def _unknown(session: AsyncSession, triggers: Sequence[RefillTrigger]) -> list[RefillTrigger]:
-    first = {trigger.refill_id: trigger for trigger in reversed(triggers)}
-    query = select(RefillTriggerRow.refill_id).where(RefillTriggerRow.refill_id.in_(first))
-    known = set(await session.scalars(query))
-    return [trigger for trigger in triggers if first[trigger.refill_id] is trigger and trigger.refill_id not in known]
+    first: dict[str, RefillTrigger] = {}
+    for trigger in triggers:
+        first.setdefault(trigger.refill_id, trigger)
+    known: set[str] = set()
+    for some in slices(sorted(first)):
+        query = select(RefillTriggerRow.refill_id).where(RefillTriggerRow.refill_id.in_(some))
+        known |= set(await session.scalars(query))
+    return [trigger for refill_id, trigger in first.items() if refill_id not in known]
 
 
 def _row(recorded: RecordedTrigger, now_ms: int) -> RefillTriggerRow:
@@ -142,6 +122,7 @@ def _row(recorded: RecordedTrigger, now_ms: int) -> RefillTriggerRow:
         available_micros=trigger.available_micros,
         raised_at=trigger.raised_at,
         recorded_at=now_ms,
+        is_open=True,
     )
 
 

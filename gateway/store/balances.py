@@ -168,7 +168,6 @@ class RefillClaim(NamedTuple):
 
     code: Code
     amount_micros: int
-    attempt: int
 
 
 class RefillFailure(NamedTuple):
@@ -348,11 +347,11 @@ class BalanceStore:
         reply = await self._connection.run("claim_refill", (keys.clock, keys.office), (self._clock.now_ms(), number))
         return RefillClaim(Code(reply[0]), *reply[1:])
 
-    async def fail_refill(self, office_id: str, number: int, until_ms: int, *, declined: bool) -> RefillFailure:
-        """Say that a refill was declined, or (not declined) must wait for another day."""
+    async def fail_refill(self, office_id: str, number: int, attempt: int, until_ms: int) -> RefillFailure:
+        """Say that an attempt to charge for a refill has failed, or (attempt 0) that it must wait for another day."""
         keys = office_keys(office_id)
         reply = await self._connection.run(
-            "fail_refill", (keys.clock, keys.office), (self._clock.now_ms(), number, until_ms, 1 if declined else 0)
+            "fail_refill", (keys.clock, keys.office), (self._clock.now_ms(), number, attempt, until_ms)
         )
         return RefillFailure(Code(reply[0]), *reply[1:])
 
@@ -364,10 +363,10 @@ class BalanceStore:
         )
         return int(reply[0]) == Code.OK
 
-    async def trim_outbox(self, shard: int, taken: str, longest: int) -> tuple[int, int]:
-        """Drop what was taken and what is beyond `longest` entries; returns what is left and what went untaken."""
-        left, dropped = await self._connection.run("trim_outbox", (outbox_key(shard),), (taken, longest))
-        return int(left), int(dropped)
+    async def trim_outbox(self, shard: int, taken: str) -> int:
+        """Drop what is in the ledger, up to this entry; returns how many are left."""
+        (left,) = await self._connection.run("trim_outbox", (outbox_key(shard),), (taken,))
+        return int(left)
 
     async def lease_shard(self, shard: int, gateway: str, ttl_ms: int) -> bool:
         """Take or keep the right to look after a shard, or with ttl_ms 0 give it back; False: another's."""

@@ -23,6 +23,12 @@ GATEWAYS_KEY: Final = b"tg:gateways"
 SWITCH_LISTS_KEY: Final = b"tg:switches"
 """Hash: switch_id -> when its last two complete lists of live calls began."""
 
+EPOCH_KEY: Final = b"tg:epoch"
+"""Counts how often the store was built anew from the ledger, from 1: the outboxes begin again with each epoch."""
+
+BARRIER_KEY: Final = b"tg:barrier"
+"""Written after the outboxes were read: once this write is safe, so is what was read (durability.py)."""
+
 COMMANDS_CHANNEL: Final = b"tg:commands"
 """Pub/sub: commands to switches; lib/command.lua publishes them."""
 

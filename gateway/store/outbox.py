@@ -4,10 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from gateway.store.connection import StoreConnection
-from gateway.store.keys import outbox_key, shard_of
-
-BEGINNING: Final = "0-0"
-"""The position before the first entry of a stream."""
+from gateway.store.keys import EPOCH_KEY, outbox_key, shard_of
 
 _SEARCHED: Final = 500
 
@@ -17,7 +14,7 @@ class OutboxEntry(NamedTuple):
 
     Attributes:
         entry_id: The stream's, by the store's clock.
-        kind: tick, end, lapse, revive, message, message_refund, blocked, credit or refill.
+        kind: tick, end, lapse, revive, denied, message, message_refund, late_refund, blocked, credit or refill.
         office_id: Whose money it is.
         thing_id: The call, message, credit or refill.
         at_ms: The gateway's clock, Unix milliseconds.
@@ -38,6 +35,11 @@ class OutboxEntry(NamedTuple):
         """A field that is a whole number; 0 where the entry has none of this name."""
         return int(self.fields.get(name, b"0"))
 
+    @property
+    def stored_ms(self) -> int:
+        """When the store took it, by its own clock in Unix milliseconds."""
+        return int(self.entry_id.partition("-")[0])
+
 
 async def read_outboxes(
     connection: StoreConnection, positions: Mapping[int, str], count: int
@@ -56,6 +58,25 @@ async def read_outboxes(
             [(_, entries)] = reply
             found[shard] = [_entry(entry_id, fields) for entry_id, fields in entries]
     return found
+
+
+async def claim_epoch(connection: StoreConnection, newest: int) -> int:
+    """Return the epoch of the store's outboxes; a store that has none, being new or emptied, gets the newest.
+
+    Raises:
+        StoreUnavailable: The store did not answer.
+    """
+    await connection.ask("SET", EPOCH_KEY, newest, "NX")
+    return await read_epoch(connection)
+
+
+async def read_epoch(connection: StoreConnection) -> int:
+    """Return the epoch of the store's outboxes; 0: it has none.
+
+    Raises:
+        StoreUnavailable: The store did not answer.
+    """
+    return int(await connection.ask("GET", EPOCH_KEY) or 0)
 
 
 async def find_credit(connection: StoreConnection, office_id: str, number: int) -> int | None:

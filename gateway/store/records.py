@@ -12,7 +12,7 @@ from gateway.domain.rate import Rate
 from gateway.domain.vocabulary import CallState, FinalReason, OfficeState, Reason, RefillState
 from gateway.v1.records_pb2 import Details, OfficeProfile
 
-_COUNTERS: Final = struct.Struct("<15q")
+_COUNTERS: Final = struct.Struct("<19q")
 _SETTINGS: Final = struct.Struct("<9q")
 _CALL_HEAD: Final = struct.Struct("<BBBBBB8sqqqIIIIHqq")
 _CALL_STUB: Final = struct.Struct("<BB8sIIqq")
@@ -71,10 +71,14 @@ class OfficeRecord:
     refill_number: int
     refill_until_ms: int
     refill_failures: int
-    refill_claims: int
+    refill_failed_attempt: int
+    refill_level_micros: int
     blocked_second: int
     blocked_count: int
     blocked_dropped: int
+    denied_minute: int
+    denied_count: int
+    denied_dropped: int
     settings: OfficeSettingsRecord
     profile: OfficeProfile
 
@@ -88,7 +92,8 @@ class OfficeRecord:
         """Read an office's value."""
         (
             balance, reserved, calls, day, spent, credit_number, credit_amount, refill_state, refill_number,
-            refill_until, refill_failures, refill_claims, blocked_second, blocked_count, blocked_dropped,
+            refill_until, refill_failures, refill_failed_attempt, refill_level, blocked_second, blocked_count,
+            blocked_dropped, denied_minute, denied_count, denied_dropped,
         ) = _COUNTERS.unpack_from(packed)  # fmt: skip
         (
             version, state, credit_limit, max_calls, max_price, daily_limit, threshold, amount, generation,
@@ -98,8 +103,9 @@ class OfficeRecord:
         )
         return cls(
             balance, reserved, calls, day, spent, credit_number, credit_amount, RefillState(refill_state),
-            refill_number, refill_until, refill_failures, refill_claims, blocked_second, blocked_count,
-            blocked_dropped, settings, OfficeProfile.FromString(packed[_COUNTERS.size + _SETTINGS.size :]),
+            refill_number, refill_until, refill_failures, refill_failed_attempt, refill_level, blocked_second,
+            blocked_count, blocked_dropped, denied_minute, denied_count, denied_dropped, settings,
+            OfficeProfile.FromString(packed[_COUNTERS.size + _SETTINGS.size :]),
         )  # fmt: skip
 
 

@@ -126,7 +126,8 @@ class CallAuthorizationServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RefundMessage(self, request, context):
-        """Gives the debit of a message back, once, when the carrier refused it; the id is spent by it.
+        """Gives the debit of a message back, once, when the carrier refused it; the id is spent by it. NOT_FOUND: not sent, or
+        longer ago than the store keeps it; what the ledger knows of it then comes back as a credit, once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

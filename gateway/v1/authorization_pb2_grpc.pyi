@@ -64,7 +64,9 @@ class CallAuthorizationStub:
     AuthorizeMessage: _grpc.UnaryUnaryMultiCallable[_authorization_pb2.AuthorizeMessageRequest, _authorization_pb2.AuthorizeMessageResponse]
     """Debits a message whole, or blocks it."""
     RefundMessage: _grpc.UnaryUnaryMultiCallable[_authorization_pb2.RefundMessageRequest, _authorization_pb2.RefundMessageResponse]
-    """Gives the debit of a message back, once, when the carrier refused it; the id is spent by it."""
+    """Gives the debit of a message back, once, when the carrier refused it; the id is spent by it. NOT_FOUND: not sent, or
+    longer ago than the store keeps it; what the ledger knows of it then comes back as a credit, once.
+    """
     QuoteCall: _grpc.UnaryUnaryMultiCallable[_authorization_pb2.QuoteCallRequest, _authorization_pb2.QuoteCallResponse]
     """What AuthorizeCall would decide now and what a duration would cost. Changes nothing."""
     QuoteMessage: _grpc.UnaryUnaryMultiCallable[_authorization_pb2.QuoteMessageRequest, _authorization_pb2.QuoteMessageResponse]
@@ -98,7 +100,9 @@ class CallAuthorizationAsyncStub(CallAuthorizationStub):
     AuthorizeMessage: _aio.UnaryUnaryMultiCallable[_authorization_pb2.AuthorizeMessageRequest, _authorization_pb2.AuthorizeMessageResponse]  # type: ignore[assignment]
     """Debits a message whole, or blocks it."""
     RefundMessage: _aio.UnaryUnaryMultiCallable[_authorization_pb2.RefundMessageRequest, _authorization_pb2.RefundMessageResponse]  # type: ignore[assignment]
-    """Gives the debit of a message back, once, when the carrier refused it; the id is spent by it."""
+    """Gives the debit of a message back, once, when the carrier refused it; the id is spent by it. NOT_FOUND: not sent, or
+    longer ago than the store keeps it; what the ledger knows of it then comes back as a credit, once.
+    """
     QuoteCall: _aio.UnaryUnaryMultiCallable[_authorization_pb2.QuoteCallRequest, _authorization_pb2.QuoteCallResponse]  # type: ignore[assignment]
     """What AuthorizeCall would decide now and what a duration would cost. Changes nothing."""
     QuoteMessage: _aio.UnaryUnaryMultiCallable[_authorization_pb2.QuoteMessageRequest, _authorization_pb2.QuoteMessageResponse]  # type: ignore[assignment]
@@ -165,7 +169,9 @@ class CallAuthorizationServicer(metaclass=_abc_1.ABCMeta):
         request: _authorization_pb2.RefundMessageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_authorization_pb2.RefundMessageResponse, _abc.Awaitable[_authorization_pb2.RefundMessageResponse]]:
-        """Gives the debit of a message back, once, when the carrier refused it; the id is spent by it."""
+        """Gives the debit of a message back, once, when the carrier refused it; the id is spent by it. NOT_FOUND: not sent, or
+        longer ago than the store keeps it; what the ledger knows of it then comes back as a credit, once.
+        """
 
     @_abc_1.abstractmethod
     def QuoteCall(

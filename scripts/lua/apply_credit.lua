@@ -42,7 +42,7 @@ if refill > 0 and refill ~= o.refill_number + 1 then return answer(CODE.NOT_PEND
 now_ms = clock_now(KEYS[1], now_ms)
 o.balance, o.credit_number, o.credit_amount = o.balance + amount, number, amount
 if refill > 0 then
-  o.refill_number, o.refill_failures, o.refill_until, o.refill_claims = refill, 0, 0, 0
+  o.refill_number, o.refill_failures, o.refill_until, o.refill_failed_attempt = refill, 0, 0, 0
   if o.refill_state ~= REFILL_OFF then o.refill_state = REFILL_ARMED end
 end
 outbox_add(KEYS[3], 'credit', office_id, number, now_ms, amount, o.balance, 'refill', refill)

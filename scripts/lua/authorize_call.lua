@@ -14,7 +14,8 @@ ARGV
   ARGV[3]   call_id           str
   ARGV[4]   day               int    ordinal of the office's calendar date
   ARGV[5]   version           int    of the office's settings that the request was rated by
-  ARGV[6]   verdict           int    what rating found: EMERGENCY, DESTINATION_BLOCKED, NO_RATE, FREE or FUNDED (priced)
+  ARGV[6]   verdict           int    what rating found: EMERGENCY, INVALID_NUMBER, DESTINATION_BLOCKED, NO_RATE, FREE or
+                                     FUNDED (priced)
   ARGV[7]   fingerprint       bytes  8, of the request
   ARGV[8]   requested         int    seconds, 0: one tick
   ARGV[9]   tick              int    seconds, 1 to 3,600
@@ -28,8 +29,8 @@ ARGV
   ARGV[17]  dry_run           int    1: decide only, write nothing
 RETURNS { code, granted_seconds, final, available_micros [, record] }
   EMERGENCY | FREE | FUNDED: granted.
-  UNKNOWN_OFFICE | OFFICE_SUSPENDED | CALL_ENDED | DESTINATION_BLOCKED | NO_RATE | PRICE_LIMIT | TOO_MANY_CALLS |
-  SPEND_LIMIT | INSUFFICIENT_FUNDS: denied; only a refill trigger may have been written.
+  INVALID_NUMBER | UNKNOWN_OFFICE | OFFICE_SUSPENDED | CALL_ENDED | DESTINATION_BLOCKED | NO_RATE | PRICE_LIMIT |
+  TOO_MANY_CALLS | SPEND_LIMIT | INSUFFICIENT_FUNDS: denied; journaled or counted, and a refill may be asked for.
   REPLAYED: the call as it is now in record. ID_REUSED: live with another request. OFFICE_CHANGED: the office in record;
   rate again by it.
 INVARIANT  available >= 0 and reserved = the sum of held, before and afterwards.
@@ -44,12 +45,14 @@ local fingerprint, requested, tick = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9
 local max_duration, ticker, price_per_minute = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
 local switch_id, packed_rate, details, setup_ms = ARGV[13], ARGV[14], ARGV[15], tonumber(ARGV[16])
 local dry_run = ARGV[17] == '1'
+local DENIED_PER_MINUTE = 100
 
 local o = office_read(KEYS[2])
 if not o then return { CODE.UNKNOWN_OFFICE, 0, 0, 0 } end
 if o.version ~= version then return { CODE.OFFICE_CHANGED, 0, 0, 0, o.bytes } end
 
-local existing = redis.call('GET', KEYS[3])
+-- A number that is none is no request for the call that has the id already.
+local existing = verdict ~= CODE.INVALID_NUMBER and redis.call('GET', KEYS[3])
 local spent = false
 if existing then
   local state = call_state(existing)
@@ -65,7 +68,14 @@ now_ms = clock_now(KEYS[1], now_ms)
 office_turn_day(o, day)
 
 local function deny(code, lacking)
-  if not dry_run and office_judge_refill(o, KEYS[5], office_id, now_ms, lacking) then
+  if not dry_run then
+    office_judge_refill(o, KEYS[5], office_id, now_ms, lacking)
+    local unrecorded = office_count_refusal(o, math.floor(now_ms / 60000), DENIED_PER_MINUTE, 'denied_minute',
+      'denied_count', 'denied_dropped')
+    if unrecorded then
+      outbox_add(KEYS[5], 'denied', office_id, call_id, now_ms, 0, o.balance, 'reason', code, 'details', details,
+        'unrecorded_before', unrecorded)
+    end
     clock_advance(KEYS[1], now_ms)
     office_write(KEYS[2], o)
   end
@@ -83,8 +93,10 @@ if verdict == CODE.EMERGENCY then
   if spent then return { CODE.EMERGENCY, max_duration, 0, office_available(o) } end
   c.granted = max_duration
 else
+  if verdict == CODE.INVALID_NUMBER then return deny(verdict) end
   if o.state == STATE_SUSPENDED then return deny(CODE.OFFICE_SUSPENDED) end
-  if spent then return deny(CODE.CALL_ENDED) end
+  -- Not journaled: the call that had the id has its usage record.
+  if spent then return { CODE.CALL_ENDED, 0, 0, office_available(o) } end
   if verdict == CODE.FREE then
     c.granted = max_duration
   elseif verdict ~= CODE.FUNDED then

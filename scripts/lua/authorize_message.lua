@@ -13,7 +13,7 @@ ARGV
   ARGV[3]   message_id   str
   ARGV[4]   day          int    ordinal of the office's calendar date
   ARGV[5]   version      int    of the office's settings that the request was rated by
-  ARGV[6]   verdict      int    what rating found: DESTINATION_BLOCKED, NO_RATE, FREE or FUNDED (priced)
+  ARGV[6]   verdict      int    what rating found: INVALID_NUMBER, DESTINATION_BLOCKED, NO_RATE, FREE or FUNDED (priced)
   ARGV[7]   fingerprint  bytes  8, of the request
   ARGV[8]   price        int    micros, of all segments
   ARGV[9]   details      bytes  kept for the usage record
@@ -21,8 +21,8 @@ ARGV
   ARGV[11]  dry_run      int    1: decide only, write nothing
 RETURNS { code, debited_micros, available_micros [, record] }
   FREE | FUNDED: granted.
-  UNKNOWN_OFFICE | OFFICE_SUSPENDED | MESSAGE_REFUNDED | DESTINATION_BLOCKED | NO_RATE | SPEND_LIMIT |
-  INSUFFICIENT_FUNDS: denied.
+  INVALID_NUMBER | UNKNOWN_OFFICE | OFFICE_SUSPENDED | MESSAGE_REFUNDED | DESTINATION_BLOCKED | NO_RATE | SPEND_LIMIT |
+  INSUFFICIENT_FUNDS: denied; journaled or counted, and a refill may be asked for.
   REPLAYED: granted before; record is its reason. ID_REUSED: known with another request. OFFICE_CHANGED: the office in
   record; rate again by it.
 INVARIANT  available >= 0 afterwards; a message is debited at most once.
@@ -41,11 +41,11 @@ local o = office_read(KEYS[2])
 if not o then return { CODE.UNKNOWN_OFFICE, 0, 0 } end
 if o.version ~= version then return { CODE.OFFICE_CHANGED, 0, 0, o.bytes } end
 
-local existing = redis.call('GET', KEYS[3])
+local existing = verdict ~= CODE.INVALID_NUMBER and redis.call('GET', KEYS[3])
 local refunded = false
 if existing then
   local m = message_unpack(existing)
-  refunded = m.state == MESSAGE_REFUNDED
+  refunded = m.state ~= MESSAGE_SENT
   if not refunded then
     if m.fingerprint ~= fingerprint then return { CODE.ID_REUSED, 0, 0 } end
     return { CODE.REPLAYED, m.debited, office_available(o), m.reason }
@@ -55,18 +55,14 @@ end
 now_ms = clock_now(KEYS[1], now_ms)
 office_turn_day(o, day)
 
--- A blocked message is journaled, so many a second and office; beyond that counted; the count rides on the next one.
 local function block(code, lacking)
   if not dry_run then
     office_judge_refill(o, KEYS[4], office_id, now_ms, lacking)
-    local second = math.floor(now_ms / 1000)
-    if second ~= o.blocked_second then o.blocked_second, o.blocked_count = second, 0 end
-    if o.blocked_count < BLOCKED_PER_SECOND then
+    local unrecorded = office_count_refusal(o, math.floor(now_ms / 1000), BLOCKED_PER_SECOND, 'blocked_second',
+      'blocked_count', 'blocked_dropped')
+    if unrecorded then
       outbox_add(KEYS[4], 'blocked', office_id, message_id, now_ms, 0, o.balance, 'reason', code, 'details', details,
-        'uncounted_before', string.format('%d', o.blocked_dropped))
-      o.blocked_count, o.blocked_dropped = o.blocked_count + 1, 0
-    else
-      o.blocked_dropped = o.blocked_dropped + 1
+        'unrecorded_before', unrecorded)
     end
     clock_advance(KEYS[1], now_ms)
     office_write(KEYS[2], o)
@@ -74,6 +70,7 @@ local function block(code, lacking)
   return { code, 0, office_available(o) }
 end
 
+if verdict == CODE.INVALID_NUMBER then return block(verdict) end
 if o.state == STATE_SUSPENDED then return block(CODE.OFFICE_SUSPENDED) end
 if refunded then return { CODE.MESSAGE_REFUNDED, 0, office_available(o) } end
 if verdict ~= CODE.FUNDED and verdict ~= CODE.FREE then return block(verdict) end
@@ -82,7 +79,8 @@ if price > office_available(o) then return block(CODE.INSUFFICIENT_FUNDS, price 
 
 if dry_run then return { verdict, price, office_available(o) } end
 office_debit(o, price)
-outbox_add(KEYS[4], 'message', office_id, message_id, now_ms, -price, o.balance, 'details', details)
+outbox_add(KEYS[4], 'message', office_id, message_id, now_ms, -price, o.balance, 'reason', verdict, 'details', details,
+  'fingerprint', fingerprint)
 office_judge_refill(o, KEYS[4], office_id, now_ms)
 clock_advance(KEYS[1], now_ms)
 office_write(KEYS[2], o)

@@ -8,10 +8,10 @@ KEYS
 ARGV
   ARGV[1]  now_ms  int  Unix milliseconds
   ARGV[2]  number  int  of the refill
-RETURNS { code, amount_micros, attempt }
-  OK: charge, with the key <office_id>/<number>/<attempt>. NOT_NEEDED: available is no longer below the threshold; the
-  refill is ARMED again. NOT_PENDING: not the refill asked for. UNKNOWN_OFFICE.
-INVARIANT  moves no money.
+RETURNS { code, amount_micros }
+  OK: charge so much. NOT_NEEDED: available has reached the level that was lacking; the refill is ARMED again.
+  NOT_PENDING: not the refill asked for. UNKNOWN_OFFICE.
+INVARIANT  moves no money; may be repeated.
 ]]
 --@include lib/codes
 --@include lib/clock
@@ -20,17 +20,13 @@ INVARIANT  moves no money.
 local now_ms, number = tonumber(ARGV[1]), tonumber(ARGV[2])
 
 local o = office_read(KEYS[2])
-if not o then return { CODE.UNKNOWN_OFFICE, 0, 0 } end
-if o.refill_state ~= REFILL_PENDING or number ~= o.refill_number + 1 then return { CODE.NOT_PENDING, 0, 0 } end
+if not o then return { CODE.UNKNOWN_OFFICE, 0 } end
+if o.refill_state ~= REFILL_PENDING or number ~= o.refill_number + 1 then return { CODE.NOT_PENDING, 0 } end
 
 now_ms = clock_now(KEYS[1], now_ms)
-local needed = office_available(o) < o.refill_threshold
-if needed then
-  o.refill_claims = o.refill_claims + 1
-else
-  o.refill_state = REFILL_ARMED
-end
+local needed = office_available(o) < o.refill_level
+if not needed then o.refill_state = REFILL_ARMED end
 clock_advance(KEYS[1], now_ms)
+-- Also when nothing has changed: a store that cannot write must not be charged for.
 office_write(KEYS[2], o)
-if not needed then return { CODE.NOT_NEEDED, 0, 0 } end
-return { CODE.OK, o.refill_amount, o.refill_claims }
+return { needed and CODE.OK or CODE.NOT_NEEDED, needed and o.refill_amount or 0 }

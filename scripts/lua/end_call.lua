@@ -68,7 +68,7 @@ office_debit(o, taken)
 c.debited, c.held, c.confirmed = debited, 0, billed
 
 grant_journal(KEYS[5], 'end', o, c, office_id, call_id, now_ms, taken,
-  'billed', billed, 'written_off', string.format('%d', written_off), 'cause', cause)
+  'duration', duration, 'billed', billed, 'written_off', string.format('%d', written_off), 'cause', cause)
 office_judge_refill(o, KEYS[5], office_id, now_ms)
 clock_advance(KEYS[1], now_ms)
 office_write(KEYS[2], o)

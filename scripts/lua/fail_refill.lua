@@ -1,6 +1,6 @@
 #!lua
 --[[
-fail_refill: a refill was declined, or must wait for another day.
+fail_refill: an attempt to charge for a refill has failed, or the refill must wait for another day.
 
 KEYS
   KEYS[1]  clock   string  tg:{<shard>}:clock
@@ -8,28 +8,32 @@ KEYS
 ARGV
   ARGV[1]  now_ms    int  Unix milliseconds
   ARGV[2]  number    int  of the refill
-  ARGV[3]  until_ms  int  Unix milliseconds; pending again from then on
-  ARGV[4]  declined  int  1: counts as a failure, the third in a row turns refill off; 0: the daily cap
+  ARGV[3]  attempt   int  that failed, from 1: a failure, of which the third in a row turns refill off; 0: the daily cap
+  ARGV[4]  until_ms  int  Unix milliseconds; pending again from then on
 RETURNS { code, refill_state, failures }
-  OK. NOT_PENDING: not the refill asked for. UNKNOWN_OFFICE.
-INVARIANT  moves no money.
+  OK. REPLAYED: this attempt, or a later one, has been counted. NOT_PENDING: not the refill asked for. UNKNOWN_OFFICE.
+INVARIANT  moves no money; an attempt counts once.
 ]]
 --@include lib/codes
 --@include lib/clock
 --@include lib/office
 
 local now_ms, number = tonumber(ARGV[1]), tonumber(ARGV[2])
-local until_ms, declined = tonumber(ARGV[3]), ARGV[4] == '1'
+local attempt, until_ms = tonumber(ARGV[3]), tonumber(ARGV[4])
 local FAILURES_ALLOWED = 2
 
 local o = office_read(KEYS[2])
 if not o then return { CODE.UNKNOWN_OFFICE, 0, 0 } end
-if o.refill_state ~= REFILL_PENDING or number ~= o.refill_number + 1 then
-  return { CODE.NOT_PENDING, o.refill_state, o.refill_failures }
+if number ~= o.refill_number + 1 then return { CODE.NOT_PENDING, o.refill_state, o.refill_failures } end
+if attempt > 0 and attempt <= o.refill_failed_attempt then
+  return { CODE.REPLAYED, o.refill_state, o.refill_failures }
 end
+if o.refill_state ~= REFILL_PENDING then return { CODE.NOT_PENDING, o.refill_state, o.refill_failures } end
 
 now_ms = clock_now(KEYS[1], now_ms)
-if declined then o.refill_failures = o.refill_failures + 1 end
+if attempt > 0 then
+  o.refill_failed_attempt, o.refill_failures = attempt, o.refill_failures + 1
+end
 if o.refill_failures > FAILURES_ALLOWED then
   o.refill_state, o.refill_until = REFILL_OFF, 0
 else

@@ -56,7 +56,9 @@ elseif state == RINGING and used > 0 then
 end
 c.heard_ms = now_ms
 
-if taken > 0 then grant_journal(KEYS[5], 'revive', o, c, office_id, call_id, now_ms, taken) end
+if taken > 0 or (state == LAPSED and c.journaled == 1) then
+  grant_journal(KEYS[5], 'revive', o, c, office_id, call_id, now_ms, taken)
+end
 office_judge_refill(o, KEYS[5], office_id, now_ms)
 grant_write(KEYS, o, c, office_id .. ':' .. call_id, now_ms, setup_ms, grace_ms)
 return { c.state == CUT and CODE.ENDED or CODE.OK, c.granted, c.final, c.debited, office_available(o) }

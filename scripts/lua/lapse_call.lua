@@ -68,7 +68,9 @@ if c.state ~= CUT then
 end
 c.state = LAPSED
 
-if taken > 0 then grant_journal(KEYS[5], 'lapse', o, c, office_id, call_id, now_ms, taken) end
+if taken > 0 or c.journaled == 1 then
+  grant_journal(KEYS[5], 'lapse', o, c, office_id, call_id, now_ms, taken)
+end
 office_judge_refill(o, KEYS[5], office_id, now_ms)
 clock_advance(KEYS[1], now_ms)
 office_write(KEYS[2], o)

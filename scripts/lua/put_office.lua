@@ -39,14 +39,16 @@ end
 
 now_ms = clock_now(KEYS[1], now_ms)
 local generation = o.refill_generation
+if new.refill_threshold ~= o.refill_threshold then o.refill_level = new.refill_threshold end
 for _, name in ipairs({ 'bytes', 'version', 'state', 'credit_limit', 'refill_threshold', 'refill_amount' }) do
   o[name] = new[name]
 end
 if new.refill_generation > generation then
   if not refill_enabled then
     o.refill_state, o.refill_until = REFILL_OFF, 0
-  elseif o.refill_state == REFILL_OFF then
-    o.refill_state, o.refill_failures = REFILL_ARMED, 0
+  elseif o.refill_state == REFILL_OFF or o.refill_state == REFILL_WAITING then
+    -- Somebody has changed what failed, or its time out: judged at once, below.
+    o.refill_state, o.refill_until, o.refill_failures = REFILL_ARMED, 0, 0
   end
 end
 office_judge_refill(o, KEYS[3], office_id, now_ms)

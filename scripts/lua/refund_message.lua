@@ -14,7 +14,8 @@ ARGV
   ARGV[4]  day         int  ordinal of the office's calendar date
   ARGV[5]  stub_ms     int  how long a refunded message is kept
 RETURNS { code, refunded_micros, available_micros }
-  OK | REPLAYED. NOT_FOUND: not sent, or too long ago.
+  OK | REPLAYED. NOT_FOUND: not sent, or too long ago; the id is spent now, and the outbox asks the ledger whether there
+  is something to give back.
 INVARIANT  the net debit of a refunded message is 0.
 ]]
 --@include lib/codes
@@ -24,11 +25,19 @@ INVARIANT  the net debit of a refunded message is 0.
 
 local now_ms, office_id, message_id = tonumber(ARGV[1]), ARGV[2], ARGV[3]
 local day, stub_ms = tonumber(ARGV[4]), ARGV[5]
+local NO_FINGERPRINT = string.rep('\0', 8)
 
 local o = office_read(KEYS[2])
+if not o then return { CODE.NOT_FOUND, 0, 0 } end
 local bytes = redis.call('GET', KEYS[3])
-if not o or not bytes then return { CODE.NOT_FOUND, 0, 0 } end
+if not bytes then
+  outbox_add(KEYS[4], 'late_refund', office_id, message_id, now_ms, 0, o.balance)
+  redis.call('SET', KEYS[3], message_pack({ state = MESSAGE_ASKED_BACK, fingerprint = NO_FINGERPRINT, debited = 0,
+    day = 0, reason = 0 }), 'PX', stub_ms)
+  return { CODE.NOT_FOUND, 0, 0 }
+end
 local m = message_unpack(bytes)
+if m.state == MESSAGE_ASKED_BACK then return { CODE.NOT_FOUND, 0, 0 } end
 if m.state == MESSAGE_REFUNDED then return { CODE.REPLAYED, m.debited, office_available(o) } end
 
 now_ms = clock_now(KEYS[1], now_ms)

@@ -102,7 +102,9 @@ else
   c.used, c.heard_ms = used, now_ms
 end
 
-if taken > 0 then grant_journal(KEYS[5], 'tick', o, c, office_id, call_id, now_ms, taken) end
+if taken > 0 or (state == LAPSED and c.journaled == 1) then
+  grant_journal(KEYS[5], 'tick', o, c, office_id, call_id, now_ms, taken)
+end
 office_judge_refill(o, KEYS[5], office_id, now_ms)
 grant_write(KEYS, o, c, office_id .. ':' .. call_id, now_ms, setup_ms, grace_ms)
 return answer(c.state == CUT and CODE.ENDED or CODE.OK)

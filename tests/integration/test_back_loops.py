@@ -14,7 +14,7 @@ from gateway.domain.vocabulary import OfficeState, RefillState
 from gateway.ledger.errors import DatabaseError
 from gateway.store.codes import Code
 from gateway.store.connection import StoreUnavailable
-from gateway.store.keys import office_keys, outbox_key, shard_of
+from gateway.store.keys import office_keys
 from gateway.v1 import credits_pb2 as pb
 from tests.support.back import COMPANY, OFFICE, BackUnderTest, Fault, bearer, running_back
 from tests.support.ledger import NOW, settings
@@ -63,100 +63,7 @@ async def test_a_loop_survives_what_does_not_answer_and_nothing_else() -> None:
     assert not errors
 
 
-# The outbox follower.
-
-
-async def test_triggers_are_recorded_once_and_movements_counted(valkey: StoreServer, tmp_path: Path) -> None:
-    counters = (metrics.DEBITED, metrics.REFUNDED, metrics.WRITTEN_OFF, metrics.REFILL_TRIGGERS)
-    before = [value(counter) for counter in counters]
-
-    def counted() -> list[float]:
-        return [value(counter) - was for counter, was in zip(counters, before, strict=True)]
-
-    async with running_back(valkey, tmp_path) as back:
-        follower = back.back.background.follower
-        await back.open_office(balance=500_000)
-        await back.till.authorize("c1")
-        await back.till.tick(50)
-        await back.till.end(0)  # 120,000 debited and given back.
-        await back.till.authorize("c2")
-        await back.till.tick(60, "c2")
-        await back.till.end(61, "c2")  # 240,000.
-        await back.spend(30_000, "m1")
-        await back.till.refund("m1")
-        await back.till.authorize("c3")
-        await back.till.end(900, "c3")  # 15 minutes: 1,800,000, of which 260,000 are there.
-        await back.refill()
-        assert not await follower.turn()
-        assert counted() == [120_000 + 240_000 + 30_000 + 260_000, 150_000, 1_540_000, 1]
-        assert await back.ledger.refills.last_seq() == 1
-        assert not await follower.turn()
-        assert counted()[3] == 1
-        await follower.save()
-        positions = await back.ledger.outbox.positions()
-        [(newest, _)] = await back.till.connection.ask("XREVRANGE", outbox_key(shard_of(OFFICE)), "+", "-", "COUNT", 1)
-        assert positions[shard_of(OFFICE)].last_id == newest.decode()
-        assert positions[shard_of(OFFICE)].epoch == 1
-    async with running_back(valkey, tmp_path, flush=False) as back:
-        # Another process reads on, and one that begins anew records nothing twice.
-        was = counted()
-        await back.back.background.follower.turn()
-        assert counted() == was
-        back.back.background.follower._positions = dict.fromkeys(range(64), "0-0")
-        await back.back.background.follower.turn()
-        assert await back.ledger.refills.last_seq() == 1
-
-
-async def test_what_sql_did_not_take_is_read_again_and_counted_once(valkey: StoreServer, tmp_path: Path) -> None:
-    async with running_back(valkey, tmp_path) as back:
-        follower = back.back.background.follower
-        await back.open_office(balance=500_000)
-        await back.spend(1_000)
-        await back.refill()
-        before = value(metrics.DEBITED)
-        for done in (False, True):
-            Fault(follower._refills, "record_read", done=done, error=DatabaseError("away"))
-            with pytest.raises(DatabaseError):
-                await follower.turn()
-            assert value(metrics.DEBITED) == before
-        await follower.turn()
-        assert value(metrics.DEBITED) == before + 1_000
-        assert [one.trigger.refill_id for one in await back.ledger.refills.after(0, 10)] == [f"{OFFICE}/1"]
-
-
-async def test_positions_are_saved_now_and_then(valkey: StoreServer, tmp_path: Path) -> None:
-    async with running_back(valkey, tmp_path) as back:
-        follower = back.back.background.follower
-        await back.open_office(balance=500_000)
-        await follower.turn()
-        first = (await back.ledger.outbox.positions())[shard_of(OFFICE)].last_id
-        await back.spend(1)
-        await follower.turn()
-        assert (await back.ledger.outbox.positions())[shard_of(OFFICE)].last_id == first
-        back.clock.move(5)
-        await follower.turn()
-        assert (await back.ledger.outbox.positions())[shard_of(OFFICE)].last_id != first
-
-
-async def test_the_outbox_is_bounded_and_what_is_dropped_is_counted(valkey: StoreServer, tmp_path: Path) -> None:
-    async with running_back(valkey, tmp_path, outbox_max_entries=1_000) as back:
-        follower = back.back.background.follower
-        await back.open_office(balance=10**9)
-        for number in range(1_199):
-            await back.till.message(1, f"m{number}", version=1)
-        dropped = value(metrics.OUTBOX_DROPPED)
-        assert await follower.turn()  # More than one turn reads.
-        assert await follower.turn()
-        assert not await follower.turn()
-        back.clock.move(2)
-        await follower.turn()
-        assert value(metrics.OUTBOX_DROPPED) == dropped + 200
-        assert value(metrics.OUTBOX_ENTRIES) == 1_000
-        assert len(await back.till.outbox()) == 1_000
-        # What was read is not taken: nothing below the bound goes.
-        back.clock.move(2)
-        await follower.turn()
-        assert len(await back.till.outbox()) == 1_000
+# All of them.
 
 
 async def test_loops_without_a_store(valkey: StoreServer, tmp_path: Path) -> None:
@@ -164,7 +71,13 @@ async def test_loops_without_a_store(valkey: StoreServer, tmp_path: Path) -> Non
         await back.back.connection.close()
         loops = back.back.background
         loops.reconciler.ask()
-        for turn in (loops.follower.turn, loops.projector.turn, loops.sampler.turn, loops.reconciler.turn):
+        for turn in (
+            loops.journaler.turn,
+            loops.outbox_gauge.turn,
+            loops.projector.turn,
+            loops.sampler.turn,
+            loops.reconciler.turn,
+        ):
             with pytest.raises(StoreUnavailable):
                 await turn()
 
@@ -294,7 +207,7 @@ async def test_a_refill_that_waits_is_asked_for_again_in_time(valkey: StoreServe
         async def wait_for(office_id: str, balance: int) -> None:
             await back.open_office(office_id, balance=balance)
             await back.refill(office_id)
-            failed = await back.store.fail_refill(office_id, 1, back.clock.now_ms() + 60_000, declined=True)
+            failed = await back.store.fail_refill(office_id, 1, 1, back.clock.now_ms() + 60_000)
             assert failed.state == RefillState.WAITING
 
         await wait_for("poor", 1_000)

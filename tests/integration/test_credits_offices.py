@@ -325,7 +325,7 @@ async def test_automatic_refill_is_set_and_triggers_at_once(valkey: StoreServer,
         assert (off.refill.state, off.refill.refill_id) == (pb.REFILL_STATE_OFF, "")
         assert (await back.refill(threshold_micros=7_000_000)).refill.refill_id == f"{OFFICE}/1"
         until = NOON + 60_000
-        await back.store.fail_refill(OFFICE, 1, until, declined=True)
+        await back.store.fail_refill(OFFICE, 1, 1, until)
         waiting = (await back.get_office()).refill
         assert (waiting.state, waiting.refill_id, waiting.failures) == (pb.REFILL_STATE_WAITING, f"{OFFICE}/1", 1)
         assert waiting.waiting_until.ToMilliseconds() == until

@@ -114,7 +114,7 @@ async def places(back: BackUnderTest) -> tuple[Place, Place]:
         made.append(Place(at.company_id, at.office_id, hash_secret(viewer)[:12]))
     await back.till.authorize("c1", office_id="a1")
     await back.refill("a1")
-    await back.back.background.follower.turn()
+    await back.back.background.journaler.turn()
     return made[0], made[1]
 
 

@@ -16,6 +16,7 @@ from gateway.store.address import StoreAddress
 from gateway.v1 import credits_pb2 as pb
 from tests.support.back import COMPANY, OFFICE, BackUnderTest, bearer, end_of, invalid, refused, running_back
 from tests.support.balances import NOON
+from tests.support.ledger import raise_triggers
 from tests.support.proxy import FaultProxy
 from tests.support.servers import StoreServer
 
@@ -42,9 +43,9 @@ async def nothing_more(back: BackUnderTest, stream: Any) -> None:
 
 
 async def dip(back: BackUnderTest, office_id: str = OFFICE, company_id: str = COMPANY) -> None:
-    """Make an office that triggers, and let the follower see it."""
+    """Make an office that triggers, and let the journaler see it."""
     await trigger(back, office_id, company_id)
-    await back.back.background.follower.turn()
+    await back.back.background.journaler.turn()
 
 
 async def trigger(back: BackUnderTest, office_id: str = OFFICE, company_id: str = COMPANY) -> None:
@@ -86,7 +87,7 @@ async def test_a_trigger_as_it_is_told(valkey: StoreServer, tmp_path: Path) -> N
         # The next refill of the same office has the next number.
         await back.adjust(50_000_000, "charge", refill_id=told.refill_id)
         await back.spend(49_000_000)
-        await back.back.background.follower.turn()
+        await back.back.background.journaler.turn()
         told = await stream.read()
         assert (told.cursor, told.refill_id) == ("2", f"{OFFICE}/2")
 
@@ -119,12 +120,12 @@ async def test_the_quick_way_brings_it_before_sql_knows_and_once(valkey: StoreSe
         assert (told.refill_id, told.cursor) == (f"{OFFICE}/1", "1")
         assert await back.ledger.refills.last_seq() == 1
         assert heard.is_set()
-        await back.back.background.follower.turn()
+        await back.back.background.journaler.turn()
         assert await back.ledger.refills.last_seq() == 2
         await trigger(back, "later")
         told = await stream.read()
         assert (told.office_id, told.cursor) == ("later", "2")
-        await back.back.background.follower.turn()
+        await back.back.background.journaler.turn()
         stream.cancel()
         # Resumed behind the last cursor, nothing is skipped.
         resumed = watch(back, told.cursor)
@@ -148,13 +149,13 @@ async def test_a_trigger_that_another_gateway_recorded(valkey: StoreServer, tmp_
         stream = watch(back)
         await stream.initial_metadata()
         elsewhere = RefillTrigger("far/1", "far", 1, 1, 1, NOON)
-        await back.ledger.refills.record_read({}, [elsewhere], now_ms=NOON)
+        await raise_triggers(back.ledger, elsewhere)
         await back.back.refill_feed.advance()
         assert (await stream.read()).refill_id == "far/1"
         # One that is announced here and recorded there is told once.
         back.back.refill_feed.announce(RefillTrigger("far/2", "far", 1, 1, 1, NOON))
         assert (await stream.read()).refill_id == "far/2"
-        await back.ledger.refills.record_read({}, [RefillTrigger("far/2", "far", 1, 1, 1, NOON)], now_ms=NOON)
+        await raise_triggers(back.ledger, RefillTrigger("far/2", "far", 1, 1, 1, NOON))
         await back.back.refill_feed.advance()
         await nothing_more(back, stream)
 
@@ -162,7 +163,7 @@ async def test_a_trigger_that_another_gateway_recorded(valkey: StoreServer, tmp_
 async def test_a_cursor_of_another_gateway_that_is_ahead_of_this_one(valkey: StoreServer, tmp_path: Path) -> None:
     async with running_back(valkey, tmp_path) as back:
         recorded = [RefillTrigger(f"far/{n}", "far", 1, 1, 1, NOON) for n in range(1, 4)]
-        await back.ledger.refills.record_read({}, recorded, now_ms=NOON)
+        await raise_triggers(back.ledger, *recorded)
         stream = watch(back, "2")  # This one's feed stands at 0 still.
         assert (await stream.read()).refill_id == "far/3"
         await back.back.refill_feed.advance()
@@ -196,7 +197,7 @@ async def test_everyone_sees_their_own(valkey: StoreServer, tmp_path: Path) -> N
             await back.refill(office_id)
         for name, (_, expected) in who.items():
             assert [(await streams[name].read()).office_id for _ in expected] == expected, name
-        await back.back.background.follower.turn()
+        await back.back.background.journaler.turn()
         # And again from the history, where SQL chooses.
         for name, (secret, expected) in who.items():
             again = watch(back, secret=secret)
@@ -215,7 +216,7 @@ async def test_durable_triggers_of_an_office_that_the_store_lost_are_told_to_its
         await stream.initial_metadata()
         valkey.flush()
         back.back.refill_feed.announce(RefillTrigger("a1/1", "a1", 1, 1, 1, NOON))
-        await back.ledger.refills.record_read({}, [RefillTrigger("a1/1", "a1", 1, 1, 1, NOON)], now_ms=NOON)
+        await raise_triggers(back.ledger, RefillTrigger("a1/1", "a1", 1, 1, 1, NOON))
         await back.back.refill_feed.advance()
         assert (await stream.read()).refill_id == "a1/1"
 

@@ -8,6 +8,7 @@ from gateway.domain.rate import Rate, Slot
 from gateway.domain.vocabulary import CallState, FinalReason, RefillState
 from gateway.store.balances import CallProgress, Lifetimes
 from gateway.store.codes import Code
+from gateway.store.records import CallRecord, unpack_call
 from gateway.v1.records_pb2 import Details
 from tests.support.balances import (
     BY_THE_SECOND,
@@ -156,16 +157,23 @@ async def test_a_tick_debits_reserves_and_is_journaled(store_url: str) -> None:
             900_000,
         )
         answered = str(NOON).encode()
-        rate_and_details = BY_THE_SECOND.packed + details.SerializeToString()
-        assert first.more == {
+        record = unpack_call(first.more["record"])
+        assert {name: value for name, value in first.more.items() if name != "record"} == {
+            "authorized_at": answered,
             "debited": b"100000",
             "confirmed": b"50",
             "answered_at": answered,
-            "rate_and_details": rate_and_details,
         }
-        # The ledger needs rate and details once.
+        # The ledger needs the record once, from which rebuild makes the call: as it was after that tick.
+        assert isinstance(record, CallRecord)
+        assert (record.rate, record.details, record.debited_micros) == (BY_THE_SECOND, details, 100_000)
         assert (second.amount, second.balance) == (-100_000, 800_000)
-        assert second.more == {"debited": b"200000", "confirmed": b"100", "answered_at": answered}
+        assert second.more == {
+            "authorized_at": answered,
+            "debited": b"200000",
+            "confirmed": b"100",
+            "answered_at": answered,
+        }
 
 
 async def test_a_repeated_or_late_tick_changes_only_when_it_was_heard(store_url: str) -> None:

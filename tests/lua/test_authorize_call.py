@@ -116,6 +116,7 @@ async def test_an_office_cached_in_another_version(store_url: str, version: int)
     [
         ({"state": OfficeState.SUSPENDED}, {}, Code.OFFICE_SUSPENDED),
         ({"state": OfficeState.SUSPENDED}, {"verdict": Code.NO_RATE, "rate": None}, Code.OFFICE_SUSPENDED),
+        ({"state": OfficeState.SUSPENDED}, {"verdict": Code.INVALID_NUMBER, "rate": None}, Code.INVALID_NUMBER),
         ({}, {"verdict": Code.NO_RATE, "rate": None}, Code.NO_RATE),
         ({}, {"verdict": Code.DESTINATION_BLOCKED, "rate": None}, Code.DESTINATION_BLOCKED),
         ({"max_price": 119_999}, {}, Code.PRICE_LIMIT),
@@ -133,12 +134,46 @@ async def test_the_first_reason_that_applies(
 ) -> None:
     async with open_till(store_url) as till:
         await till.open_office(1_000_000, **settings)
-        before = await till.dump()
-        grant = await till.authorize(**request_of)
+        grant = await till.authorize(details=Details(called_number="+442079460958"), **request_of)
         assert grant.code == code
         if code != Code.FUNDED:
             assert grant == CallGrant(code, 0, 0, 1_000_000)
-            assert await till.dump() == before
+            assert await till.money() == (1_000_000, 0, 1_000_000)
+            assert await till.balances.read_call(OFFICE, "c1") is None
+            denied = (await till.outbox())[-1]
+            assert (denied.kind, denied.id, denied.amount, denied.balance) == ("denied", "c1", 0, 1_000_000)
+            assert denied.more == {
+                "reason": str(int(code)).encode(),
+                "details": Details(called_number="+442079460958").SerializeToString(),
+                "unrecorded_before": b"0",
+            }
+
+
+async def test_beyond_100_a_minute_denials_are_counted(store_url: str) -> None:
+    async with open_till(store_url) as till:
+        await till.open_office(0)
+        for number in range(103):
+            assert (await till.authorize(f"c{number}")).code == Code.INSUFFICIENT_FUNDS
+        assert (await till.kinds()).count("denied") == 100
+        office = await till.office()
+        assert (office.denied_count, office.denied_dropped) == (100, 3)
+        # The count rides on the next one, in the next minute; messages are counted for themselves.
+        assert (await till.message(1)).code == Code.INSUFFICIENT_FUNDS
+        assert (await till.kinds()).count("blocked") == 1
+        till.clock.move(60)
+        await till.authorize("next")
+        await till.authorize("after")
+        last, after = (await till.outbox())[-2:]
+        assert (last.more["unrecorded_before"], after.more["unrecorded_before"]) == (b"3", b"0")
+
+
+async def test_a_number_that_is_none_is_not_about_the_call_that_has_the_id(store_url: str) -> None:
+    async with open_till(store_url) as till:
+        await till.open_office(1_000_000)
+        await till.authorize()
+        denied = await till.authorize(rate=None, verdict=Code.INVALID_NUMBER, content=2)
+        assert denied == CallGrant(Code.INVALID_NUMBER, 0, 0, 880_000)
+        assert (await till.call()).held_micros == 120_000
 
 
 async def test_too_many_calls_stand_before_spend_and_funds(store_url: str) -> None:

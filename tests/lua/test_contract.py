@@ -256,10 +256,10 @@ async def recorded(operation: str) -> tuple[str, tuple[bytes, ...], tuple[Any, .
         "apply_credit": lambda: store.apply_credit("o-1", 1, 1),
         "put_office": lambda: store.put_office("o-1", office_bytes(), refill_enabled=True, create=True),
         "claim_refill": lambda: store.claim_refill("o-1", 1),
-        "fail_refill": lambda: store.fail_refill("o-1", 1, 1, declined=True),
+        "fail_refill": lambda: store.fail_refill("o-1", 1, 1, 1),
         "judge_refill": lambda: store.judge_refill("o-1"),
         "lease_shard": lambda: store.lease_shard(shard_of("o-1"), "gateway", 5_000),
-        "trim_outbox": lambda: store.trim_outbox(shard_of("o-1"), "0-0", 0),
+        "trim_outbox": lambda: store.trim_outbox(shard_of("o-1"), "0-0"),
     }
     try:
         await calls[operation]()  # type: ignore[no-untyped-call]

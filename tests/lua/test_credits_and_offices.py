@@ -113,7 +113,7 @@ async def test_a_new_office_and_what_it_stores(store_url: str) -> None:
         assert await till.office() == OfficeRecord(
             *(0,) * 7,
             RefillState.OFF,
-            *(0,) * 7,
+            *(0,) * 11,
             OfficeSettingsRecord(7, OfficeState.SUSPENDED, 10**15, 3, 4, 5, 6, 7, 8),
             OfficeProfile(country="US", time_zone="America/New_York", company_id="acme"),
         )

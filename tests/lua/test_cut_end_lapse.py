@@ -11,7 +11,7 @@ from gateway.store.balances import CallCut, CallLapse, CallSettlement, Lifetimes
 from gateway.store.codes import Code
 from gateway.store.commands import CUT_CALL, FUNDS_LOW, FUNDS_RESTORED, PublishedCommand
 from gateway.store.keys import COMMANDS_CHANNEL
-from gateway.store.records import CallStub
+from gateway.store.records import CallRecord, CallStub, unpack_call
 from gateway.v1.records_pb2 import Details
 from tests.support.balances import (
     BY_THE_SECOND,
@@ -179,14 +179,18 @@ async def test_an_end_and_what_it_stores(store_url: str) -> None:
         assert (entry.kind, entry.office, entry.id, entry.at, entry.amount, entry.balance) == (
             "end", OFFICE, "c1", NOON + 30_000, -60_000, 940_000,
         )  # fmt: skip
-        assert entry.more == {
+        record = unpack_call(entry.more["record"])
+        assert isinstance(record, CallRecord)
+        assert (record.rate, record.details, record.held_micros) == (BY_THE_SECOND, details, 0)
+        assert {name: value for name, value in entry.more.items() if name != "record"} == {
+            "authorized_at": str(NOON).encode(),
             "debited": b"60000",
             "confirmed": b"30",
             "answered_at": str(NOON).encode(),
+            "duration": b"30",
             "billed": b"30",
             "written_off": b"0",
             "cause": b"NORMAL_CLEARING",
-            "rate_and_details": BY_THE_SECOND.packed + details.SerializeToString(),
         }
 
 
@@ -380,9 +384,17 @@ async def test_an_answered_call_lapses_at_its_confirmed_seconds(
         call = await till.call()
         assert (call.granted_seconds, call.debited_micros, call.held_micros) == (granted, debited, 0)
         entries = (await till.outbox())[before:]
-        assert [(e.kind, e.amount, e.balance) for e in entries] == (
-            [("lapse", -taken, 1_000_000 - debited)] if taken else []
-        )
+        # Also where it took nothing: the usage record of a call that was debited says that it lapsed.
+        assert [(e.kind, e.amount, e.balance) for e in entries] == [("lapse", -taken, 1_000_000 - debited)]
+
+
+async def test_a_call_that_lapses_without_ever_being_debited_has_no_entry(store_url: str) -> None:
+    async with open_till(store_url) as till:
+        await till.open_office(1_000_000)
+        await till.authorize()
+        assert (await till.lapse(forced=True)).code == Code.LAPSED
+        await till.answer()
+        assert await till.kinds() == ["credit"]
 
 
 async def test_a_lapse_never_gives_back_what_ticks_debited(store_url: str) -> None:

@@ -65,12 +65,11 @@ async def test_a_claim_then_the_credit(store_url: str) -> None:
     async with open_till(store_url) as till:
         await pending(till)
         till.clock.move(1)
-        assert await till.balances.claim_refill(OFFICE, 1) == RefillClaim(Code.OK, 50_000_000, 1)
-        assert (await till.office()).refill_claims == 1
+        assert await till.balances.claim_refill(OFFICE, 1) == RefillClaim(Code.OK, 50_000_000)
         assert await till.shard_clock() == NOON + 1_000
         assert await till.credit(50_000_000, 2, refill=1) == Code.OK
         office = await till.office()
-        assert (office.refill_state, office.refill_number, office.refill_claims) == (ARMED, 1, 0)
+        assert (office.refill_state, office.refill_number) == (ARMED, 1)
         assert (await till.outbox())[-1].more == {"refill": b"1"}
         # The next dip is the next refill.
         await till.message(50_000_000, "m2")
@@ -82,8 +81,8 @@ async def test_only_the_refill_asked_for_can_be_claimed_failed_or_credited(store
     async with open_till(store_url) as till:
         await pending(till)
         before = await till.dump()
-        assert await till.balances.claim_refill(OFFICE, number) == RefillClaim(Code.NOT_PENDING, 0, 0)
-        failed = await till.balances.fail_refill(OFFICE, number, NOON, declined=True)
+        assert await till.balances.claim_refill(OFFICE, number) == RefillClaim(Code.NOT_PENDING, 0)
+        failed = await till.balances.fail_refill(OFFICE, number, 1, NOON)
         assert failed == RefillFailure(Code.NOT_PENDING, PENDING, 0)
         if number:
             assert await till.credit(50_000_000, 2, refill=number) == Code.NOT_PENDING
@@ -93,7 +92,7 @@ async def test_only_the_refill_asked_for_can_be_claimed_failed_or_credited(store
 async def test_an_unknown_office_has_no_refill(store_url: str) -> None:
     async with open_till(store_url) as till:
         assert (await till.balances.claim_refill(OFFICE, 1)).code == Code.UNKNOWN_OFFICE
-        assert (await till.balances.fail_refill(OFFICE, 1, NOON, declined=True)).code == Code.UNKNOWN_OFFICE
+        assert (await till.balances.fail_refill(OFFICE, 1, 1, NOON)).code == Code.UNKNOWN_OFFICE
         assert not await till.balances.judge_refill(OFFICE)
         assert await till.dump() == {}
 
@@ -102,7 +101,7 @@ async def test_a_claim_that_is_no_longer_needed(store_url: str) -> None:
     async with open_till(store_url) as till:
         await pending(till)
         await till.credit(1, 2)
-        assert await till.balances.claim_refill(OFFICE, 1) == RefillClaim(Code.NOT_NEEDED, 0, 0)
+        assert await till.balances.claim_refill(OFFICE, 1) == RefillClaim(Code.NOT_NEEDED, 0)
         assert await till.refill_state() == ARMED
         # Nothing was charged, so the next dip asks for the same refill.
         await till.message(1, "m2")
@@ -114,11 +113,11 @@ async def test_a_failed_refill_waits_and_asks_again_with_the_same_id(store_url: 
         await pending(till)
         await till.balances.claim_refill(OFFICE, 1)
         until = NOON + 60_000
-        assert await till.balances.fail_refill(OFFICE, 1, until, declined=True) == RefillFailure(Code.OK, WAITING, 1)
+        assert await till.balances.fail_refill(OFFICE, 1, 1, until) == RefillFailure(Code.OK, WAITING, 1)
         # A repeated report changes nothing.
         before = await till.dump()
-        again = await till.balances.fail_refill(OFFICE, 1, until, declined=True)
-        assert again == RefillFailure(Code.NOT_PENDING, WAITING, 1)
+        again = await till.balances.fail_refill(OFFICE, 1, 1, until)
+        assert again == RefillFailure(Code.REPLAYED, WAITING, 1)
         assert (await till.balances.claim_refill(OFFICE, 1)).code == Code.NOT_PENDING
         till.clock.set(until - 1)
         assert not await till.balances.judge_refill(OFFICE)
@@ -126,14 +125,17 @@ async def test_a_failed_refill_waits_and_asks_again_with_the_same_id(store_url: 
         till.clock.set(until)
         assert await till.balances.judge_refill(OFFICE)
         assert await triggers(till) == [f"{OFFICE}/1", f"{OFFICE}/1"]
-        # Another attempt has another provider key.
-        assert await till.balances.claim_refill(OFFICE, 1) == RefillClaim(Code.OK, 50_000_000, 2)
+        # A report that comes late does not count against the attempt that is under way now.
+        late = await till.balances.fail_refill(OFFICE, 1, 1, until)
+        assert late == RefillFailure(Code.REPLAYED, PENDING, 1)
+        assert await till.balances.claim_refill(OFFICE, 1) == RefillClaim(Code.OK, 50_000_000)
+        assert await till.balances.fail_refill(OFFICE, 1, 2, until) == RefillFailure(Code.OK, WAITING, 2)
 
 
 async def test_while_it_waits_no_operation_triggers_and_afterwards_any_does(store_url: str) -> None:
     async with open_till(store_url) as till:
         await pending(till)
-        await till.balances.fail_refill(OFFICE, 1, NOON + 60_000, declined=True)
+        await till.balances.fail_refill(OFFICE, 1, 1, NOON + 60_000)
         till.clock.set(NOON + 59_999)
         await till.message(1, "m2")
         assert await till.refill_state() == WAITING
@@ -145,40 +147,38 @@ async def test_while_it_waits_no_operation_triggers_and_afterwards_any_does(stor
 async def test_the_third_failure_in_a_row_turns_it_off(store_url: str) -> None:
     async with open_till(store_url) as till:
         await pending(till)
-        attempts = []
         for failures in (1, 2, 3):
-            claim = await till.balances.claim_refill(OFFICE, 1)
-            attempts.append(claim.attempt)
-            failed = await till.balances.fail_refill(OFFICE, 1, till.clock.now_ms(), declined=True)
+            await till.balances.claim_refill(OFFICE, 1)
+            failed = await till.balances.fail_refill(OFFICE, 1, failures, till.clock.now_ms())
             assert failed == RefillFailure(Code.OK, OFF if failures == 3 else WAITING, failures)
             assert await till.balances.judge_refill(OFFICE) == (failures < 3)
-        assert attempts == [1, 2, 3]
         await till.message(1, "m2")
         assert await till.refill_state() == OFF
-        # Set on again by an admin it begins anew, with the same refill and yet another attempt.
+        # Set on again by an admin it begins anew, with the same refill; its attempts are counted on.
         await till.put_office(refill=True, generation=2)
         office = await till.office()
         assert (office.refill_state, office.refill_failures) == (PENDING, 0)
-        assert await till.balances.claim_refill(OFFICE, 1) == RefillClaim(Code.OK, 50_000_000, 4)
+        assert (await till.balances.fail_refill(OFFICE, 1, 3, NOON)).code == Code.REPLAYED
+        assert await till.balances.fail_refill(OFFICE, 1, 4, NOON) == RefillFailure(Code.OK, WAITING, 1)
 
 
 async def test_a_success_forgets_the_failures(store_url: str) -> None:
     async with open_till(store_url) as till:
         await pending(till)
-        for _ in range(2):
+        for attempt in (1, 2):
             await till.balances.claim_refill(OFFICE, 1)
-            await till.balances.fail_refill(OFFICE, 1, NOON, declined=True)
+            await till.balances.fail_refill(OFFICE, 1, attempt, NOON)
             await till.balances.judge_refill(OFFICE)
         await till.credit(50_000_000, 2, refill=1)
         office = await till.office()
-        assert (office.refill_state, office.refill_failures, office.refill_until_ms) == (ARMED, 0, 0)
+        assert (office.refill_state, office.refill_failures, office.refill_failed_attempt) == (ARMED, 0, 0)
 
 
 async def test_the_daily_cap_waits_without_counting_as_a_failure(store_url: str) -> None:
     async with open_till(store_url) as till:
         await pending(till)
         for _ in range(5):
-            failed = await till.balances.fail_refill(OFFICE, 1, NOON, declined=False)
+            failed = await till.balances.fail_refill(OFFICE, 1, 0, NOON)
             assert failed == RefillFailure(Code.OK, WAITING, 0)
             assert await till.balances.judge_refill(OFFICE)
 
@@ -186,7 +186,7 @@ async def test_the_daily_cap_waits_without_counting_as_a_failure(store_url: str)
 async def test_waiting_ends_armed_when_the_funds_have_come_otherwise(store_url: str) -> None:
     async with open_till(store_url) as till:
         await pending(till)
-        await till.balances.fail_refill(OFFICE, 1, NOON + 60_000, declined=True)
+        await till.balances.fail_refill(OFFICE, 1, 1, NOON + 60_000)
         await till.credit(10_000_000, 2)
         assert not await till.balances.judge_refill(OFFICE)
         assert await till.refill_state() == WAITING
@@ -195,12 +195,36 @@ async def test_waiting_ends_armed_when_the_funds_have_come_otherwise(store_url: 
         assert await till.refill_state() == ARMED
 
 
+async def test_setting_it_on_again_ends_the_waiting(store_url: str) -> None:
+    async with open_till(store_url) as till:
+        await pending(till)
+        await till.balances.fail_refill(OFFICE, 1, 1, NOON + 86_400_000)
+        await till.put_office(refill=True, generation=2)
+        office = await till.office()
+        assert (office.refill_state, office.refill_failures, office.refill_until_ms) == (PENDING, 0, 0)
+
+
+async def test_a_refill_that_a_lack_of_funds_asked_for_is_needed_until_they_suffice(store_url: str) -> None:
+    async with open_till(store_url) as till:
+        await armed(till)
+        # 5.00 is available, the threshold is 5.00, and the message costs 7.00.
+        assert (await till.message(7_000_000, "m1")).code == Code.INSUFFICIENT_FUNDS
+        assert await till.refill_state() == PENDING
+        assert (await till.office()).refill_level_micros == 7_000_000
+        assert (await till.balances.claim_refill(OFFICE, 1)).code == Code.OK
+        await till.credit(1_999_999, 2)
+        assert (await till.balances.claim_refill(OFFICE, 1)).code == Code.OK
+        await till.credit(1, 3)
+        assert (await till.balances.claim_refill(OFFICE, 1)).code == Code.NOT_NEEDED
+        assert await till.refill_state() == ARMED
+
+
 @pytest.mark.parametrize("waiting", [False, True])
 async def test_a_credit_from_outside_closes_the_refill(store_url: str, waiting: bool) -> None:
     async with open_till(store_url) as till:
         await pending(till)
         if waiting:
-            await till.balances.fail_refill(OFFICE, 1, NOON + 60_000, declined=True)
+            await till.balances.fail_refill(OFFICE, 1, 1, NOON + 60_000)
         await till.message(100_000, "m2")
         assert await till.credit(1_000, 2, refill=1) == Code.OK
         # Too little: it is judged at once, and is the next refill.

@@ -5,6 +5,7 @@ whenever they are asked for. The scripts price and invert in closed form; here a
 increment. What is the same is what the rules and the heads of the scripts say, and the fields of replies and entries.
 """
 
+import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -17,11 +18,11 @@ from typing import Any
 from gateway.domain.rate import Rate
 from gateway.domain.vocabulary import CallState, FinalReason, OfficeState, RefillState
 from gateway.store.codes import Code
-from tests.support.balances import OutboxEntry
+from tests.support.balances import OutboxEntry, fingerprint
 
 LARGEST = 10**15
 SETUP_MS, GRACE_MS, FRESH_MS, CUT_AGAIN_MS = 180_000, 60_000, 45_000, 5_000
-BLOCKED_A_SECOND = 100
+BLOCKED_A_SECOND, DENIED_A_MINUTE = 100, 100
 
 GRANTING = {Code.EMERGENCY, Code.FREE, Code.FUNDED}
 
@@ -151,6 +152,17 @@ class Call:
         return self.lapses_ms
 
 
+def call_bytes(c: Call, held: int) -> bytes:
+    """As lib/call.lua packs it."""
+    r = c.request
+    head = struct.pack(
+        "<BBBBBB8sqqqIIIIHqq", 1, c.state, r.verdict, c.final, 2 if r.by_gateway else 1, c.journaled,
+        fingerprint(r.content), c.authorized_ms, c.answered_ms, c.heard_ms, c.granted, c.used, c.confirmed,
+        r.max_duration, r.tick, c.debited, held,
+    )  # fmt: skip
+    return head + r.switch_id.encode() + b"\0" + (r.rate.packed if r.rate else bytes(5)) + r.details
+
+
 @dataclass(frozen=True)
 class EndedCall:
     """What is kept of an ended call; unknown: only its id is spent."""
@@ -169,6 +181,12 @@ class Message:
     day: int
     reason: Code
     refunded: bool = False
+    asked_back: bool = False
+    """A refund came for an id that was not known: it is spent."""
+
+    @property
+    def is_spent(self) -> bool:
+        return self.refunded or self.asked_back
 
 
 @dataclass(frozen=True)
@@ -200,10 +218,14 @@ class Office:
     refills_applied: int = 0
     refill_until: int = 0
     refill_failures: int = 0
-    refill_claims: int = 0
+    refill_failed_attempt: int = 0
+    refill_level: int = 0
     blocked_second: int = 0
     blocked_count: int = 0
     blocked_dropped: int = 0
+    denied_minute: int = 0
+    denied_count: int = 0
+    denied_dropped: int = 0
 
 
 @dataclass
@@ -261,11 +283,12 @@ class Model:
 
     def judge(self, o: Office, now_ms: int, lacking: int | None = None) -> bool:
         ready = o.refill == RefillState.ARMED or (o.refill == RefillState.WAITING and now_ms >= o.refill_until)
-        funds = self.available(o)
-        helps = lacking is not None and lacking <= o.settings.refill_amount
-        if not ready or not (funds < o.settings.threshold or helps):
+        funds, level = self.available(o), o.settings.threshold
+        if lacking is not None and lacking <= o.settings.refill_amount:
+            level = max(level, funds + lacking)
+        if not ready or funds >= level:
             return False
-        o.refill, o.refill_until = RefillState.PENDING, 0
+        o.refill, o.refill_until, o.refill_level = RefillState.PENDING, 0, level
         more = {
             "refill_amount": o.settings.refill_amount,
             "threshold": o.settings.threshold,
@@ -278,13 +301,18 @@ class Model:
         fields = {k: v if isinstance(v, bytes) else str(v).encode() for k, v in more.items()}
         self.journal.append(OutboxEntry(kind, o.office_id, entry_id, now_ms, amount, self.balance(o), fields))
 
-    def write_call(self, kind: str, o: Office, c: Call, now_ms: int, taken: int, **more: Any) -> None:
-        fields = {"debited": c.debited, "confirmed": c.confirmed, "answered_at": c.answered_ms, **more}
+    def write_call(self, kind: str, o: Office, c: Call, now_ms: int, taken: int | None, **more: Any) -> None:
+        fields = {
+            "authorized_at": c.authorized_ms,
+            "debited": c.debited,
+            "confirmed": c.confirmed,
+            "answered_at": c.answered_ms,
+            **more,
+        }
         if not c.journaled:
-            rate = c.request.rate.packed if c.request.rate else bytes(5)
-            fields["rate_and_details"] = rate + c.request.details
             c.journaled = True
-        self.write(kind, o, c.request.call_id, now_ms, -taken, **fields)
+            fields["record"] = call_bytes(c, held=0 if kind == "end" else c.held)
+        self.write(kind, o, c.request.call_id, now_ms, -(taken or 0), **fields)
 
     def spend(self, o: Office, taken: int) -> None:
         o.spent = max(0, o.spent + taken)
@@ -318,10 +346,12 @@ class Model:
         if o.settings.version != version:
             return Code.OFFICE_CHANGED, 0, 0, 0
         known = self.find(office_id, request.call_id)
-        if isinstance(known, Call):
+        if isinstance(known, Call) and request.verdict != Code.INVALID_NUMBER:
             if known.request.content != request.content:
                 return Code.ID_REUSED, 0, 0, 0
             return Code.REPLAYED, known.granted, known.final, self.available(o)
+        if isinstance(known, Call) and request.verdict == Code.INVALID_NUMBER:
+            known = None
         c = Call(request, CallState.RINGING, now_ms, now_ms)
         available, lacking = self.available(o), None
         decision = self.decide(o, c, known is not None, price_per_minute)
@@ -332,8 +362,17 @@ class Model:
                 return decision, c.granted, c.final, available
             self.keep(c, now_ms)
             self.commit(o, now_ms)
-        elif not dry_run and self.judge(o, now_ms, lacking):
-            self.commit(o, now_ms)
+        elif not dry_run and decision != Code.CALL_ENDED:
+            self.judge(o, now_ms, lacking)
+            if o.denied_minute != now_ms // 60_000:
+                o.denied_minute, o.denied_count = now_ms // 60_000, 0
+            if o.denied_count < DENIED_A_MINUTE:
+                more = {"reason": int(decision), "details": request.details, "unrecorded_before": o.denied_dropped}
+                self.write("denied", o, request.call_id, now_ms, 0, **more)
+                o.denied_count, o.denied_dropped = o.denied_count + 1, 0
+            else:
+                o.denied_dropped += 1
+            self.offices[office_id], self.clocks[o.shard] = o, now_ms
         return decision, c.granted, c.final, self.available(o)
 
     def decide(self, o: Office, c: Call, spent_id: bool, price_per_minute: int) -> Code:
@@ -341,6 +380,8 @@ class Model:
         s, verdict = o.settings, c.request.verdict
         if verdict == Code.EMERGENCY:
             c.granted = c.request.max_duration
+            return verdict
+        if verdict == Code.INVALID_NUMBER:
             return verdict
         if s.state == OfficeState.SUSPENDED:
             return Code.OFFICE_SUSPENDED
@@ -399,13 +440,14 @@ class Model:
         if not c.answered_ms:
             c.answered_ms = min(max(answered_ms, c.authorized_ms), now_ms) if answered_ms else now_ms
         taken: int | None = 0
-        if c.state == CallState.LAPSED:
+        lapsed = c.state == CallState.LAPSED
+        if lapsed:
             taken, why = self.revive(o, c, c.used, c.target(c.used + c.request.tick), now_ms)
             if taken is None:
                 return Code.ENDED, c.granted, why, c.debited, self.available(o)
         c.state, c.heard_ms = CallState.ANSWERED, now_ms
         self.keep(c, now_ms)
-        if taken:
+        if taken or (lapsed and c.journaled):
             self.write_call("revive", o, c, now_ms, taken)
         self.commit(o, now_ms)
         return Code.OK, c.granted, c.final, c.debited, self.available(o)
@@ -424,7 +466,8 @@ class Model:
         c.confirmed = max(c.confirmed, used)
         target = c.target(used + (requested or c.request.tick))
         taken: int | None = 0
-        if c.state == CallState.LAPSED:
+        lapsed = c.state == CallState.LAPSED
+        if lapsed:
             taken, why = self.revive(o, c, used, target, now_ms)
             if taken is None:
                 return Code.ENDED, c.granted, why, c.debited, self.available(o)
@@ -438,7 +481,7 @@ class Model:
                 taken = self.advance(o, c, used, target)
         c.used, c.heard_ms = used, now_ms
         self.keep(c, now_ms)
-        if taken:
+        if taken or (lapsed and c.journaled):
             self.write_call("tick", o, c, now_ms, taken)
         self.commit(o, now_ms)
         code = Code.ENDED if c.state == CallState.CUT else Code.OK
@@ -455,7 +498,8 @@ class Model:
         if used:
             c.answered_ms = c.answered_ms or max(c.authorized_ms, now_ms - used * 1000)
         taken: int | None = 0
-        if c.state == CallState.LAPSED:
+        lapsed = c.state == CallState.LAPSED
+        if lapsed:
             used = max(used, c.used)
             taken, why = self.revive(o, c, used, c.target(used + c.request.tick), now_ms)
             if taken is None:
@@ -465,7 +509,7 @@ class Model:
             c.state = CallState.ANSWERED
         c.heard_ms = now_ms
         self.keep(c, now_ms)
-        if taken:
+        if taken or (lapsed and c.journaled):
             self.write_call("revive", o, c, now_ms, taken)
         self.commit(o, now_ms)
         code = Code.ENDED if c.state == CallState.CUT else Code.OK
@@ -558,7 +602,7 @@ class Model:
         self.calls[office_id, call_id] = ended
         o.settled += c.debited
         self.spend(o, c.debited - before)
-        more = {"billed": billed, "written_off": ended.written_off, "cause": cause}
+        more = {"duration": duration, "billed": billed, "written_off": ended.written_off, "cause": cause}
         self.write_call("end", o, c, now_ms, c.debited - before, **more)
         self.commit(o, now_ms)
         return Code.OK, billed, ended.debited, ended.written_off, self.available(o)
@@ -584,7 +628,7 @@ class Model:
             c.granted = c.longest(c.debited, c.granted) if c.is_paid else 0
         c.state = CallState.LAPSED
         self.keep(c, now_ms)
-        if c.debited > before:
+        if c.debited > before or c.journaled:
             self.write_call("lapse", o, c, now_ms, c.debited - before)
         self.commit(o, now_ms)
         return Code.LAPSED, c.debited, self.available(o)
@@ -609,29 +653,31 @@ class Model:
         o, now_ms = self.begin(office_id, now_ms, day)
         if o.settings.version != version:
             return Code.OFFICE_CHANGED, 0, 0
-        known = self.messages.get((office_id, message_id))
+        known = self.messages.get((office_id, message_id)) if verdict != Code.INVALID_NUMBER else None
         available = self.available(o)
-        if known and not known.refunded:
+        if known and not known.is_spent:
             if known.content != content:
                 return Code.ID_REUSED, 0, 0
             return Code.REPLAYED, known.debited, available
-        if o.settings.state == OfficeState.SUSPENDED:
+        decision: Code = verdict
+        if verdict == Code.INVALID_NUMBER:
+            pass
+        elif o.settings.state == OfficeState.SUSPENDED:
             decision = Code.OFFICE_SUSPENDED
         elif known:
             return Code.MESSAGE_REFUNDED, 0, available
-        elif verdict not in GRANTING:
-            decision = verdict
-        elif price > self.spend_room(o):
+        elif verdict in GRANTING and price > self.spend_room(o):
             decision = Code.SPEND_LIMIT
-        else:
-            decision = Code.INSUFFICIENT_FUNDS if price > available else verdict
+        elif verdict in GRANTING and price > available:
+            decision = Code.INSUFFICIENT_FUNDS
         if dry_run:
             return decision, price if decision in GRANTING else 0, available
         if decision in GRANTING:
             o.settled += price
             self.spend(o, price)
             self.messages[office_id, message_id] = Message(content, price, o.day, verdict)
-            self.write("message", o, message_id, now_ms, -price, details=details)
+            more = {"reason": int(verdict), "details": details, "fingerprint": fingerprint(content)}
+            self.write("message", o, message_id, now_ms, -price, **more)
             self.commit(o, now_ms)
             return decision, price, self.available(o)
         # Blocked: the trigger comes first, then the entry about the message.
@@ -639,7 +685,7 @@ class Model:
         if o.blocked_second != now_ms // 1000:
             o.blocked_second, o.blocked_count = now_ms // 1000, 0
         if o.blocked_count < BLOCKED_A_SECOND:
-            more = {"reason": int(decision), "details": details, "uncounted_before": o.blocked_dropped}
+            more = {"reason": int(decision), "details": details, "unrecorded_before": o.blocked_dropped}
             self.write("blocked", o, message_id, now_ms, 0, **more)
             o.blocked_count, o.blocked_dropped = o.blocked_count + 1, 0
         else:
@@ -649,7 +695,11 @@ class Model:
 
     def refund(self, now_ms: int, day: int, office_id: str, message_id: str) -> tuple[int, ...]:
         known = self.messages.get((office_id, message_id))
+        if office_id not in self.offices or (known and known.asked_back):
+            return Code.NOT_FOUND, 0, 0
         if known is None:
+            self.messages[office_id, message_id] = Message(0, 0, 0, Code.OK, asked_back=True)
+            self.write("late_refund", self.offices[office_id], message_id, now_ms, 0)
             return Code.NOT_FOUND, 0, 0
         o, now_ms = self.begin(office_id, now_ms, day)
         if known.refunded:
@@ -684,7 +734,7 @@ class Model:
             o.credits, o.credit_number, o.credit_amount = o.credits + amount, number, amount
             if refill:
                 o.refills_applied = refill
-                o.refill_until = o.refill_failures = o.refill_claims = 0
+                o.refill_until = o.refill_failures = o.refill_failed_attempt = 0
                 o.refill = RefillState.OFF if o.refill == RefillState.OFF else RefillState.ARMED
             self.write("credit", o, str(number), now_ms, amount, refill=refill)
             self.commit(o, now_ms)
@@ -707,11 +757,13 @@ class Model:
             smallest = max(0, self.reserved(o) - self.balance(o))
             if settings.credit_limit < smallest:
                 return Code.NOT_COVERED, self.available(o), smallest
+            if settings.threshold != o.settings.threshold:
+                o.refill_level = settings.threshold
         if is_new or settings.generation > o.settings.generation:
             if not refill_enabled:
                 o.refill, o.refill_until = RefillState.OFF, 0
-            elif o.refill == RefillState.OFF:
-                o.refill, o.refill_failures = RefillState.ARMED, 0
+            elif o.refill in (RefillState.OFF, RefillState.WAITING):
+                o.refill, o.refill_until, o.refill_failures = RefillState.ARMED, 0, 0
         o.settings = settings
         self.commit(o, now_ms)
         return Code.OK, self.available(o), 0
@@ -719,19 +771,21 @@ class Model:
     def claim_refill(self, now_ms: int, office_id: str, number: int) -> tuple[int, ...]:
         o, now_ms = self.begin(office_id, now_ms)
         if o.refill != RefillState.PENDING or number != o.refills_applied + 1:
-            return Code.NOT_PENDING, 0, 0
+            return Code.NOT_PENDING, 0
         self.offices[office_id], self.clocks[o.shard] = o, now_ms
-        if self.available(o) >= o.settings.threshold:
+        if self.available(o) >= o.refill_level:
             o.refill = RefillState.ARMED
-            return Code.NOT_NEEDED, 0, 0
-        o.refill_claims += 1
-        return Code.OK, o.settings.refill_amount, o.refill_claims
+            return Code.NOT_NEEDED, 0
+        return Code.OK, o.settings.refill_amount
 
-    def fail_refill(self, now_ms: int, office_id: str, number: int, until_ms: int, declined: bool) -> tuple[int, ...]:
+    def fail_refill(self, now_ms: int, office_id: str, number: int, attempt: int, until_ms: int) -> tuple[int, ...]:
         o, now_ms = self.begin(office_id, now_ms)
+        if number == o.refills_applied + 1 and 0 < attempt <= o.refill_failed_attempt:
+            return Code.REPLAYED, o.refill, o.refill_failures
         if o.refill != RefillState.PENDING or number != o.refills_applied + 1:
             return Code.NOT_PENDING, o.refill, o.refill_failures
-        o.refill_failures += declined
+        if attempt:
+            o.refill_failures, o.refill_failed_attempt = o.refill_failures + 1, attempt
         o.refill, o.refill_until = RefillState.WAITING, until_ms
         if o.refill_failures == 3:
             o.refill, o.refill_until = RefillState.OFF, 0

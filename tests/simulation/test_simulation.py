@@ -104,7 +104,8 @@ def requests(draw: st.DrawFn) -> Request:
     """A request with an office and a call of which the rule decides."""
     verdict = draw(
         st.sampled_from(
-            [Code.FUNDED] * 16 + [Code.FREE, Code.FREE, Code.EMERGENCY, Code.NO_RATE, Code.DESTINATION_BLOCKED]
+            [Code.FUNDED] * 16
+            + [Code.FREE, Code.FREE, Code.EMERGENCY, Code.NO_RATE, Code.DESTINATION_BLOCKED, Code.INVALID_NUMBER]
         )
     )
     longest = draw(st.sampled_from([14_400, 14_400, 14_400, 61, 95, 3_600]))
@@ -333,7 +334,7 @@ class SideBySide(RuleBasedStateMachine):
         office_id=offices,
         which=st.integers(0, 2),
         price=st.sampled_from([0, 1, 10_000, 30_000, 30_000, 120_000, 6_000_000, "available", "available+1"]),
-        verdict=st.sampled_from([Code.FUNDED] * 8 + [Code.FREE, Code.NO_RATE, Code.DESTINATION_BLOCKED]),
+        verdict=st.sampled_from([Code.FUNDED] * 9 + [Code.FREE, Code.NO_RATE, Code.INVALID_NUMBER]),
         content=st.sampled_from([1] * 7 + [2]),
         dry_run=seldom,
         behind=st.sampled_from([0] * 14 + [1]),
@@ -435,14 +436,15 @@ class SideBySide(RuleBasedStateMachine):
         office_id=offices,
         beside=st.sampled_from([-1, 0, 1, 1, 1, 1, 2]),
         what=st.sampled_from(["claim", "cap", "fail"]),
+        attempt=st.integers(1, 3),
     )
-    def stray_refill_report(self, office_id: str, beside: int, what: str) -> None:
+    def stray_refill_report(self, office_id: str, beside: int, what: str, attempt: int) -> None:
         number = self.model.offices[office_id].refills_applied + beside
         if what == "claim":
             self.run(self.world.claim_refill(office_id, number))
         else:
             until_ms = self.world.clock.now_ms() + (DAY_MS if what == "cap" else 60_000)
-            self.run(self.world.fail_refill(office_id, number, until_ms, declined=what == "fail"))
+            self.run(self.world.fail_refill(office_id, number, attempt if what == "fail" else 0, until_ms))
 
     @precondition(lambda self: self.with_refill(RefillState.WAITING, RefillState.ARMED))
     @rule(which=st.integers(0, 2), patient=st.booleans())

@@ -61,7 +61,7 @@ class World:
     totals: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     positions: dict[int, bytes] = field(default_factory=dict)
     charged: set[str] = field(default_factory=set)
-    keys_of_charges: set[str] = field(default_factory=set)
+    attempts_failed: Counter[tuple[str, int]] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.balances = BalanceStore(self.connection, self.clock)
@@ -238,16 +238,16 @@ class World:
         expect("reply of judge_refill", raised, self.model.judge_refill(self.clock.now_ms(), office_id))
         await self.verify()
 
-    async def claim_refill(self, office_id: str, number: int) -> tuple[Code, int, int]:
+    async def claim_refill(self, office_id: str, number: int) -> tuple[Code, int]:
         reply = await self.balances.claim_refill(office_id, number)
         expected = self.model.claim_refill(self.clock.now_ms(), office_id, number)
         expect("reply of claim_refill", reply, expected)
         await self.verify()
         return reply
 
-    async def fail_refill(self, office_id: str, number: int, until_ms: int, *, declined: bool) -> None:
-        reply = await self.balances.fail_refill(office_id, number, until_ms, declined=declined)
-        expected = self.model.fail_refill(self.clock.now_ms(), office_id, number, until_ms, declined)
+    async def fail_refill(self, office_id: str, number: int, attempt: int, until_ms: int) -> None:
+        reply = await self.balances.fail_refill(office_id, number, attempt, until_ms)
+        expected = self.model.fail_refill(self.clock.now_ms(), office_id, number, attempt, until_ms)
         expect("reply of fail_refill", reply, expected)
         await self.verify()
 
@@ -279,14 +279,14 @@ class World:
         """Charge a card for the refill asked for, as the refiller does: claim, charge, credit or fail."""
         o = self.model.offices[office_id]
         number = o.refills_applied + 1
-        code, amount, attempt = await self.claim_refill(office_id, number)
+        code, amount = await self.claim_refill(office_id, number)
         if code != Code.OK or lost_after_claim:
             return
-        key = f"{office_id}/{number}/{attempt}"
-        assert key not in self.keys_of_charges, f"{key} is used for a second charge"
-        self.keys_of_charges.add(key)
+        # The next attempt is the ledger's to know: one more than it saw fail, whatever the store remembers.
+        attempt = self.attempts_failed[office_id, number] + 1
         if not accepted:
-            await self.fail_refill(office_id, number, self.clock.now_ms() + wait_ms, declined=True)
+            self.attempts_failed[office_id, number] = attempt
+            await self.fail_refill(office_id, number, attempt, self.clock.now_ms() + wait_ms)
             return
         if await self.credit(office_id, o.credit_number + 1, amount, refill=number) == Code.OK:
             self.charge(office_id, number)
@@ -364,7 +364,7 @@ class World:
     def _add_up(self, entry: OutboxEntry) -> None:
         self.totals[entry.office] += entry.amount
         kind = {"message": "message", "message_refund": "message"}.get(entry.kind, "call")
-        if entry.kind not in ("credit", "refill", "blocked"):
+        if entry.kind not in ("credit", "refill", "blocked", "denied", "late_refund"):
             self.moved[kind, entry.office, entry.id] += entry.amount
 
     def _due(self, offices: list[Office]) -> dict[str, int]:
@@ -419,7 +419,7 @@ class World:
                 what = f"message {owner}/{message_id}"
                 expect(what, values[f"{owner}/message/{message_id}"], message_bytes(message))
                 net = -self.moved["message", owner, message_id]
-                expect(f"{what}, net debit", net, 0 if message.refunded else message.debited)
+                expect(f"{what}, net debit", net, 0 if message.is_spent else message.debited)
 
     async def dump(self) -> dict[bytes, bytes]:
         names = sorted(await self.connection.ask("KEYS", "*"))
@@ -457,10 +457,14 @@ def office_record(model: Model, o: Office) -> OfficeRecord:
         o.refills_applied,
         o.refill_until,
         o.refill_failures,
-        o.refill_claims,
+        o.refill_failed_attempt,
+        o.refill_level,
         o.blocked_second,
         o.blocked_count,
         o.blocked_dropped,
+        o.denied_minute,
+        o.denied_count,
+        o.denied_dropped,
         settings_record(o.settings),
         profile_of(o.office_id),
     )
@@ -493,5 +497,6 @@ def record_of(c: Call) -> CallRecord:
 
 def message_bytes(m: Message) -> bytes:
     """As lib/message.lua packs it."""
-    head = bytes([1, 2 if m.refunded else 1]) + fingerprint(m.content)
+    state = 3 if m.asked_back else 2 if m.refunded else 1
+    head = bytes([1, state]) + fingerprint(m.content)
     return head + m.debited.to_bytes(8, "little") + m.day.to_bytes(8, "little") + bytes([m.reason])

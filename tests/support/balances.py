@@ -37,6 +37,9 @@ NOON: Final = 1_750_075_200_000
 OFFICE: Final = "springfield"
 """The office of a test that needs only one."""
 
+MESSAGE_DETAILS: Final = Details(called_number="+12125550142", category=5, segments=1).SerializeToString()
+"""Of a message of which a test says no more than what it costs."""
+
 DAY_MS: Final = 86_400_000
 
 FAR_AWAY_MS: Final = NOON + 100 * 365 * DAY_MS
@@ -251,7 +254,7 @@ class Till:
         content: int = 1,
         dry_run: bool = False,
         version: int | None = None,
-        details: bytes = b"details",
+        details: bytes = MESSAGE_DETAILS,
     ) -> MessageGrant:
         request = MessageRequest(message_id, verdict, fingerprint(content), price, details)
         office = self.cached(office_id, version=version)

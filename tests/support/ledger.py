@@ -10,6 +10,7 @@ import pytest
 
 from gateway.domain.credit import CreditKind, CreditRequest
 from gateway.domain.office import OfficeSettings
+from gateway.ledger import refills
 from gateway.ledger.audit import AuditLog
 from gateway.ledger.companies import Companies
 from gateway.ledger.credits import Credits
@@ -17,7 +18,7 @@ from gateway.ledger.database import Database, open_database
 from gateway.ledger.decks import Decks
 from gateway.ledger.offices import Offices
 from gateway.ledger.outbox import Outbox
-from gateway.ledger.refills import Refills
+from gateway.ledger.refills import RecordedTrigger, Refills, RefillTrigger
 from gateway.ledger.tokens import Tokens
 
 T = TypeVar("T")
@@ -78,6 +79,11 @@ def with_ledger(place: Path | str, scenario: Callable[[Ledger], Awaitable[T]]) -
             await database.close()
 
     return asyncio.run(run())
+
+
+async def raise_triggers(ledger: Ledger, *triggers: RefillTrigger) -> tuple[RecordedTrigger, ...]:
+    """Record triggers, as the journal does."""
+    return await ledger.database.transact(lambda session: refills.record(session, triggers, now_ms=NOW))
 
 
 def settings(office_id: str = "o1", company_id: str = "c1", **others: object) -> OfficeSettings:

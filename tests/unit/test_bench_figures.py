@@ -172,8 +172,9 @@ def test_the_readme_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 def office(balance: int, reserved: int = 0, calls: int = 0) -> OfficeRecord:
     settings = OfficeSettingsRecord(1, OfficeState.ACTIVE, 0, 0, 0, 0, 0, 0, 1)
+    counters = (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
     return OfficeRecord(
-        balance, reserved, calls, 0, 0, 1, 0, RefillState.ARMED, 0, 0, 0, 0, 0, 0, 0, settings, OfficeProfile()
+        balance, reserved, calls, 0, 0, 1, 0, RefillState.ARMED, *counters, settings=settings, profile=OfficeProfile()
     )
 
 

@@ -25,6 +25,15 @@ class RefillTriggerRow(Base):
     available_micros: Mapped[int] = mapped_column(BigInteger)
     raised_at: Mapped[int] = mapped_column(BigInteger)
     recorded_at: Mapped[int] = mapped_column(BigInteger)
+    is_open: Mapped[bool] = mapped_column(Boolean)  # The refiller has yet to look at it.
+
+
+Index(
+    "ix_refill_trigger_open",
+    RefillTriggerRow.seq,
+    sqlite_where=RefillTriggerRow.is_open.is_(True),
+    postgresql_where=RefillTriggerRow.is_open.is_(True),
+)
 
 
 class OutboxPositionRow(Base):
@@ -83,6 +92,7 @@ class UsageRow(Base):
     rate_line: Mapped[int] = mapped_column(Integer)
     rate: Mapped[bytes] = mapped_column(LargeBinary)  # As packed in the store: the slots that price the call.
     fingerprint: Mapped[bytes] = mapped_column(LargeBinary)  # Of the request, 8 bytes; empty: a refusal.
+    record: Mapped[bytes] = mapped_column(LargeBinary)  # As in the store, of a call that is not over: for rebuild.
 
 
 Index(
@@ -108,7 +118,8 @@ class OfficeBookRow(Base):
     balance_micros: Mapped[int] = mapped_column(BigInteger)
     entries: Mapped[int] = mapped_column(BigInteger)
     gaps: Mapped[int] = mapped_column(BigInteger)  # Entries whose balance did not follow from the one before.
-    is_low: Mapped[bool] = mapped_column(Boolean)  # Below the refill threshold: a notice has gone out for this dip.
+    is_low: Mapped[bool] = mapped_column(Boolean)  # Below the refill threshold: this dip was told of.
+    is_blocking: Mapped[bool] = mapped_column(Boolean)  # Messages are blocked for lack of funds: likewise.
     last_at: Mapped[int] = mapped_column(BigInteger)
 
 

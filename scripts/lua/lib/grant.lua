@@ -54,13 +54,13 @@ local function grant_revive(o, c, used, requested, now_ms)
 end
 
 -- The outbox entry of a call whose debit moved: cumulative debit and confirmed seconds; the first one also carries the
--- rate and the details, which the ledger needs once.
+-- call's record, of which the ledger makes the usage record, and rebuild the call.
 local function grant_journal(outbox, kind, o, c, office_id, call_id, now_ms, taken, ...)
-  local fields = { 'debited', string.format('%d', c.debited), 'confirmed', c.confirmed,
-    'answered_at', string.format('%d', c.answered_ms), ... }
+  local fields = { 'authorized_at', string.format('%d', c.authorized_ms), 'debited', string.format('%d', c.debited),
+    'confirmed', c.confirmed, 'answered_at', string.format('%d', c.answered_ms), ... }
   if c.journaled == 0 then
     c.journaled = 1
-    fields[#fields + 1], fields[#fields + 2] = 'rate_and_details', c.tail
+    fields[#fields + 1], fields[#fields + 2] = 'record', call_pack(c)
   end
   outbox_add(outbox, kind, office_id, call_id, now_ms, -taken, o.balance, unpack(fields))
 end

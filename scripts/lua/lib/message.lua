@@ -2,7 +2,7 @@
 -- Layout: format, state, fingerprint, debited micros. gateway/store/records.py reads the same bytes.
 
 local MESSAGE_FORMAT = 1
-local MESSAGE_SENT, MESSAGE_REFUNDED = 1, 2
+local MESSAGE_SENT, MESSAGE_REFUNDED, MESSAGE_ASKED_BACK = 1, 2, 3
 local MESSAGE_STUB = '<BBc8i8i8B'
 
 local function message_unpack(bytes)

@@ -1,0 +1,144 @@
+"""An entry of an outbox in the ledger's words: the one place that knows both how the store packs and what SQL keeps."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from gateway.domain.usage import UsageKind, UsageState
+from gateway.domain.vocabulary import Category, Direction, License, MessageKind, Reason, Service
+from gateway.ledger.journal import (
+    CallBegun,
+    CallEnded,
+    CallMoved,
+    CreditApplied,
+    Entry,
+    Fact,
+    LateRefund,
+    MessageRefunded,
+    MessageSent,
+    Refused,
+    Subject,
+)
+from gateway.ledger.refills import RefillTrigger
+from gateway.store.outbox import OutboxEntry
+from gateway.store.records import NO_RATE, CallRecord, unpack_call
+from gateway.v1.records_pb2 import Details
+
+
+def entry_of(entry: OutboxEntry) -> Entry:
+    """Translate an entry.
+
+    Raises:
+        KeyError: Its kind, or a field of it, is not known here: another version of the scripts wrote it.
+    """
+    return Entry(
+        entry.entry_id,
+        entry.office_id,
+        entry.at_ms,
+        entry.amount_micros,
+        entry.balance_micros,
+        _FACTS[entry.kind](entry),
+    )
+
+
+def _call(entry: OutboxEntry) -> CallMoved:
+    record = entry.fields.get(b"record")
+    return CallMoved(
+        entry.thing_id,
+        entry.number(b"authorized_at"),
+        _STATES[entry.kind],
+        entry.number(b"debited"),
+        entry.number(b"confirmed"),
+        entry.number(b"answered_at"),
+        _begun(record) if record is not None else None,
+        _ended(entry) if entry.kind == "end" else None,
+    )
+
+
+def _begun(record: bytes) -> CallBegun:
+    call = unpack_call(record)
+    assert isinstance(call, CallRecord)  # noqa: S101  # scripts journal no stub
+    rate = call.rate.packed if call.rate is not None else NO_RATE
+    return CallBegun(_subject(call.details, call.switch_id), call.reason, rate, call.fingerprint, record)
+
+
+def _ended(entry: OutboxEntry) -> CallEnded:
+    return CallEnded(
+        entry.number(b"duration"),
+        entry.number(b"billed"),
+        entry.number(b"written_off"),
+        entry.fields[b"cause"].decode(errors="replace"),
+    )
+
+
+def _message(entry: OutboxEntry) -> MessageSent:
+    details = Details.FromString(entry.fields[b"details"])
+    return MessageSent(
+        entry.thing_id,
+        _subject(details, details.switch_id),
+        Reason(entry.number(b"reason")),
+        -entry.amount_micros,
+        entry.fields[b"fingerprint"],
+    )
+
+
+def _refused(entry: OutboxEntry) -> Refused:
+    details = Details.FromString(entry.fields[b"details"])
+    return Refused(
+        entry.thing_id,
+        UsageKind.CALL if entry.kind == "denied" else UsageKind.MESSAGE,
+        Reason(entry.number(b"reason")),
+        _subject(details, details.switch_id),
+        entry.number(b"unrecorded_before"),
+    )
+
+
+def _trigger(entry: OutboxEntry) -> RefillTrigger:
+    return RefillTrigger(
+        refill_id=entry.thing_id,
+        office_id=entry.office_id,
+        amount_micros=entry.number(b"refill_amount"),
+        threshold_micros=entry.number(b"threshold"),
+        available_micros=entry.number(b"available"),
+        raised_at=entry.at_ms,
+    )
+
+
+def _subject(details: Details, switch_id: str) -> Subject:
+    """What was asked for; 0 in the details is an absence."""
+    return Subject(
+        category=Category(details.category) if details.category else None,
+        direction=Direction(details.direction) if details.direction else None,
+        license=License(details.license) if details.license else None,
+        service=Service(details.service) if details.service else None,
+        message_kind=MessageKind(details.message_kind) if details.message_kind else None,
+        segments=details.segments,
+        calling_number=details.calling_number,
+        called_number=details.called_number,
+        user_id=details.user_id,
+        department_id=details.department_id,
+        switch_id=switch_id or details.switch_label,
+        deck_version=details.deck_version,
+        rate_line=details.rate_line,
+    )
+
+
+_STATES: Final = {
+    "tick": UsageState.OPEN,
+    "revive": UsageState.OPEN,
+    "lapse": UsageState.LAPSED,
+    "end": UsageState.CLOSED,
+}
+
+_FACTS: Final[Mapping[str, Callable[[OutboxEntry], Fact]]] = {
+    "tick": _call,
+    "revive": _call,
+    "lapse": _call,
+    "end": _call,
+    "denied": _refused,
+    "message": _message,
+    "message_refund": lambda entry: MessageRefunded(entry.thing_id, entry.amount_micros),
+    "late_refund": lambda entry: LateRefund(entry.thing_id),
+    "blocked": _refused,
+    "credit": lambda entry: CreditApplied(int(entry.thing_id)),
+    "refill": _trigger,
+}

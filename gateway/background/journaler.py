@@ -1,0 +1,202 @@
+"""The journaler: takes what moved money out of the outboxes of the store and into the ledger.
+
+Read, made sure of, committed, trimmed, in this order. The ledger never knows more than a store that was failed over
+would, and nothing leaves an outbox that is not in the ledger. A database that is away stops nothing but this loop: the
+outboxes hold what it has not taken.
+"""
+
+import asyncio
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from gateway import metrics
+from gateway.background.journal_facts import entry_of
+from gateway.errors import FailedPrecondition
+from gateway.feeds.refills import RefillFeed
+from gateway.ledger.journal import Entry, Journal, LateRefund, ShardBatch, Taken
+from gateway.ledger.outbox import BEGINNING, Outbox, OutboxPosition
+from gateway.store.balances import BalanceStore
+from gateway.store.clock import Clock
+from gateway.store.connection import StoreConnection
+from gateway.store.durability import Durability
+from gateway.store.keys import SHARDS
+from gateway.store.outbox import OutboxEntry, claim_epoch, read_epoch, read_outboxes
+
+log = structlog.get_logger(__name__)
+
+EVERY_SECONDS: Final = 0.2
+A_READ: Final = 500
+"""Entries of one shard read at a time."""
+
+A_TURN: Final = 20_000
+"""Entries of all shards read in one turn, about, before they are made sure of: that costs up to a second each time."""
+
+A_TRANSACTION: Final = 2_000
+"""Entries committed at a time, about: other writers of the ledger wait so long."""
+
+_DEBITING: Final = frozenset({"tick", "end", "lapse", "revive", "message"})
+
+
+class EpochLost(FailedPrecondition):
+    """The store is older than the ledger: it was built anew since, and this is the one from before."""
+
+    reason = "STORE_EPOCH_LOST"
+
+    def __init__(self, store: int, ledger: int) -> None:
+        super().__init__(
+            f"The store is of epoch {store}, and the ledger has read epoch {ledger}: this store is a copy from before "
+            "it was rebuilt. Point TOLLGATE_REDIS_URL at the rebuilt one, or rebuild this one."
+        )
+
+
+class Journaler:
+    """Reads the outboxes of all shards.
+
+    Args:
+        connection: To read them.
+        store: To trim them.
+        durability: Says when what was read can be lost no more.
+        journal: Writes it into the ledger.
+        outbox: The positions.
+        feed: Told when triggers were recorded.
+        clock: Of the store.
+    """
+
+    def __init__(
+        self,
+        connection: StoreConnection,
+        store: BalanceStore,
+        durability: Durability,
+        journal: Journal,
+        outbox: Outbox,
+        feed: RefillFeed,
+        clock: Clock,
+    ) -> None:
+        self._connection = connection
+        self._store = store
+        self._durability = durability
+        self._journal = journal
+        self._outbox = outbox
+        self._feed = feed
+        self._clock = clock
+        self._epoch = 0
+        self._positions: dict[int, OutboxPosition] = {}
+
+    async def turn(self) -> bool:
+        """Take what is new in every shard; True if there is more.
+
+        Raises:
+            StoreUnavailable: Nothing more was taken.
+            DatabaseError: What was read comes again.
+            EpochLost: The store is one from before the last rebuild.
+        """
+        await self._begin()
+        read, more = await self._read()
+        if not read:
+            return False
+        safe_before = await self._durability.settle()
+        if safe_before is not None:
+            read = {shard: [e for e in entries if e.stored_ms < safe_before] for shard, entries in read.items()}
+        for part in _parts({shard: entries for shard, entries in read.items() if entries}):
+            await self._take(part)
+        return more
+
+    async def _begin(self) -> None:
+        """Find out where to read on: at the start, and whenever the store has begun another epoch."""
+        epoch = await read_epoch(self._connection)
+        if epoch and epoch == self._epoch:
+            return
+        newest = await self._outbox.epoch()
+        epoch = await claim_epoch(self._connection, newest)
+        if epoch < newest:
+            raise EpochLost(epoch, newest)
+        known = await self._outbox.positions()
+        at_the_beginning = OutboxPosition(epoch, BEGINNING)
+        positions = {shard: known.get(shard, at_the_beginning) for shard in range(SHARDS)}
+        self._positions = {s: p if p.epoch == epoch else at_the_beginning for s, p in positions.items()}
+        self._epoch = epoch
+
+    async def _read(self) -> tuple[dict[int, list[OutboxEntry]], bool]:
+        """Read from every shard, up to a turn's worth of all; True if more is left."""
+        read: dict[int, list[OutboxEntry]] = {}
+        positions = {shard: position.last_id for shard, position in self._positions.items()}
+        while positions and sum(map(len, read.values())) < A_TURN:
+            found = await read_outboxes(self._connection, positions, A_READ)
+            for shard, entries in found.items():
+                read.setdefault(shard, []).extend(entries)
+            positions = {shard: entries[-1].entry_id for shard, entries in found.items() if len(entries) == A_READ}
+        return read, bool(positions)
+
+    async def _take(self, read: dict[int, Sequence[OutboxEntry]]) -> None:
+        translated = {shard: _translated(shard, entries) for shard, entries in read.items()}
+        batches = {s: ShardBatch(self._positions[s], entries) for s, entries in translated.items() if entries}
+        if not batches:
+            return
+        taken = await self._journal.take(batches, now_ms=self._clock.now_ms())
+        self._positions.update(taken.positions)
+        self._count(taken, [entry for s, entries in read.items() for entry in entries[: len(translated[s])]])
+        await asyncio.gather(*(self._store.trim_outbox(shard, taken.positions[shard].last_id) for shard in batches))
+        if taken.triggers:
+            await self._feed.advance()
+
+    def _count(self, taken: Taken, read: Sequence[OutboxEntry]) -> None:
+        for gap in taken.gaps:
+            metrics.BOOK_GAPS.inc()
+            log.error(
+                "book_gap", office_id=gap.office_id, entry_id=gap.entry_id, missing_micros=gap.missing_micros,
+                cure="run tollgate audit",
+            )  # fmt: skip
+        metrics.REFILL_TRIGGERS.inc(taken.triggers)
+        if not taken.entries:
+            return  # Another gateway was faster.
+        metrics.JOURNALED.inc(len(taken.entries))
+        late = sum(isinstance(entry.fact, LateRefund) for entry in taken.entries)
+        if late:
+            log.info("late_refunds_looked_up", count=late)
+        for entry in read:
+            _count_money(entry)
+
+
+def _translated(shard: int, entries: Sequence[OutboxEntry]) -> list[Entry]:
+    """What the ledger is told, up to the first entry that is not understood: that one stops its shard, and no other."""
+    facts = []
+    for entry in entries:
+        try:
+            facts.append(entry_of(entry))
+        except (LookupError, ValueError, struct.error, DecodeError):
+            log.exception(
+                "outbox_entry_not_understood", shard=shard, entry_id=entry.entry_id, kind=entry.kind,
+                cure="run the version of Tollgate that wrote it; nothing is lost meanwhile",
+            )  # fmt: skip
+            break
+    return facts
+
+
+def _parts(read: dict[int, list[OutboxEntry]]) -> list[dict[int, Sequence[OutboxEntry]]]:
+    """Cut what was read into transactions; the entries of a shard stay in order."""
+    parts: list[dict[int, Sequence[OutboxEntry]]] = []
+    room = 0
+    for shard, entries in read.items():
+        start = 0
+        while start < len(entries):
+            if not room:
+                parts.append({})
+                room = A_TRANSACTION
+            piece = entries[start : start + room]
+            parts[-1][shard] = piece
+            start += len(piece)
+            room -= len(piece)
+    return parts
+
+
+def _count_money(entry: OutboxEntry) -> None:
+    if entry.kind in _DEBITING and entry.amount_micros < 0:
+        metrics.DEBITED.inc(-entry.amount_micros)
+    elif entry.kind in ("end", "message_refund"):
+        metrics.REFUNDED.inc(entry.amount_micros)
+    if entry.kind == "end":
+        metrics.WRITTEN_OFF.inc(entry.number(b"written_off"))
