@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
 
 from tests.support.hypothesis_seed import choose_seed, is_hypothesis_test
 from tests.support.ledger import ledger_url  # noqa: F401 - fixtures are found by their names
@@ -29,6 +30,10 @@ ASYNC_TEST_DEADLINE_SECONDS = 120.0
 """A coroutine test that hangs fails with a traceback of where it hangs, instead of holding the whole run."""
 
 _seed = pytest.StashKey[str]()
+
+# How long an example takes says how busy the machine is, and nothing of the code.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 
 @pytest.hookimpl(tryfirst=True)
