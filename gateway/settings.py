@@ -33,7 +33,12 @@ MAX_AMOUNT_MICROS = 10**15
 ListenAddress = Annotated[Address, BeforeValidator(values.read_address)]
 Number = Annotated[int, BeforeValidator(values.refuse_truth_values)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True)]
-NEEDS = {"notice_smtp_url": "notice_email_from", "notice_webhook_url": "notice_webhook_secret"}
+NEEDS = {
+    "notice_smtp_url": "notice_email_from",
+    "notice_email_to": "notice_smtp_url",
+    "notice_webhook_url": "notice_webhook_secret",
+}
+"""What makes no sense without another setting."""
 LISTEN_SETTINGS = ("listen", "admin_listen", "http_listen", "metrics_listen")
 
 
@@ -224,7 +229,7 @@ class Settings(BaseSettings):
 
     def _notice_problems(self) -> Iterator[str]:
         for name, needed in NEEDS.items():
-            if getattr(self, name) is not None and getattr(self, needed) is None:
+            if getattr(self, name) and not getattr(self, needed):
                 yield f"{variable_name(needed)}: is missing; {variable_name(name)} does not do without it"
 
     @property
@@ -252,9 +257,11 @@ class Settings(BaseSettings):
     def describe(self) -> dict[str, str]:
         """These settings for a log: every one of them, passwords and tokens masked."""
         shown = self.environment()
-        for name in ("redis_url", "database_url", "notice_smtp_url", "notice_webhook_url"):
+        for name in ("redis_url", "database_url", "notice_smtp_url"):
             if variable_name(name) in shown:
                 shown[variable_name(name)] = values.without_password(shown[variable_name(name)])
+        if self.notice_webhook_url is not None:
+            shown[variable_name("notice_webhook_url")] = values.without_path(self.notice_webhook_url)
         for name in ("operator_token", "notice_webhook_secret"):
             if variable_name(name) in shown:
                 shown[variable_name(name)] = "***"

@@ -107,6 +107,12 @@ def without_password(url: str) -> str:
     return _without_secret_query(f"{scheme}{separator}{rest}")
 
 
+def without_path(url: str) -> str:
+    """A webhook's URL as it may be shown: many carry their key in path or query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}/***"
+
+
 def _without_secret_query(url: str) -> str:
     try:
         parts = urlsplit(url)
