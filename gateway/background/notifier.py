@@ -26,7 +26,7 @@ SPARE_SECONDS: Final = 60
 FIRST_DELAY_SECONDS: Final = 10
 LONGEST_DELAY_SECONDS: Final = 3_600
 MAX_ATTEMPTS: Final = 32
-"""Counted in attempts and not in hours, so that a gateway that was down for a day still tries: about 24 hours."""
+"""Counted in attempts and not in hours, so that a gateway that was down for a day still tries: 19 to 24 hours."""
 
 
 def delay_seconds(attempt: int, chance: float) -> float:

@@ -13,6 +13,13 @@ class Refused(Exception):
     """It will never go: no other attempt would help. The message is for operators: no secrets."""
 
 
+def kind_of(error: BaseException) -> str:
+    """What is at the bottom of an error, without its text, which may repeat a URL or an address."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return type(error).__name__
+
+
 class Sender(Protocol):
     """A way that notices go."""
 

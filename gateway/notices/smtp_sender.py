@@ -15,7 +15,7 @@ import aiosmtplib
 from gateway.domain.notice import Channel, Delivery
 from gateway.domain.smtp_address import MailSecurity, SmtpAddress
 from gateway.notices.html import as_html
-from gateway.notices.sender import NotSent, Refused
+from gateway.notices.sender import NotSent, Refused, kind_of
 from gateway.notices.texts import as_plain, write
 
 _GOODBYE_SECONDS: Final = 1.0
@@ -69,7 +69,7 @@ class SmtpSender:
         except aiosmtplib.SMTPResponseException as error:
             raise NotSent(f"SMTP {error.code} ({type(error).__name__})") from error
         except (aiosmtplib.SMTPException, OSError) as error:
-            raise NotSent(f"no answer: {type(error).__name__}") from error
+            raise NotSent(f"no answer: {kind_of(error)}") from error
         else:
             await _say_goodbye(client)
         finally:

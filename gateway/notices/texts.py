@@ -84,7 +84,7 @@ def write(delivery: Delivery) -> Text:
 
 def as_plain(text: Text) -> str:
     """The words as plain text, its lines unbroken."""
-    width = max((len(name) for name, _ in text.details), default=0) + 2
+    width = max((len(name) for name, _ in text.details), default=0) + 3
     details = "\n".join(f"{name + ':':<{width}}{value}" for name, value in text.details)
     return "\n\n".join(part for part in (*text.says, details, text.action, text.link) if part) + "\n"
 

@@ -6,7 +6,7 @@ from typing import Final
 import aiohttp
 
 from gateway.domain.notice import Channel, Delivery
-from gateway.notices.sender import NotSent, Refused
+from gateway.notices.sender import NotSent, Refused, kind_of
 from gateway.notices.signature import HEADER, sign
 from gateway.notices.texts import as_plain, write
 
@@ -53,8 +53,7 @@ class WebhookSender:
         except TimeoutError as error:
             raise NotSent("no answer in time") from error
         except (aiohttp.ClientError, OSError) as error:
-            # Only the kind of error: its text repeats the URL, which may have a key in it.
-            raise NotSent(f"no answer: {type(error).__name__}") from error
+            raise NotSent(f"no answer: {kind_of(error)}") from error
         if status == _GONE:
             raise Refused(f"HTTP {status}")
         if not 200 <= status < 300:
