@@ -148,7 +148,7 @@ class Notices:
             .outerjoin(OfficeRow, OfficeRow.office_id == NoticeRow.office_id)
             .where(NoticeRow.seq.in_({row.notice_seq for row in rows}))
         )
-        told = {notice.seq: (notice, office) for notice, office in (await session.execute(query)).tuples()}
+        told = {notice.seq: (notice, office) for notice, office in await session.execute(query)}
         return tuple(self._delivery(row, *told[row.notice_seq]) for row in rows)
 
     def _delivery(self, row: NoticeDeliveryRow, notice: NoticeRow, office: OfficeRow | None) -> Delivery:
@@ -193,7 +193,7 @@ async def _recipients(session: AsyncSession, office_ids: Collection[str]) -> Map
         )
     )
     found: dict[str, list[str]] = defaultdict(list)
-    for office_id, address in (await session.execute(query)).tuples():
+    for office_id, address in await session.execute(query):
         found[office_id].append(address)
     return found
 
