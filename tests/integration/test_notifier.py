@@ -315,8 +315,10 @@ async def test_each_recipient_has_a_mail_of_its_own(tmp_path: Path) -> None:
 
 
 async def test_the_back_sends_by_what_is_set_up(store_server: StoreServer, tmp_path: Path) -> None:
-    async with webhook_server() as receiver, mail_server() as mails:
-        async with running_back(
+    async with (
+        webhook_server() as receiver,
+        mail_server() as mails,
+        running_back(
             store_server,
             tmp_path,
             notice_webhook_url=receiver.url,
@@ -324,23 +326,22 @@ async def test_the_back_sends_by_what_is_set_up(store_server: StoreServer, tmp_p
             notice_smtp_url=f"smtp+plain://127.0.0.1:{mails.port}",
             notice_email_from="tollgate@gateway.example",
             notice_email_to="ops@example.com",
-        ) as back:
-            await back.open_office()
-            notice = Notice("RECEIPT:p1", OFFICE, NoticeKind.RECEIPT, {"amount_micros": 50_000_000})
-            async with back.ledger.database.write() as session:
-                await record(session, notice, now_ms=back.clock.now_ms())
-            receiver.answers.append(CLOSE)
-            notifiers = back.back.background.notifiers
-            assert [each.name for each in notifiers] == ["log", "smtp", "webhook"]
-            for _ in range(2):
-                for each in notifiers:
-                    await each.turn()
-                back.clock.move(10)
-            assert [json.loads(posted.body)["id"] for posted in receiver.posted][-1] == "RECEIPT:p1"
-            assert [mail["Subject"] for mail in mails.mails] == [
-                "Receipt: 50.00 USD of calling credits for Springfield"
-            ]
-            assert [await Notices(back.ledger.database, "USD").waiting(each.name) for each in notifiers] == [0, 0, 0]
+        ) as back,
+    ):
+        await back.open_office()
+        notice = Notice("RECEIPT:p1", OFFICE, NoticeKind.RECEIPT, {"amount_micros": 50_000_000})
+        async with back.ledger.database.write() as session:
+            await record(session, notice, now_ms=back.clock.now_ms())
+        receiver.answers.append(CLOSE)
+        notifiers = back.back.background.notifiers
+        assert [each.name for each in notifiers] == ["log", "smtp", "webhook"]
+        for _ in range(2):
+            for each in notifiers:
+                await each.turn()
+            back.clock.move(10)
+        assert [json.loads(posted.body)["id"] for posted in receiver.posted][-1] == "RECEIPT:p1"
+        assert [mail["Subject"] for mail in mails.mails] == ["Receipt: 50.00 USD of calling credits for Springfield"]
+        assert [await Notices(back.ledger.database, "USD").waiting(each.name) for each in notifiers] == [0, 0, 0]
 
 
 async def test_without_any_setting_notices_go_to_the_log(store_server: StoreServer, tmp_path: Path) -> None:

@@ -2,7 +2,11 @@
 
 import hashlib
 import hmac
+import re
+import time
 from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -207,6 +211,33 @@ def test_a_signature_is_what_the_guide_says() -> None:
         sign(b'{"a":1}', "secret-of-16-char", at_seconds=1_700_000_001),
     ]
     assert expected not in str(others)
+
+
+def test_the_guides_verification_takes_what_is_signed_and_nothing_else() -> None:
+    guide = (Path(__file__).parents[2] / "docs/how-to/get-notices.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    verify, now = names["is_from_tollgate"], int(time.time())
+    body, secret = b'{"a":1}', "secret-of-16-char"
+    good = sign(body, secret, at_seconds=now)
+    assert verify(good, body, secret)
+    assert verify(sign(body, secret, at_seconds=now - 200), body, secret)
+    bad = [
+        (good, b'{"a":2}', secret),
+        (good, body, "another-secret"),
+        (sign(body, secret, at_seconds=now - 400), body, secret),
+        (sign(body, secret, at_seconds=now + 400), body, secret),
+        (good.replace("t=", "t=1"), body, secret),
+        (good.replace("v1=", "v1=0"), body, secret),
+        (good.replace("v1=", "v0="), body, secret),
+        (good.partition(",")[0], body, secret),
+        ("t=x,v1=y", body, secret),
+        (f"t={now},v1=ö", body, secret),
+        ("nonsense", body, secret),
+        ("", body, secret),
+    ]
+    assert [case for case in bad if verify(*case)] == []
 
 
 def test_attempts_become_rarer_and_take_about_a_day() -> None:
