@@ -1,7 +1,6 @@
 """Notices in the ledger: recorded once, routed once, claimed by one sender at a time; and who receives them."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from sqlalchemy import select
@@ -45,7 +44,7 @@ async def claim(notices: Notices, channel: str = "log", limit: int = 10, now_ms:
     return list(await notices.claim(channel, limit, now_ms=now_ms, until=now_ms + MINUTE))
 
 
-def test_a_notice_is_recorded_once_per_key_and_with_the_rest_or_not_at_all(tmp_path: Path) -> None:
+def test_a_notice_is_recorded_once_per_key_and_with_the_rest_or_not_at_all(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         assert await tell(ledger, low(dip=1), low(dip=2), low(dip=1)) == [True, True, False]
         assert await tell(ledger, Notice(low().key, "o2", NoticeKind.RECEIPT, {})) == [False]
@@ -63,20 +62,20 @@ def test_a_notice_is_recorded_once_per_key_and_with_the_rest_or_not_at_all(tmp_p
             ("LOW_FUNDS:o1:2-0", "o1", NoticeKind.LOW_FUNDS, {"available_micros": 2}, NOW),
         ]
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_of_many_who_record_a_key_at_once_one_does(tmp_path: Path) -> None:
+def test_of_many_who_record_a_key_at_once_one_does(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         new = await asyncio.gather(
             *(ledger.database.transact(lambda session: record(session, low(), now_ms=NOW)) for _ in range(20))
         )
         assert sorted(new) == [False] * 19 + [True]
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_a_notice_is_routed_once_to_the_channels_and_recipients_of_that_moment(tmp_path: Path) -> None:
+def test_a_notice_is_routed_once_to_the_channels_and_recipients_of_that_moment(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger)
         await ledger.offices.create(settings("o2"), actor=WHO, now_ms=NOW)
@@ -114,10 +113,10 @@ def test_a_notice_is_routed_once_to_the_channels_and_recipients_of_that_moment(t
             ("webhook", ""),
         ]
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_routing_goes_on_where_it_stopped_also_without_any_channel_or_recipient(tmp_path: Path) -> None:
+def test_routing_goes_on_where_it_stopped_also_without_any_channel_or_recipient(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         notices = Notices(ledger.database, "USD")
         await tell(ledger, *(low(dip=dip) for dip in range(1, 6)))
@@ -128,10 +127,10 @@ def test_routing_goes_on_where_it_stopped_also_without_any_channel_or_recipient(
         assert await notices.route([LOG], 2, now_ms=NOW) == 0
         assert [row[0] for row in await rows(ledger)] == [1, 2]
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_a_claim_has_what_is_due_oldest_first_and_nobody_else_has_it(tmp_path: Path) -> None:
+def test_a_claim_has_what_is_due_oldest_first_and_nobody_else_has_it(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger)
         notices = Notices(ledger.database, "USD")
@@ -150,20 +149,20 @@ def test_a_claim_has_what_is_due_oldest_first_and_nobody_else_has_it(tmp_path: P
         again = await claim(notices, now_ms=NOW + MINUTE)
         assert [(each.seq, each.attempt) for each in again] == [(seq, 2) for seq in (1, 2, 3, 4, 5)]
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_many_who_claim_at_once_share_without_overlap(tmp_path: Path) -> None:
+def test_many_who_claim_at_once_share_without_overlap(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await tell(ledger, *(low(dip=dip) for dip in range(1, 41)))
         await asyncio.gather(*(Notices(ledger.database, "USD").route([LOG], 7, now_ms=NOW) for _ in range(10)))
         shares = await asyncio.gather(*(claim(Notices(ledger.database, "USD"), limit=5) for _ in range(10)))
         assert sorted(each.seq for share in shares for each in share) == list(range(1, 41))
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_an_office_that_the_ledger_does_not_know_is_its_id(tmp_path: Path) -> None:
+def test_an_office_that_the_ledger_does_not_know_is_its_id(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         notices = Notices(ledger.database, "EUR")
         await tell(ledger, low("ghost"))
@@ -171,10 +170,10 @@ def test_an_office_that_the_ledger_does_not_know_is_its_id(tmp_path: Path) -> No
         (delivery,) = await claim(notices)
         assert delivery.office == NoticeOffice("ghost", "ghost", "", "EUR", "UTC")
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_how_attempts_end(tmp_path: Path) -> None:
+def test_how_attempts_end(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         notices = Notices(ledger.database, "USD")
         await tell(ledger, low(dip=1), low(dip=2), low(dip=3))
@@ -196,10 +195,10 @@ def test_how_attempts_end(tmp_path: Path) -> None:
         assert (await rows(ledger))[1][3:] == (2, NOW + 5 + MINUTE, NOW + 6, "")
         assert await notices.waiting("log") == 0
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_a_late_sender_may_say_that_it_was_sent_but_not_that_it_failed(tmp_path: Path) -> None:
+def test_a_late_sender_may_say_that_it_was_sent_but_not_that_it_failed(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         notices = Notices(ledger.database, "USD")
         await tell(ledger, low())
@@ -217,13 +216,13 @@ def test_a_late_sender_may_say_that_it_was_sent_but_not_that_it_failed(tmp_path:
         await notices.sent(quick, now_ms=NOW + 9)
         assert await rows(ledger) == after, "what is done stays done"
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
 # Who receives them.
 
 
-def test_recipients_are_added_and_removed_once_and_that_is_on_record(tmp_path: Path) -> None:
+def test_recipients_are_added_and_removed_once_and_that_is_on_record(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger)
         recipients = NoticeRecipients(ledger.database)
@@ -245,7 +244,7 @@ def test_recipients_are_added_and_removed_once_and_that_is_on_record(tmp_path: P
         of_c1 = (await ledger.audit.list(PageRequest(), "company:c1")).items
         assert [each.action for each in of_c1] == ["notice_recipient.add", "company.create"]
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
 @pytest.mark.parametrize("method", ["add", "remove"])
@@ -265,7 +264,7 @@ def test_recipients_are_added_and_removed_once_and_that_is_on_record(tmp_path: P
     ],
 )
 def test_recipients_that_cannot_be(
-    tmp_path: Path, method: str, company_id: str, office_id: str, address: str, error: type[TollgateError]
+    ledger_url: str, method: str, company_id: str, office_id: str, address: str, error: type[TollgateError]
 ) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger)
@@ -276,10 +275,10 @@ def test_recipients_that_cannot_be(
             )
         assert await recipients.list() == ()
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)
 
 
-def test_what_is_not_there_cannot_be_removed(tmp_path: Path) -> None:
+def test_what_is_not_there_cannot_be_removed(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         await with_office(ledger)
         recipients = NoticeRecipients(ledger.database)
@@ -287,4 +286,4 @@ def test_what_is_not_there_cannot_be_removed(tmp_path: Path) -> None:
         with pytest.raises(NoticeRecipientNotFound):
             await recipients.remove(office_id="o1", address="a@example.com", actor=WHO, now_ms=NOW)
 
-    with_ledger(tmp_path, scenario)
+    with_ledger(ledger_url, scenario)

@@ -82,8 +82,8 @@ def low(dip: int) -> Notice:
 
 
 @asynccontextmanager
-async def scene(folder: Path) -> AsyncIterator[Scene]:
-    database = await open_database(f"sqlite:///{folder / 'ledger.db'}")
+async def scene(url: str) -> AsyncIterator[Scene]:
+    database = await open_database(url)
     senders: list[Sender] = []
     try:
         async with webhook_server() as receiver:
@@ -106,8 +106,8 @@ def waiting(channel: str) -> float:
     return float(metrics.NOTICES_WAITING.labels(channel)._value.get())
 
 
-async def test_what_was_recorded_is_sent_once_and_in_order(tmp_path: Path) -> None:
-    async with scene(tmp_path) as at:
+async def test_what_was_recorded_is_sent_once_and_in_order(ledger_url: str) -> None:
+    async with scene(ledger_url) as at:
         gateway, before = at.gateway(), counted("webhook", "sent")
         assert not await gateway.turn()
         await at.tell(1, 2)
@@ -120,8 +120,8 @@ async def test_what_was_recorded_is_sent_once_and_in_order(tmp_path: Path) -> No
         assert await at.states() == [(1, True, ""), (1, True, "")]
 
 
-async def test_a_turn_is_bounded_and_says_that_there_is_more(tmp_path: Path) -> None:
-    async with scene(tmp_path) as at:
+async def test_a_turn_is_bounded_and_says_that_there_is_more(ledger_url: str) -> None:
+    async with scene(ledger_url) as at:
         gateway = at.gateway()
         await at.tell(*range(1, 2 * SENT_AT_ONCE + 2))
         assert await gateway.turn()
@@ -132,8 +132,8 @@ async def test_a_turn_is_bounded_and_says_that_there_is_more(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("bad", [answer("500 Oops"), answer("302 Found", "Location: /x"), answer("404 Not Found")])
-async def test_a_failure_is_tried_again_when_its_time_has_come(tmp_path: Path, bad: bytes) -> None:
-    async with scene(tmp_path) as at:
+async def test_a_failure_is_tried_again_when_its_time_has_come(ledger_url: str, bad: bytes) -> None:
+    async with scene(ledger_url) as at:
         gateway, before = at.gateway(), counted("webhook", "failed")
         await at.tell(1)
         at.receiver.answers += [bad, bad]
@@ -156,8 +156,8 @@ async def test_a_failure_is_tried_again_when_its_time_has_come(tmp_path: Path, b
         assert len({posted.headers["tollgate-notice-id"] for posted in at.receiver.posted}) == 1
 
 
-async def test_one_that_hangs_delays_no_other(tmp_path: Path) -> None:
-    async with scene(tmp_path) as at:
+async def test_one_that_hangs_delays_no_other(ledger_url: str) -> None:
+    async with scene(ledger_url) as at:
         gateway = at.gateway(timeout_seconds=0.3)
         await at.tell(1, 2, 3)
         at.receiver.answers += [HANG, answer("200 OK"), answer("200 OK")]
@@ -166,8 +166,8 @@ async def test_one_that_hangs_delays_no_other(tmp_path: Path) -> None:
         assert [error for _, done, error in await at.states() if not done] == ["no answer in time"]
 
 
-async def test_a_receiver_that_is_gone_gets_it_never_again(tmp_path: Path) -> None:
-    async with scene(tmp_path) as at:
+async def test_a_receiver_that_is_gone_gets_it_never_again(ledger_url: str) -> None:
+    async with scene(ledger_url) as at:
         gateway, before = at.gateway(), counted("webhook", "given_up")
         await at.tell(1)
         at.receiver.answers.append(answer("410 Gone"))
@@ -179,8 +179,8 @@ async def test_a_receiver_that_is_gone_gets_it_never_again(tmp_path: Path) -> No
         assert len(at.receiver.posted) == 1
 
 
-async def test_a_notice_is_given_up_after_so_many_attempts(tmp_path: Path) -> None:
-    async with scene(tmp_path) as at:
+async def test_a_notice_is_given_up_after_so_many_attempts(ledger_url: str) -> None:
+    async with scene(ledger_url) as at:
         gateway = at.gateway()
         await at.tell(1)
         at.receiver.answers += [answer("503 Away")] * (2 * MAX_ATTEMPTS)
@@ -195,8 +195,8 @@ async def test_a_notice_is_given_up_after_so_many_attempts(tmp_path: Path) -> No
         assert 18 * 3_600 < (at.clock.now_ms() - started) / 1000 < 26 * 3_600
 
 
-async def test_two_gateways_send_each_notice_once(tmp_path: Path) -> None:
-    async with scene(tmp_path) as at:
+async def test_two_gateways_send_each_notice_once(ledger_url: str) -> None:
+    async with scene(ledger_url) as at:
         gateways = [at.gateway() for _ in range(2)]
         await at.tell(*range(1, 41))
 
@@ -210,9 +210,9 @@ async def test_two_gateways_send_each_notice_once(tmp_path: Path) -> None:
 
 
 async def test_a_sender_that_dies_before_it_recorded_leaves_the_notice_to_another_with_the_same_id(
-    tmp_path: Path,
+    ledger_url: str,
 ) -> None:
-    async with scene(tmp_path) as at:
+    async with scene(ledger_url) as at:
         await at.tell(1)
         at.receiver.answers.append(HANG)  # It has the notice, and the sender will never know.
         dying = asyncio.create_task(at.gateway().turn())
@@ -248,8 +248,8 @@ class ForgetfulNotices(Notices):
         await super().sent(delivery, now_ms=now_ms)
 
 
-async def test_a_database_that_is_away_when_it_was_sent_costs_one_repeat(tmp_path: Path) -> None:
-    async with scene(tmp_path) as at:
+async def test_a_database_that_is_away_when_it_was_sent_costs_one_repeat(ledger_url: str) -> None:
+    async with scene(ledger_url) as at:
         gateway = at.gateway(notices=ForgetfulNotices(at.ledger))
         await at.tell(1, 2, 3)
         with pytest.raises(DatabaseError):
@@ -277,8 +277,8 @@ class BrokenSender:
         pass
 
 
-async def test_a_notice_that_meets_a_bug_ends_no_process_and_is_tried_again(tmp_path: Path) -> None:
-    async with scene(tmp_path) as at:
+async def test_a_notice_that_meets_a_bug_ends_no_process_and_is_tried_again(ledger_url: str) -> None:
+    async with scene(ledger_url) as at:
         gateway = at.notifier(BrokenSender())
         await at.tell(1)
         errors = []
@@ -289,8 +289,8 @@ async def test_a_notice_that_meets_a_bug_ends_no_process_and_is_tried_again(tmp_
         assert errors == [(1, False, "a bug: KeyError"), (2, False, "away"), (3, True, "")]
 
 
-async def test_each_recipient_has_a_mail_of_its_own(tmp_path: Path) -> None:
-    async with scene(tmp_path) as at, mail_server() as server:
+async def test_each_recipient_has_a_mail_of_its_own(ledger_url: str) -> None:
+    async with scene(ledger_url) as at, mail_server() as server:
         sender = SmtpSender(
             SmtpAddress("127.0.0.1", server.port, MailSecurity.NONE, "", ""),
             sender="tollgate@gateway.example",
