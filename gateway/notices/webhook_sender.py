@@ -68,7 +68,11 @@ class WebhookSender:
         # Not in the constructor: it needs the running loop.
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar(), headers={"User-Agent": "tollgate"}
+                # A connection a notice: one kept open would be closed by the receiver just when the next one comes.
+                connector=aiohttp.TCPConnector(force_close=True),
+                timeout=self._timeout,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": "tollgate"},
             )
         return self._session
 
