@@ -24,6 +24,7 @@ from gateway.api.runner import Runner
 from gateway.background import (
     credit_applier,
     journaler,
+    notifier,
     outbox_gauge,
     projector,
     reconciler,
@@ -46,11 +47,13 @@ from gateway.ledger.database import Database, open_database
 from gateway.ledger.decks import MAX_CONTENT_BYTES, Decks
 from gateway.ledger.errors import DatabaseUnusable
 from gateway.ledger.journal import Journal
+from gateway.ledger.notices import Notices
 from gateway.ledger.offices import Offices
 from gateway.ledger.outbox import Outbox
 from gateway.ledger.refills import Refills
 from gateway.ledger.tokens import Tokens
 from gateway.metrics_http import MetricsServer
+from gateway.notices.open import open_senders
 from gateway.projection.credits import CreditApplication
 from gateway.projection.locks import OfficeLocks
 from gateway.projection.offices import OfficeProjection
@@ -134,6 +137,8 @@ async def open_back(settings: Settings, stack: AsyncExitStack, *, clock: Clock |
     back = Back(settings, database, address, client, clock)
     await back.connection.start()
     stack.push_async_callback(back.connection.close)
+    for each in back.background.notifiers:
+        stack.push_async_callback(each.close)
     return back
 
 
@@ -148,6 +153,7 @@ class Loops:
     outbox_gauge: outbox_gauge.OutboxGauge
     sampler: sampler.Sampler
     waker: refill_waker.RefillWaker
+    notifiers: tuple[notifier.Notifier, ...]
 
 
 class Back:
@@ -231,6 +237,14 @@ class Back:
             outbox_gauge=outbox_gauge.OutboxGauge(connection),
             sampler=sampler.Sampler(connection, store),
             waker=refill_waker.RefillWaker(offices, store, clock),
+            notifiers=self._notifiers(database),
+        )
+
+    def _notifiers(self, database: Database) -> tuple[notifier.Notifier, ...]:
+        notices, senders = Notices(database, self._settings.currency), open_senders(self._settings)
+        channels, timeout = tuple(each.channel for each in senders), self._settings.notice_timeout_seconds
+        return tuple(
+            notifier.Notifier(notices, channels, each, self.clock, timeout_seconds=timeout) for each in senders
         )
 
     async def prepare(self, stop: asyncio.Event) -> bool:
@@ -303,6 +317,7 @@ class Back:
             Loop("balance_feed", self.balance_feed.turn, balance_feed.SAMPLE_EVERY_SECONDS),
             Loop("sampler", turns.sampler.turn, sampler.EVERY_SECONDS),
             Loop("refill_waker", turns.waker.turn, refill_waker.EVERY_SECONDS),
+            *(Loop(f"notifier_{each.name}", each.turn, notifier.EVERY_SECONDS) for each in turns.notifiers),
         ]
         coroutines = [*(loop.run() for loop in loops), listener.run(), self.directory.follow(), self._end_streams(stop)]
         if self._store_clock is not None:

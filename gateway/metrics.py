@@ -58,6 +58,14 @@ CREDITS_STUCK: Final = Counter(
     "tollgate_credits_stuck_total",
     "Attempts to apply a credit that ended in a contradiction for a person to look into.",
 )
+NOTICES: Final = Counter(
+    "tollgate_notices_total", "Attempts to send a notice, by channel and outcome: sent, failed or given_up.",
+    ["channel", "outcome"],
+)  # fmt: skip
+NOTICES_WAITING: Final = Gauge(
+    "tollgate_notices_waiting", "Deliveries of notices that are neither sent nor given up, by channel.", ["channel"],
+    multiprocess_mode="mostrecent",
+)  # fmt: skip
 SESSIONS: Final = Gauge("tollgate_sessions", "Open Sessions.", multiprocess_mode="livesum")
 SESSION_OPERATIONS: Final = Counter("tollgate_session_operations_total", "Operations that came by a Session.", ["kind"])
 COMMANDS: Final = Counter("tollgate_commands_total", "Commands handed to the Sessions of a switch.", ["kind"])
@@ -110,6 +118,11 @@ def count_session_operation(kind: str) -> None:
 def count_command(kind: str) -> None:
     """Count a command by its name in the contract."""
     COMMANDS.labels(kind).inc()
+
+
+def count_notice(channel: str, outcome: str) -> None:
+    """Count an attempt to send a notice: "sent", "failed" or "given_up"."""
+    NOTICES.labels(channel, outcome).inc()
 
 
 @cache

@@ -33,6 +33,12 @@ MAX_AMOUNT_MICROS = 10**15
 ListenAddress = Annotated[Address, BeforeValidator(values.read_address)]
 Number = Annotated[int, BeforeValidator(values.refuse_truth_values)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True)]
+NEEDS = {
+    "notice_smtp_url": "notice_email_from",
+    "notice_email_to": "notice_smtp_url",
+    "notice_webhook_url": "notice_webhook_secret",
+}
+"""What makes no sense without another setting."""
 LISTEN_SETTINGS = ("listen", "admin_listen", "http_listen", "metrics_listen")
 
 
@@ -147,6 +153,31 @@ class Settings(BaseSettings):
         description="E.164 prefixes that nobody may call, with commas between them, e.g. +882,+979. Emergency numbers "
         "are never blocked.",
     )
+    notice_smtp_url: Annotated[Text, AfterValidator(values.read_smtp_url)] | None = Field(
+        None,
+        repr=False,
+        description="Mail server for notices: smtp:// (STARTTLS, port 587), smtps:// (port 465), or smtp+plain:// for "
+        "one on this machine; with user:password@, percent-encoded, if it wants a login. Not given: no e-mail.",
+    )
+    notice_email_from: Annotated[Text, AfterValidator(values.read_mail_address)] | None = Field(
+        None, description="Sender of the notices; needed with TOLLGATE_NOTICE_SMTP_URL."
+    )
+    notice_email_to: Annotated[tuple[str, ...], BeforeValidator(values.read_mail_addresses)] = Field(
+        (),
+        description="Addresses of operators who get every notice, with commas between them. Those of a company or an "
+        "office are set by `tollgate notices to`.",
+    )
+    notice_webhook_url: Annotated[Text, AfterValidator(values.read_webhook_url)] | None = Field(
+        None, repr=False, description="URL that gets every notice as signed JSON: http:// or https://."
+    )
+    notice_webhook_secret: Annotated[SecretStr, AfterValidator(values.read_signing_secret)] | None = Field(
+        None,
+        description="Key of the webhook's signature, 16 to 128 printable ASCII characters; needed with "
+        "TOLLGATE_NOTICE_WEBHOOK_URL. Never shown or logged.",
+    )
+    notice_timeout_seconds: Number = Field(
+        10, ge=1, le=300, description="How long one attempt to send a notice may take."
+    )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(values.lower_case)] = Field(
         "info", description="Least severity that is logged."
     )
@@ -172,7 +203,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        problems = [*self._listener_problems(), *self._refill_problems()]
+        problems = [*self._listener_problems(), *self._refill_problems(), *self._notice_problems()]
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -195,6 +226,11 @@ class Settings(BaseSettings):
                 f"{variable_name('refill_threshold_micros')} ({self.refill_threshold_micros}), so that one refill "
                 "would trigger the next; raise the amount or lower the threshold"
             )
+
+    def _notice_problems(self) -> Iterator[str]:
+        for name, needed in NEEDS.items():
+            if getattr(self, name) and not getattr(self, needed):
+                yield f"{variable_name(needed)}: is missing; {variable_name(name)} does not do without it"
 
     @property
     def sql_url(self) -> str:
@@ -221,11 +257,14 @@ class Settings(BaseSettings):
     def describe(self) -> dict[str, str]:
         """These settings for a log: every one of them, passwords and tokens masked."""
         shown = self.environment()
-        for name in ("redis_url", "database_url"):
+        for name in ("redis_url", "database_url", "notice_smtp_url"):
             if variable_name(name) in shown:
                 shown[variable_name(name)] = values.without_password(shown[variable_name(name)])
-        if self.operator_token is not None:
-            shown[variable_name("operator_token")] = "***"
+        if self.notice_webhook_url is not None:
+            shown[variable_name("notice_webhook_url")] = values.without_path(self.notice_webhook_url)
+        for name in ("operator_token", "notice_webhook_secret"):
+            if variable_name(name) in shown:
+                shown[variable_name(name)] = "***"
         return {name.removeprefix(PREFIX).lower(): value for name, value in shown.items()}
 
 

@@ -12,11 +12,14 @@ from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
 from pydantic import SecretStr
 
 from gateway.address import Address
+from gateway.domain.mail_address import is_mail_address
+from gateway.domain.smtp_address import SmtpAddress
 
 STORE_SCHEMES = ("redis", "rediss", "unix")
 DATABASE_SCHEMES = ("sqlite", "sqlite+aiosqlite", "postgresql", "postgresql+asyncpg", "postgresql+psycopg")
 
 MAX_TOKEN_LENGTH = 128
+MIN_SIGNING_SECRET_LENGTH = 16
 
 _E164_PREFIX = re.compile(r"\+[1-9][0-9]{0,14}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
@@ -104,6 +107,12 @@ def without_password(url: str) -> str:
     return _without_secret_query(f"{scheme}{separator}{rest}")
 
 
+def without_path(url: str) -> str:
+    """A webhook's URL as it may be shown: many carry their key in path or query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}/***"
+
+
 def _without_secret_query(url: str) -> str:
     try:
         parts = urlsplit(url)
@@ -148,6 +157,46 @@ def read_token(value: SecretStr) -> SecretStr:
             f"it must be 1 to {MAX_TOKEN_LENGTH} printable ASCII characters without blanks; "
             "make one with: openssl rand -hex 32"
         )
+    return value
+
+
+def read_signing_secret(value: SecretStr) -> SecretStr:
+    """Check the key of a signature: as a token, and not short enough to be guessed."""
+    if len(value.get_secret_value()) < MIN_SIGNING_SECRET_LENGTH:
+        raise ValueError(
+            f"it must be at least {MIN_SIGNING_SECRET_LENGTH} characters; make one with: openssl rand -hex 32"
+        )
+    return read_token(value)
+
+
+def read_smtp_url(value: str) -> str:
+    """Check the URL of a mail server."""
+    SmtpAddress.parse(value)
+    return value
+
+
+def read_mail_address(value: str) -> str:
+    """Check an e-mail address."""
+    if not is_mail_address(value):
+        raise ValueError(f"{value!r} is no e-mail address; write it without a name, e.g. ops@example.com")
+    return value
+
+
+def read_mail_addresses(value: object) -> object:
+    """Read e-mail addresses from `a@example.com,b@example.com` or a list; sorted and without repetitions."""
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+        raise ValueError(f"{value!r} is no list; write addresses with commas between them")
+    return tuple(sorted({read_mail_address(item.strip()) for item in items}))
+
+
+def read_webhook_url(value: str) -> str:
+    """Check the URL that notices are sent to."""
+    example = "write e.g. https://billing.example.com/tollgate"
+    parts = _split(value, ("http", "https"), example)
+    _check_host(value, parts, example)
+    if "@" in parts.netloc or parts.fragment:
+        raise ValueError(f"it must have neither user nor fragment: the signature says who sends; {example}")
     return value
 
 

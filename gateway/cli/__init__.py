@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "explain": "explain",
     "usage": "usage",
     "refills": "refills",
+    "notices": "notices",
     "health": "health",
 }
 """Each command, and group of commands, with the module that has it; in the order in which help shows them."""

@@ -221,3 +221,52 @@ def _notice(kind: NoticeKind, office_id: str, subject: str, **facts: object) -> 
     if len(key) > MAX_KEY_LENGTH:  # A provider's own ids may be as long as it likes.
         key = f"{kind}:{hashlib.sha256(subject.encode()).hexdigest()}"
     return Notice(key, office_id, kind, {name: value for name, value in facts.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A way that notices go.
+
+    Attributes:
+        name: 1 to 32 characters, the same for ever: deliveries are kept under it.
+        is_addressed: Whether a notice goes to each recipient by itself; otherwise it goes once.
+        operators: Recipients of every notice, of an addressed channel.
+    """
+
+    name: str
+    is_addressed: bool = False
+    operators: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NoticeOffice:
+    """What is said of the office that a notice is about; its id alone where the ledger does not know it."""
+
+    office_id: str
+    name: str
+    company_id: str
+    currency: str
+    time_zone: str
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A notice on one way to one recipient.
+
+    Attributes:
+        seq: The notice's number.
+        channel: The way.
+        recipient: An address, or empty.
+        attempt: Which one this is, from 1 on.
+        notice: What happened.
+        office: Where.
+        created_at: When, in Unix milliseconds.
+    """
+
+    seq: int
+    channel: str
+    recipient: str
+    attempt: int
+    notice: Notice
+    office: NoticeOffice
+    created_at: int

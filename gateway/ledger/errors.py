@@ -84,6 +84,18 @@ class DeckNotFound(NotFound):
         super().__init__(f"There is {what} (ListRateDecks has the versions).", field="version")
 
 
+class NoticeRecipientNotFound(NotFound):
+    """The address gets no notices of this office or company."""
+
+    reason = "NOTICE_RECIPIENT_NOT_FOUND"
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"The address {address!r} gets no notices there: `tollgate notices list` has those that do.",
+            field="address",
+        )
+
+
 class CompanyExists(AlreadyExists):
     """The company_id is taken."""
 

@@ -35,6 +35,9 @@ PROMISED = [
     ["message"],
     ["explain"],
     ["refills", "watch"],
+    ["notices", "to"],
+    ["notices", "list"],
+    ["notices", "remove"],
     ["health"],
 ]
 

@@ -29,10 +29,12 @@ MAY_IMPORT = {
     | {"google", "grpc", "structlog"},
     # Who charges cards: knows neither offices nor ledger.
     "payments": {"payments", "domain", "errors", "settings"} | {"aiohttp", "aiosqlite", "stripe", "structlog"},
+    # What people are told and the ways it goes: what is recorded and sent is the notifier's.
+    "notices": {"notices", "domain", "settings"} | {"aiohttp", "aiosmtplib", "structlog"},
     # The switches' side: the contract and nothing of how it is kept.
     "client": {"client", "v1", "grpc", "google"},
-    "background": {"background", "domain", "errors", "ledger", "store", "projection", "feeds", "metrics", "v1"}
-    | {"google", "redis", "structlog"},
+    "background": {"background", "domain", "errors", "ledger", "notices", "store", "projection", "feeds", "metrics"}
+    | {"v1", "google", "redis", "structlog"},
 }
 """What the modules of each package may import beside the standard library: parts of gateway, and other packages."""
 

@@ -325,6 +325,10 @@ def test_secrets_are_neither_in_the_repr_nor_in_the_description() -> None:
         operator_token=SECRET,
         redis_url=f"redis://u:{SECRET}@h/0",
         database_url=f"postgresql://u@h/db?sslpassword={SECRET}",
+        notice_smtp_url=f"smtp://u:{SECRET}@mail.example.com",
+        notice_email_from="tollgate@example.com",
+        notice_webhook_url=f"https://hooks.example.com/{SECRET}?key={SECRET}",
+        notice_webhook_secret=SECRET,
     )
     assert SECRET not in repr(settings)
     assert SECRET not in str(settings)
@@ -341,6 +345,11 @@ def test_a_child_gets_the_same_settings_through_its_environment(
         blocked_destinations="+882,+979",
         listen="[::1]:0",
         redis_url="unix:///run/a b.sock",
+        notice_smtp_url=f"smtps://u:{SECRET}@mail.example.com",
+        notice_email_from="tollgate@example.com",
+        notice_email_to="ops@example.com, noc@example.com",
+        notice_webhook_url="http://127.0.0.1:1/x",
+        notice_webhook_secret=SECRET,
     )
     for name, value in parent.environment().items():
         monkeypatch.setenv(name, value)
@@ -365,3 +374,29 @@ def test_an_address_is_written_as_it_is_read(text: str) -> None:
 
 def test_every_setting_is_described() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ({"notice_smtp_url": "smtp://mail.example.com"}, "TOLLGATE_NOTICE_EMAIL_FROM: is missing"),
+        ({"notice_email_to": "ops@example.com"}, "TOLLGATE_NOTICE_SMTP_URL: is missing"),
+        ({"notice_webhook_url": "https://example.com/"}, "TOLLGATE_NOTICE_WEBHOOK_SECRET: is missing"),
+        ({"notice_email_from": "Ops <ops@example.com>"}, "is no e-mail address"),
+        ({"notice_email_from": "a@example.com,b@example.com"}, "is no e-mail address"),
+        ({"notice_email_to": "ops@example.com,"}, "is no e-mail address"),
+        ({"notice_email_to": 5}, "is no list"),
+        ({"notice_webhook_secret": "x" * 15}, "at least 16 characters"),
+        ({"notice_webhook_secret": "x" * 129}, "printable ASCII"),
+        ({"notice_webhook_secret": "a secret of blanks"}, "printable ASCII"),
+        ({"notice_webhook_url": "ftp://example.com/"}, "the scheme 'ftp'"),
+        ({"notice_webhook_url": "example.com/x"}, "has no scheme"),
+        ({"notice_webhook_url": "https:///x"}, "no valid host"),
+        ({"notice_webhook_url": "https://u:p@example.com/"}, "neither user nor fragment"),
+        ({"notice_webhook_url": "https://example.com/#x"}, "neither user nor fragment"),
+        ({"notice_smtp_url": "http://mail.example.com"}, "its scheme is none of"),
+        ({"notice_timeout_seconds": 0}, "--notice-timeout-seconds"),
+    ],
+)
+def test_notices_are_set_up_whole_or_not_at_all(flags: dict[str, object], says: str) -> None:
+    assert says in "\n".join(refused(**flags))

@@ -1,0 +1,1 @@
+"""What notices say, and the ways they go: the log, e-mail, a webhook. Knows neither ledger nor store."""
