@@ -39,7 +39,7 @@ from gateway.background.loops import Loop
 from gateway.background.missing import MissingOffices
 from gateway.background.refill_listener import RefillListener
 from gateway.domain.office import RefillSettings
-from gateway.errors import InvalidArgument
+from gateway.errors import InvalidArgument, Unavailable
 from gateway.feeds import balances as balance_feed
 from gateway.feeds.balances import BalanceFeed
 from gateway.feeds.refills import RefillFeed

@@ -184,7 +184,6 @@ BAD_VALUES = [
     ("REFILL_AMOUNT_MICROS", "0", "is not a whole number from 1 to 1000000000000000"),
     ("STORE_TIMEOUT_MS", "9", "is not a whole number from 10 to 60000"),
     ("MAX_IN_FLIGHT", "0", "is not a whole number from 1 to 100000"),
-    ("OUTBOX_MAX_ENTRIES", "999", "is not a whole number from 1000 to 10000000"),
     ("BLOCKED_DESTINATIONS", "+0", "'+0' is no E.164 prefix; write the country code and what follows"),
     ("BLOCKED_DESTINATIONS", "+882,,+979", "'' is no E.164 prefix"),
     ("BLOCKED_DESTINATIONS", "++882", "is no E.164 prefix"),
