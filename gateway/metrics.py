@@ -66,6 +66,9 @@ NOTICES_WAITING: Final = Gauge(
     "tollgate_notices_waiting", "Deliveries of notices that are neither sent nor given up, by channel.", ["channel"],
     multiprocess_mode="mostrecent",
 )  # fmt: skip
+HTTP_REQUESTS: Final = Counter(
+    "tollgate_http_requests_total", "HTTP requests answered, by route and class of status.", ["route", "status"]
+)
 SESSIONS: Final = Gauge("tollgate_sessions", "Open Sessions.", multiprocess_mode="livesum")
 SESSION_OPERATIONS: Final = Counter("tollgate_session_operations_total", "Operations that came by a Session.", ["kind"])
 COMMANDS: Final = Counter("tollgate_commands_total", "Commands handed to the Sessions of a switch.", ["kind"])
@@ -139,3 +142,8 @@ def observe_rpc(rpc: str, code: str, seconds: float) -> None:
     """Count an rpc and its time."""
     _rpc_counter(rpc, code).inc()
     _rpc_histogram(rpc).observe(seconds)
+
+
+def count_http_request(route: str, status: int) -> None:
+    """Count an HTTP request by its route as the code has it, and its status (0: no answer could be given)."""
+    HTTP_REQUESTS.labels(route, f"{status // 100}xx" if status else "none").inc()

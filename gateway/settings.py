@@ -42,6 +42,14 @@ NEEDS = {
 LISTEN_SETTINGS = ("listen", "admin_listen", "http_listen", "metrics_listen")
 
 
+_STRIPE_SECRETS = {
+    "stripe_api_key": "set the secret key from the dashboard (Developers, API keys)",
+    "stripe_webhook_secret": "set the signing secret of the endpoint for <TOLLGATE_PUBLIC_URL>/payments/webhook "
+    "(Developers, Webhooks)",
+}
+"""What Stripe cannot do without, and where it is found."""
+
+
 class Settings(BaseSettings):
     """The settings of one gateway, checked and complete.
 
@@ -71,14 +79,15 @@ class Settings(BaseSettings):
         description="Address of the `Credits` service; the switches' network need not reach it.",
     )
     http_listen: ListenAddress = Field(
-        Address("127.0.0.1", 8080), description="Address of the HTTP hooks and the Credits page."
+        Address("127.0.0.1", 8080),
+        description="Address of the HTTP server: webhooks of the payment provider, pages, health.",
     )
     metrics_listen: ListenAddress = Field(Address("127.0.0.1", 9464), description="Address of the Prometheus metrics.")
     data_dir: Annotated[Path, AfterValidator(values.read_directory)] = Field(
         default_factory=default_data_directory,
         validate_default=True,
-        description="Directory of the embedded store and the SQLite database; created with mode 0700. With "
-        "the embedded store one gateway holds it at a time.",
+        description="Directory of the embedded store, the SQLite database and the payment sandbox; created with mode "
+        "0700. With the embedded store one gateway holds it at a time.",
         json_schema_extra={"default_text": "$XDG_DATA_HOME/tollgate or ~/.local/share/tollgate"},
     )
     redis_url: Annotated[Text, AfterValidator(values.read_store_url)] | None = Field(
@@ -103,6 +112,22 @@ class Settings(BaseSettings):
     )
     currency: Annotated[Text, AfterValidator(values.read_currency)] = Field(
         "USD", description="The one currency of this installation, an ISO 4217 code."
+    )
+    public_url: Annotated[Text, AfterValidator(values.read_public_url)] | None = Field(
+        None,
+        description="Where browsers find http_listen, e.g. https://calls.example.com: confirmation links point there. "
+        "Not given: http:// and http_listen.",
+    )
+    payment_provider: Annotated[Literal["sandbox", "stripe"], BeforeValidator(values.lower_case)] = Field(
+        "sandbox", description="Who charges cards. The sandbox takes no money: it grants credit for nothing."
+    )
+    stripe_api_key: Annotated[SecretStr, AfterValidator(values.read_stripe_api_key)] | None = Field(
+        None, description="Stripe's secret or restricted key: sk_... or rk_.... Never shown or logged."
+    )
+    stripe_webhook_secret: Annotated[SecretStr, AfterValidator(values.read_webhook_secrets)] | None = Field(
+        None,
+        description="What Stripe signs its webhooks with: whsec_.... While it is being changed, the new and the old "
+        "one with a comma between them. Never shown or logged.",
     )
     setup_timeout_seconds: Number = Field(
         180, ge=1, le=86_400, description="How long an authorized call may ring before its reservation lapses."
@@ -203,7 +228,12 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        problems = [*self._listener_problems(), *self._refill_problems(), *self._notice_problems()]
+        problems = [
+            *self._listener_problems(),
+            *self._refill_problems(),
+            *self._payment_problems(),
+            *self._notice_problems(),
+        ]
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -231,6 +261,34 @@ class Settings(BaseSettings):
         for name, needed in NEEDS.items():
             if getattr(self, name) and not getattr(self, needed):
                 yield f"{variable_name(needed)}: is missing; {variable_name(name)} does not do without it"
+
+    def _payment_problems(self) -> Iterator[str]:
+        provider = variable_name("payment_provider")
+        for name, cure in _STRIPE_SECRETS.items():
+            given = getattr(self, name) is not None
+            if self.payment_provider == "stripe" and not given:
+                yield f"{variable_name(name)}: missing, and {provider} is stripe; {cure}"
+            # Whoever has a key means to be paid, and the sandbox would give credit for nothing.
+            if self.payment_provider != "stripe" and given:
+                yield (
+                    f"{variable_name(name)}: given, and {provider} is {self.payment_provider}; set {provider}=stripe, "
+                    "or leave the other out"
+                )
+
+    @property
+    def stripe_webhook_secrets(self) -> tuple[str, ...]:
+        """The signing secrets of Stripe's webhooks, one or several."""
+        given = self.stripe_webhook_secret
+        return () if given is None else tuple(given.get_secret_value().split(","))
+
+    @property
+    def base_url(self) -> str:
+        """Where browsers find the HTTP server, without a slash at the end."""
+        if self.public_url is not None:
+            return self.public_url
+        # An address that stands for every interface is none to go to; this machine is one of them.
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.http_listen.host, self.http_listen.host)  # noqa: S104
+        return f"http://{Address(host, self.http_listen.port)}"
 
     @property
     def sql_url(self) -> str:
@@ -262,8 +320,8 @@ class Settings(BaseSettings):
                 shown[variable_name(name)] = values.without_password(shown[variable_name(name)])
         if self.notice_webhook_url is not None:
             shown[variable_name("notice_webhook_url")] = values.without_path(self.notice_webhook_url)
-        for name in ("operator_token", "notice_webhook_secret"):
-            if variable_name(name) in shown:
+        for name in type(self).model_fields:
+            if isinstance(getattr(self, name), SecretStr):
                 shown[variable_name(name)] = "***"
         return {name.removeprefix(PREFIX).lower(): value for name, value in shown.items()}
 

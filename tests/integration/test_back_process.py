@@ -16,12 +16,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from gateway.back import run_back
+from gateway.payments.sandbox import FILE_NAME
 from gateway.settings import Settings, load_settings
 from gateway.startup import StartupError
 from gateway.store.clock import StoreClock
 from gateway.v1 import credits_pb2 as pb
 from gateway.v1.credits_pb2_grpc import CreditsStub
 from tests.support.back import COMPANY, DECK, OFFICE, OPERATOR, bearer, end_of, office, refused
+from tests.support.http import ask
 from tests.support.proxy import FaultProxy
 from tests.support.servers import StartStore, StoreServer, free_port
 
@@ -57,6 +59,7 @@ def settings_for(folder: Path, url: str | None, **flags: Any) -> Settings:
         "operator_token": OPERATOR,
         "admin_listen": f"127.0.0.1:{free_port()}",
         "metrics_listen": f"127.0.0.1:{free_port()}",
+        "http_listen": f"127.0.0.1:{free_port()}",
     }
     return load_settings(**values | flags)
 
@@ -115,6 +118,13 @@ async def test_everything_runs_by_itself(valkey: StoreServer, tmp_path: Path) ->
         assert 'tollgate_rpcs_total{code="OK",rpc="CreateOffice"}' in page
         assert (await asyncio.to_thread(back.fetch, "/secrets"))[0] == 404
 
+        http = back.settings.http_listen.port
+        assert (await ask(http, "/health/ready")).json() == {"status": "ready"}
+        assert (await ask(http, "/payments/return")).status == 200
+        unsigned = await ask(http, "/payments/webhook", method="POST", body=b"{}")
+        assert (unsigned.status, unsigned.json()["error"]["reason"]) == (400, "WEBHOOK_SIGNATURE_INVALID")
+        assert (await ask(http, "/payments/sandbox/confirm?charge=ch_none")).status == 404
+
         reflection = reflection_pb2_grpc.ServerReflectionStub(back.channel)
         asked = reflection_pb2.ServerReflectionRequest(list_services="")
         [listed] = [answer async for answer in reflection.ServerReflectionInfo(iter([asked]))]
@@ -134,6 +144,8 @@ async def test_everything_runs_by_itself(valkey: StoreServer, tmp_path: Path) ->
             assert (await end_of(stream)).reason == "STOPPING"
     with pytest.raises(urllib.error.URLError):
         await asyncio.to_thread(back.fetch, "/healthz")
+    with pytest.raises(ConnectionRefusedError):
+        await ask(http, "/health/live")
 
 
 async def test_a_store_that_goes_away_and_comes_back(valkey: StoreServer, tmp_path: Path) -> None:
@@ -147,6 +159,8 @@ async def test_a_store_that_goes_away_and_comes_back(valkey: StoreServer, tmp_pa
         add = pb.AdjustBalanceRequest(office_id=OFFICE, amount_micros=7, reason="r", idempotency_key="k2")
         await refused(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", back.stub.AdjustBalance(add, metadata=ME))
         assert (await asyncio.to_thread(back.fetch, "/healthz"))[0] == 503
+        http = back.settings.http_listen.port
+        assert [(await ask(http, f"/health/{what}")).status for what in ("ready", "live")] == [503, 200]
         # What needs SQL alone goes on.
         listed = await back.stub.ListCompanies(pb.ListCompaniesRequest(), metadata=ME)
         assert len(listed.companies) == 1
@@ -186,9 +200,17 @@ async def test_what_keeps_a_back_from_starting(valkey: StoreServer, tmp_path: Pa
         await start_fails(
             settings_for(other, valkey.url, metrics_listen=str(taken.metrics_listen)), "TOLLGATE_METRICS_LISTEN"
         )
+        await start_fails(
+            settings_for(other, valkey.url, http_listen=str(taken.http_listen)), "TOLLGATE_HTTP_LISTEN.*taken"
+        )
     await start_fails(settings_for(tmp_path, None), "TOLLGATE_REDIS_URL")
     nowhere = f"sqlite:///{tmp_path}/no/such/folder/x.db"
     await start_fails(settings_for(tmp_path, valkey.url, database_url=nowhere), "TOLLGATE_DATABASE_URL.*directory")
+    await start_fails(settings_for(tmp_path, valkey.url, currency="XXX"), "TOLLGATE_CURRENCY.*ISO 4217")
+    odd = settings_for(tmp_path, valkey.url, refill_amount_micros=50_000_001)
+    await start_fails(odd, "TOLLGATE_REFILL_AMOUNT_MICROS.*10000")
+    (other / FILE_NAME).write_bytes(b"no sandbox " * 100)
+    await start_fails(settings_for(other, valkey.url), f"TOLLGATE_PAYMENT_PROVIDER.*{FILE_NAME}")
     unsafe = start_store(appendonly="no")
     await start_fails(settings_for(tmp_path, unsafe.url), "appendonly")
     with valkey.client() as client:

@@ -27,10 +27,14 @@ MAY_IMPORT = {
     "api": {"api", "domain", "errors", "metrics", "store", "v1", "grpc", "google", "structlog"},
     "api/credits": {"api", "domain", "errors", "metrics", "store", "v1", "ledger", "projection", "feeds"}
     | {"google", "grpc", "structlog"},
-    # Who charges cards: knows neither offices nor ledger.
-    "payments": {"payments", "domain", "errors", "settings"} | {"aiohttp", "aiosqlite", "stripe", "structlog"},
     # What people are told and the ways it goes: what is recorded and sent is the notifier's.
     "notices": {"notices", "domain", "settings"} | {"aiohttp", "aiosmtplib", "structlog"},
+    # Who charges cards: knows neither offices nor ledger.
+    "payments": {"payments", "domain", "errors", "settings", "startup"}
+    | {"aiohttp", "aiosqlite", "stripe", "structlog"},
+    # What is on HTTP: pages, webhooks, health. What they need done is handed to them.
+    "web": {"web", "payments", "domain", "errors", "metrics", "address", "ports"}
+    | {"jinja2", "starlette", "structlog", "uvicorn"},
     # The switches' side: the contract and nothing of how it is kept.
     "client": {"client", "v1", "grpc", "google"},
     "background": {"background", "domain", "errors", "ledger", "notices", "store", "projection", "feeds", "metrics"}
