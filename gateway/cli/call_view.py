@@ -52,7 +52,14 @@ def shown_on(console: Console, shown: Sequence[Column], *, leaves_last: bool) ->
 
 def call_table(calls: Sequence[pb.Call], shown: Sequence[Column], caption: str) -> Table:
     """The table, as rich draws it."""
-    table = Table(box=SIMPLE_HEAD, header_style="dim", caption=caption or None, caption_justify="left", pad_edge=False)
+    table = Table(
+        box=SIMPLE_HEAD,
+        header_style="dim",
+        caption=caption or None,
+        caption_style="dim",
+        caption_justify="left",
+        pad_edge=False,
+    )
     for each in shown:
         table.add_column(each.heading, justify="right" if each.is_number else "left", no_wrap=True)
     for call in calls:
