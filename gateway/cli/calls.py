@@ -96,4 +96,4 @@ async def _redraw(office: str, looks: AsyncIterator[pb.ListCallsResponse]) -> No
 
     with shown_on(Console(highlight=False), ALL_OF_AN_OFFICE, leaves_last=True) as view:
         async for whole in looks:
-            view.update(whole.calls, f"{len(whole.calls)} live calls of {office}; Ctrl-C ends this")
+            view.update(whole.calls, f"live calls of {office}: {len(whole.calls)}; Ctrl-C ends this")
