@@ -10,7 +10,7 @@ import typer
 from gateway.cli.call_table import ALL_OF_AN_OFFICE, plain_table
 from gateway.cli.client import Client, asks_gateway
 from gateway.cli.offices import OfficeId
-from gateway.cli.output import show_json
+from gateway.cli.output import can_redraw, show_json
 from gateway.v1 import credits_pb2 as pb
 
 WATCH_SECONDS: Final = 1.0
@@ -38,7 +38,7 @@ async def show_all(
     if not watch:
         whole = await _live_calls(client, office)
         client.show(whole, plain_table(whole.calls))
-    elif client.as_json or not sys.stdout.isatty():
+    elif client.as_json or not can_redraw():
         await _print_each(client, _looks(client, office))
     else:
         await _redraw(office, _looks(client, office))

@@ -74,9 +74,8 @@ class Day:
         ]
         refilled = await stage.credits.SetAutoRefill(credits_pb2.SetAutoRefillRequest(office_id=HARBOR, enabled=False))
         await stage.bring_to(SUNRISE, OPENING_MICROS)
-        await stage.bring_to(
-            HARBOR, refilled.refill.threshold_micros + sum(calls) + await stage.message_price(HARBOR) // 2
-        )
+        message = await stage.quote_message(stage.message_of(HARBOR, NEW_YORK))
+        await stage.bring_to(HARBOR, refilled.refill.threshold_micros + sum(calls) + message // 2)
         await stage.bring_to(CORNER, await stage.quote(stage.call_of(CORNER, NEW_YORK), 60))
         await stage.credits.SetAutoRefill(credits_pb2.SetAutoRefillRequest(office_id=HARBOR, enabled=True))
         for office_id in (SUNRISE, HARBOR, CORNER):

@@ -6,10 +6,10 @@ from time import perf_counter
 from typing import Final
 
 from gateway.address import Address
-from gateway.cli.demo.books import BooksError
+from gateway.cli.demo.books import BooksError, cut_billed_seconds
 from gateway.cli.demo.cast import CORNER, PARIS, STUDIO, SUNRISE, SYDNEY
 from gateway.cli.demo.live_board import LiveBoard
-from gateway.cli.demo.live_switch import LiveCall, LiveSwitch
+from gateway.cli.demo.live_switch import COMMAND_LIMIT_SECONDS, LiveSwitch, SwitchedCall
 from gateway.cli.demo.stage import Stage
 from gateway.cli.demo.triggers import Trigger
 from gateway.cli.demo.wording import called, decided
@@ -111,7 +111,7 @@ class LiveAct:
             f"CUT {round((cut.at - is_over) / timedelta(milliseconds=1))} ms after their end",
             "",
         )
-        await self._settle(call, seconds, _cut_billed_seconds(seconds, granted_seconds), "cut")
+        await self._settle(call, seconds, cut_billed_seconds(seconds, granted_seconds), "cut")
 
     async def _call_that_is_saved(self, trigger: "asyncio.Task[Trigger]") -> None:
         """A call that would be cut, were the card not charged in time."""
@@ -138,7 +138,10 @@ class LiveAct:
 
     async def _hear_trigger(self) -> Trigger:
         """The trigger of the studio's refill, as soon as its funds dip."""
-        balances = self._stage.credits.WatchBalance(credits_pb2.WatchBalanceRequest(office_id=STUDIO))
+        # A stream with a deadline of its own: a dip that is never seen is an error, not an endless wait.
+        balances = self._stage.credits.WatchBalance(
+            credits_pb2.WatchBalanceRequest(office_id=STUDIO), timeout=COMMAND_LIMIT_SECONDS
+        )
         async for sample in balances:
             if sample.refill_state == credits_pb2.REFILL_STATE_PENDING:
                 break
@@ -164,7 +167,7 @@ class LiveAct:
                     continue
             await self._show(call.request.office_id, f"{called(call.request)}: {what}", answer, "")
 
-    async def _connect(self, office_id: str, called_number: str, begins: float) -> LiveCall:
+    async def _connect(self, office_id: str, called_number: str, begins: float) -> SwitchedCall:
         """Ask for a call when its time has come; it is answered at once."""
         await asyncio.sleep(self._began + begins - perf_counter())
         request = self._stage.call_of(office_id, called_number)
@@ -179,12 +182,12 @@ class LiveAct:
         )
         return call
 
-    async def _end(self, call: LiveCall, what: str) -> None:
+    async def _end(self, call: SwitchedCall, what: str) -> None:
         """Somebody hangs up: what was talked is billed."""
         seconds = call.hang_up()
         await self._settle(call, seconds, seconds, what)
 
-    async def _settle(self, call: LiveCall, seconds: int, billed_seconds: int, what: str) -> None:
+    async def _settle(self, call: SwitchedCall, seconds: int, billed_seconds: int, what: str) -> None:
         """End a call, and hold what it cost against a quote for what must be billed."""
         office_id, call_id = call.request.office_id, call.request.call_id
         answer = await self._switch.end(call, seconds)
@@ -202,7 +205,7 @@ class LiveAct:
             money(answer.debited_micros),
         )
 
-    async def _end_of_grant(self, call: LiveCall) -> tuple[int, datetime]:
+    async def _end_of_grant(self, call: SwitchedCall) -> tuple[int, datetime]:
         """For how long a call may talk, and until when, both by the gateway: its clock is this machine's."""
         known = await self._stage.credits.GetCall(
             credits_pb2.GetCallRequest(office_id=call.request.office_id, call_id=call.request.call_id)
@@ -215,8 +218,3 @@ class LiveAct:
 
     def _moment(self) -> str:
         return f"{perf_counter() - self._began:4.1f}s"
-
-
-def _cut_billed_seconds(seconds: int, granted_seconds: int) -> int:
-    """What a cut call is billed: hanging up takes its time, of which the contract bills nothing up to 2 s."""
-    return seconds if seconds > granted_seconds + 2 else granted_seconds

@@ -26,7 +26,7 @@ class Heard:
     at: datetime
 
 
-class LiveCall:
+class SwitchedCall:
     """A call on its way through the switch.
 
     Attributes:
@@ -51,21 +51,27 @@ class LiveCall:
         if not future.done():
             future.set_result(Heard(command, datetime.now(UTC)))
 
-    async def told(self, kind: Kind) -> Heard:
+    async def told(self, kind: Kind, limit_seconds: float = COMMAND_LIMIT_SECONDS) -> Heard:
         """Wait for a command.
 
         Raises:
             BooksError: The call is cut instead, or nothing comes.
         """
         wanted, cut = self._future(kind), self._future(CutCall)
-        await asyncio.wait([wanted, cut], timeout=COMMAND_LIMIT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([wanted, cut], timeout=limit_seconds, return_when=asyncio.FIRST_COMPLETED)
         if wanted.done():
             return wanted.result()
         raise BooksError(f"{self} was {'cut' if cut.done() else 'told nothing'} where it waited for {kind.__name__}")
 
     async def talk(self, seconds: float) -> None:
-        """Talk on for so long, or not as long if the gateway cuts the call."""
-        await asyncio.wait([self._future(CutCall)], timeout=seconds)
+        """Talk on for so long.
+
+        Raises:
+            BooksError: The call is cut meanwhile.
+        """
+        cut, _ = await asyncio.wait([self._future(CutCall)], timeout=seconds)
+        if cut:
+            raise BooksError(f"{self} was cut, and there were funds to talk on")
 
     def hang_up(self) -> int:
         """Hang up; returns the talk time, in seconds, rounded up."""
@@ -84,15 +90,15 @@ class LiveSwitch:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._calls: dict[str, LiveCall] = {}
+        self._calls: dict[str, SwitchedCall] = {}
 
-    async def connect(self, request: pb.AuthorizeCallRequest) -> tuple[LiveCall, pb.AuthorizeCallResponse]:
+    async def connect(self, request: pb.AuthorizeCallRequest) -> tuple[SwitchedCall, pb.AuthorizeCallResponse]:
         """Ask for a call; one that is granted is answered at once.
 
         Raises:
             ClientError: The gateway did not answer.
         """
-        call = self._calls[request.call_id] = LiveCall(request)
+        call = self._calls[request.call_id] = SwitchedCall(request)
         answer = await self._client.authorize_call(
             office_id=request.office_id,
             call_id=request.call_id,
@@ -104,7 +110,7 @@ class LiveSwitch:
             await self._client.answer_call(office_id=request.office_id, call_id=request.call_id)
         return call, answer
 
-    async def end(self, call: LiveCall, seconds: int) -> pb.EndCallResponse:
+    async def end(self, call: SwitchedCall, seconds: int) -> pb.EndCallResponse:
         """Settle a call.
 
         Raises:
@@ -114,7 +120,7 @@ class LiveSwitch:
             office_id=call.request.office_id, call_id=call.request.call_id, duration_seconds=seconds
         )
 
-    async def obey(self) -> AsyncIterator[tuple[LiveCall, Command]]:
+    async def obey(self) -> AsyncIterator[tuple[SwitchedCall, Command]]:
         """Pass each command on to its call, and say so."""
         async for command in self._client.commands():
             call = self._calls.get(command.call_id)

@@ -11,7 +11,7 @@ from rich.text import Text
 from gateway.cli.call_table import Column
 from gateway.cli.call_view import CallView, shown_on
 from gateway.cli.demo.books import Verdict
-from gateway.cli.output import money
+from gateway.cli.output import can_redraw, money
 
 _WIDTHS: Final = (5, 7, 41, 30, 8, 8, 9)
 _HEADINGS: Final = ("time", "office", "what happens", "the gateway's answer", "price", "balance", "available")
@@ -76,8 +76,8 @@ class Screen:
 
     @contextmanager
     def live_calls(self, shown: Sequence[Column]) -> Iterator[CallView | None]:
-        """Show a table of live calls below what is printed until the block ends; None: this is no terminal."""
-        if not self._console.is_terminal:
+        """Show a table of live calls below what is printed until the block ends; None: it cannot be redrawn here."""
+        if not can_redraw():
             yield None
             return
         with shown_on(self._console, shown, leaves_last=False) as view:

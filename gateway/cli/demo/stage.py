@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from gateway.cli.demo.books import Books
-from gateway.cli.demo.cast import NEW_YORK
 from gateway.cli.demo.screen import Screen
 from gateway.cli.demo.triggers import Triggers
 from gateway.cli.output import money
@@ -113,10 +112,6 @@ class Stage:
             )
         )
         return answer.price_micros
-
-    async def message_price(self, office_id: str) -> int:
-        """What an SMS within the country costs the office, in micros."""
-        return await self.quote_message(self.message_of(office_id, NEW_YORK))
 
     def call_of(
         self,
