@@ -1,7 +1,6 @@
 """`tollgate calls`: what is live now."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from typing import Annotated, Final
 
@@ -84,8 +83,6 @@ async def _print_each(client: Client, looks: AsyncIterator[pb.ListCallsResponse]
         for line in plain_table(whole.calls):
             typer.echo(line)
         typer.echo()
-        # A pipe is read while this goes on.
-        sys.stdout.flush()
 
 
 async def _redraw(office: str, looks: AsyncIterator[pb.ListCallsResponse]) -> None:

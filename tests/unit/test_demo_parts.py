@@ -9,6 +9,7 @@ from gateway.cli.deck_files import packaged_deck, read_deck
 from gateway.cli.demo.books import BooksError, cut_billed_seconds
 from gateway.cli.demo.live_switch import SwitchedCall
 from gateway.cli.demo.rates import write_deck
+from gateway.cli.demo.screen import style_of
 from gateway.client import Command, CutCall, FundsLow, FundsRestored
 from gateway.v1 import authorization_pb2 as pb
 
@@ -28,6 +29,25 @@ def new_call(*commands: Command) -> SwitchedCall:
 def test_the_deck_is_the_packaged_one_and_two_destinations(tmp_path: Path) -> None:
     _, deck = read_deck(write_deck(tmp_path))
     assert len(deck) == len(packaged_deck()) + 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "style"),
+    [
+        ("GRANTED FUNDED, 3 s", "green"),
+        ("DENIED INSUFFICIENT_FUNDS", "red"),
+        ("LOW, 10 s are the last", "yellow"),
+        ("RESTORED, 17 s granted", "bold green"),
+        ("CREDITED, refill armed", "cyan"),
+        ("CREDITED back", "cyan"),
+        ("CUT 99 ms after their end", "bold red"),
+        ("TRIGGER studio/1", "magenta"),
+        ("10 s billed", ""),
+        ("", ""),
+    ],
+)
+def test_the_colour_of_an_answer(answer: str, style: str) -> None:
+    assert style_of(answer) == style
 
 
 @pytest.mark.parametrize(

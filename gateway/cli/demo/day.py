@@ -21,7 +21,6 @@ from gateway.cli.demo.cast import (
     OWN_FREEPHONE,
     SUNRISE,
 )
-from gateway.cli.demo.screen import minute_clock
 from gateway.cli.demo.stage import Stage
 from gateway.cli.demo.wording import called, decided
 from gateway.cli.output import money, short_name
@@ -323,4 +322,5 @@ class Day:
         self._second = second
 
     async def _show(self, office_id: str, what: str, answer: str, price: str) -> None:
-        await self._stage.show(minute_clock(self._second), office_id, what, answer, price)
+        moment = f"{int(self._second) // 60:02}:{int(self._second) % 60:02}"
+        await self._stage.show(moment, office_id, what, answer, price)

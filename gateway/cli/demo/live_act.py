@@ -10,6 +10,7 @@ from gateway.cli.demo.books import BooksError, cut_billed_seconds
 from gateway.cli.demo.cast import CORNER, PARIS, STUDIO, SUNRISE, SYDNEY
 from gateway.cli.demo.live_board import LiveBoard
 from gateway.cli.demo.live_switch import COMMAND_LIMIT_SECONDS, LiveSwitch, SwitchedCall
+from gateway.cli.demo.rates import TICK_SECONDS
 from gateway.cli.demo.stage import Stage
 from gateway.cli.demo.triggers import Trigger
 from gateway.cli.demo.wording import called, decided
@@ -17,9 +18,6 @@ from gateway.cli.output import money, short_name
 from gateway.client import Client, CutCall, FundsLow, FundsRestored
 from gateway.v1 import authorization_pb2 as pb
 from gateway.v1 import credits_pb2
-
-TICK_SECONDS: Final = 3
-"""What the demo's deck reserves at a time where these calls go."""
 
 CUT_AFTER_SECONDS: Final = 10
 """For so long the corner shop's funds last."""

@@ -1,7 +1,7 @@
 """The demo's rate deck: the packaged one, and two destinations whose cost can be watched as it grows.
 
 The packaged deck bills whole minutes and reserves a minute at a time. The live act has no minute: where it calls is
-billed by the second and reserved three seconds at a time.
+billed by the second and reserved a few seconds at a time.
 """
 
 from pathlib import Path
@@ -11,9 +11,12 @@ from gateway.cli.deck_files import packaged_rates
 
 _DECK_NAME: Final = "demo_rates.csv"
 
-_BY_THE_SECOND: Final = """\
-,VOICE,OUTBOUND,,,33199,,0,1.20,60,1,0,3,"DEMO France, numbers for fiction"
-,VOICE,OUTBOUND,,,6125550,,0,0.60,60,1,0.05,3,"DEMO Sydney, numbers for fiction"
+TICK_SECONDS: Final = 3
+"""What is reserved at a time where the live calls go."""
+
+_BY_THE_SECOND: Final = f"""\
+,VOICE,OUTBOUND,,,33199,,0,1.20,60,1,0,{TICK_SECONDS},"DEMO France, numbers for fiction"
+,VOICE,OUTBOUND,,,6125550,,0,0.60,60,1,0.05,{TICK_SECONDS},"DEMO Sydney, numbers for fiction"
 """
 
 

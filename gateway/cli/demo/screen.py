@@ -28,7 +28,7 @@ _STYLES: Final = {
     "REFUSED": "red",
     "CUT": "bold red",
 }
-"""By an answer's first word: good news, money that came, a request for money, a warning, and an end."""
+"""Good news is green, money that came cyan, a request for it magenta, a warning yellow; red is an end."""
 
 
 class Screen:
@@ -71,7 +71,7 @@ class Screen:
             available_micros: What live calls have not reserved of it, after it.
         """
         cells = (moment, office_id, what, answer, price, money(balance_micros), money(available_micros))
-        styles = ["dim", "blue", "", _STYLES.get(answer.partition(" ")[0], ""), "", "bold", "dim"]
+        styles = ["dim", "blue", "", style_of(answer), "", "bold", "dim"]
         self._row(cells, styles)
 
     @contextmanager
@@ -109,6 +109,6 @@ class Screen:
         self._console.print(text, soft_wrap=True)
 
 
-def minute_clock(second: float) -> str:
-    """A second of an hour, as clocks show it."""
-    return f"{int(second) // 60:02}:{int(second) % 60:02}"
+def style_of(answer: str) -> str:
+    """The colour of an answer, by its first word; empty: the terminal's own."""
+    return _STYLES.get(answer.partition(" ")[0].rstrip(","), "")
