@@ -24,7 +24,7 @@ $(VENV)/.installed: requirements/dev.txt pyproject.toml
 setup: $(VENV)/.installed ## Make .venv with everything, by pip and with hashes.
 
 .PHONY: run
-run: $(VENV)/.installed ## Set up, then run the demo: a gateway with its own stores, and a minute of an office's day.
+run: $(VENV)/.installed ## Set up, then run the demo: a gateway with its own stores, an office's day, and live calls.
 	$(BIN)/tollgate demo
 
 .PHONY: test

@@ -11,7 +11,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from gateway.cli.errors import CommandError
+from gateway.cli.errors import EXIT_INTERRUPTED, CommandError
 
 COMMANDS: Final = {
     "serve": "serve",
@@ -42,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except CommandError as error:
         typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        # Ctrl-C while the command's modules are still being loaded, which is no news either.
+        sys.exit(EXIT_INTERRUPTED)
     except OSError as error:
         # A file that was named and cannot be read or written.
         typer.secho(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), fg="red", err=True)

@@ -1,14 +1,19 @@
 """`tollgate calls`: what is live now."""
 
-from typing import Annotated
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Final
 
 import typer
 
+from gateway.cli.call_table import ALL_OF_AN_OFFICE, plain_table
 from gateway.cli.client import Client, asks_gateway
 from gateway.cli.offices import OfficeId
-from gateway.cli.output import NOTHING, columns, money, short_name
-from gateway.v1 import authorization_pb2
+from gateway.cli.output import can_redraw, show_json
 from gateway.v1 import credits_pb2 as pb
+
+WATCH_SECONDS: Final = 1.0
+"""Between two looks: often enough for calls that are ticked by the second, and nothing to the gateway."""
 
 
 def register(app: typer.Typer) -> None:
@@ -20,33 +25,22 @@ def register(app: typer.Typer) -> None:
 
 
 @asks_gateway
-async def show_all(client: Client, office: OfficeId) -> None:
+async def show_all(
+    client: Client,
+    office: OfficeId,
+    *,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on until Ctrl-C: redrawn on a terminal, else printed once a second.")
+    ] = False,
+) -> None:
     """List the live calls of an office."""
-    whole = pb.ListCallsResponse()
-    request = pb.ListCallsRequest(office_id=office, page_size=1_000)
-    while True:
-        page = await client.credits.ListCalls(request)
-        whole.calls.extend(page.calls)
-        if not page.next_page_token:
-            break
-        request.page_token = page.next_page_token
-    rows = [
-        (
-            each.call_id,
-            short_name(pb.CallState.Name(each.state), "CALL_STATE_"),
-            authorization_pb2.Reason.Name(each.reason),
-            each.calling_number or NOTHING,
-            each.called_number,
-            f"{each.used_seconds}",
-            f"{each.granted_seconds}",
-            money(each.debited_micros),
-            money(each.held_micros),
-            each.switch_id or NOTHING,
-        )
-        for each in whole.calls
-    ]
-    headings = ("CALL", "STATE", "REASON", "CALLING", "CALLED", "USED s", "GRANTED s", "DEBITED", "HELD", "SWITCH")
-    client.show(whole, columns(headings, rows))
+    if not watch:
+        whole = await _live_calls(client, office)
+        client.show(whole, plain_table(whole.calls))
+    elif client.as_json or not can_redraw():
+        await _print_each(client, _looks(client, office))
+    else:
+        await _redraw(office, _looks(client, office))
 
 
 @asks_gateway
@@ -60,3 +54,43 @@ async def cut(
     """Have the switch hang a call up."""
     answer = await client.credits.CutCall(pb.CutCallRequest(office_id=office, call_id=call_id, reason=reason))
     client.show(answer, [f"{call_id} was marked to be cut{' before' if answer.replayed else ''}"])
+
+
+async def _live_calls(client: Client, office: str) -> pb.ListCallsResponse:
+    """All pages as one."""
+    whole = pb.ListCallsResponse()
+    request = pb.ListCallsRequest(office_id=office, page_size=1_000)
+    while True:
+        page = await client.credits.ListCalls(request)
+        whole.calls.extend(page.calls)
+        if not page.next_page_token:
+            return whole
+        request.page_token = page.next_page_token
+
+
+async def _looks(client: Client, office: str) -> AsyncIterator[pb.ListCallsResponse]:
+    """The live calls again and again."""
+    while True:
+        yield await _live_calls(client, office)
+        await asyncio.sleep(WATCH_SECONDS)
+
+
+async def _print_each(client: Client, looks: AsyncIterator[pb.ListCallsResponse]) -> None:
+    async for whole in looks:
+        if client.as_json:
+            show_json(whole, indent=None)
+            continue
+        for line in plain_table(whole.calls):
+            typer.echo(line)
+        typer.echo()
+
+
+async def _redraw(office: str, looks: AsyncIterator[pb.ListCallsResponse]) -> None:
+    # Only a terminal needs what draws on one.
+    from rich.console import Console  # noqa: PLC0415
+
+    from gateway.cli.call_view import shown_on  # noqa: PLC0415
+
+    with shown_on(Console(highlight=False), ALL_OF_AN_OFFICE, leaves_last=True) as view:
+        async for whole in looks:
+            view.update(whole.calls, f"live calls of {office}: {len(whole.calls)}; Ctrl-C ends this")

@@ -20,8 +20,12 @@ def read_deck(path: Path) -> tuple[bytes, Deck]:
 
 def packaged_deck() -> Deck:
     """The deck that the package brings, which is in force until another one is imported."""
-    content = (resources.files("gateway") / "data" / "default_rates.csv").read_bytes()
-    return _parse(content, "the packaged deck")
+    return _parse(packaged_rates(), "the packaged deck")
+
+
+def packaged_rates() -> bytes:
+    """The same as its file has it."""
+    return (resources.files("gateway") / "data" / "default_rates.csv").read_bytes()
 
 
 def _parse(content: bytes, name: str) -> Deck:

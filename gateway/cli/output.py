@@ -1,6 +1,8 @@
 """How answers are printed: aligned columns for people, JSON for programs."""
 
 import json
+import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
@@ -66,6 +68,11 @@ def instant(timestamp: Timestamp) -> str:
 def short_name(name: str, prefix: str) -> str:
     """The name of an enum's value without the prefix that the contract puts before it."""
     return name.removeprefix(prefix).lower()
+
+
+def can_redraw() -> bool:
+    """Whether standard output is a terminal that takes lines back, and not a pipe, a file or an editor's window."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "") not in {"", "dumb", "unknown"}
 
 
 def _are_numbers(cells: Sequence[str]) -> bool:

@@ -1,18 +1,27 @@
 """The commands against a running gateway: what an operator types on the first day, and what goes wrong then."""
 
+import asyncio
 import itertools
 import json
+import os
+import pty
 import re
+import signal
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gateway.cli.connection import CONNECTION_FILE
-from gateway.cli.errors import EXIT_DENIED, EXIT_FAILED, EXIT_NOT_ALLOWED, EXIT_USAGE
+from gateway.cli.connection import CONNECTION_FILE, Connection
+from gateway.cli.errors import EXIT_DENIED, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_NOT_ALLOWED, EXIT_USAGE
+from gateway.client_channel import open_channel
+from gateway.v1 import authorization_pb2 as pb
+from gateway.v1.authorization_pb2_grpc import CallAuthorizationStub
 from tests.support.commands import Outcome, run_command
 from tests.support.gateway_process import GatewayProcess, clean_environment, running_gateway
 
@@ -205,6 +214,76 @@ def test_calls_are_listed_and_explained(tollgate: Tollgate, office: str, gateway
     assert "no office knows no-such-call" in unknown.err
     assert "NOT_FOUND" in tollgate("explain", "no-such-call", "--office", office, code=EXIT_FAILED).err
     assert tollgate("calls", "list", office).out.splitlines()[0].startswith("CALL")
+
+
+@pytest.fixture
+def live_call(office: str, gateway: GatewayProcess) -> str:
+    """A call of the office that is up."""
+    asyncio.run(answer_call(gateway.data_dir, office, f"{office}-[live]"))
+    return f"{office}-[live]"
+
+
+async def answer_call(data_dir: Path, office: str, call_id: str) -> None:
+    connection = Connection.resolve(server=None, admin_server=None, token=None, data_dir=data_dir)
+    async with open_channel(connection.listen, connection.listen_token) as channel:
+        switch = CallAuthorizationStub(channel)
+        await switch.AuthorizeCall(
+            pb.AuthorizeCallRequest(office_id=office, call_id=call_id, direction=pb.OUTBOUND, called_number=LONDON)
+        )
+        await switch.AnswerCall(pb.AnswerCallRequest(office_id=office, call_id=call_id))
+
+
+@contextmanager
+def watching(gateway: GatewayProcess, office: str, *arguments: str, **streams: Any) -> Iterator[subprocess.Popen[str]]:
+    """`calls list --watch` as a process of its own; ended by Ctrl-C."""
+    command = [sys.executable, "-m", "gateway.cli", "calls", "list", office, "--watch"]
+    command += ["--data-dir", str(gateway.data_dir), *arguments]
+    environment = clean_environment(PYTHONUNBUFFERED="1", TERM="xterm-256color", COLUMNS="120", LINES="30")
+    with subprocess.Popen(command, env=environment, text=True, **streams) as process:
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=30) == EXIT_INTERRUPTED
+
+
+def test_live_calls_are_watched_without_a_terminal(office: str, live_call: str, gateway: GatewayProcess) -> None:
+    with watching(gateway, office, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(6)]
+    assert lines[0].startswith("CALL ")
+    assert lines[1].startswith(f"{live_call}  answered  FUNDED")
+    assert lines[2] == "\n"
+    assert lines[3:] == lines[:3], "the table is printed again"
+
+
+def test_live_calls_are_watched_as_json_a_line_a_look(office: str, live_call: str, gateway: GatewayProcess) -> None:
+    with watching(gateway, office, "--json", stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        looks = [json.loads(process.stdout.readline()) for _ in range(2)]
+    assert [[call["call_id"] for call in look["calls"]] for look in looks] == [[live_call], [live_call]]
+
+
+def test_live_calls_are_redrawn_on_a_terminal(office: str, live_call: str, gateway: GatewayProcess) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        with watching(gateway, office, stdout=theirs):
+            shown = ""
+            while shown.count(f"live calls of {office}: 1") < 2:
+                shown += os.read(ours, 65_536).decode()
+        shown += os.read(ours, 65_536).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert live_call in shown
+    assert "\x1b[1A\x1b[2K" in shown, "the second table takes the place of the first"
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1, "the cursor comes back"
+
+
+def test_an_office_that_is_not_there_is_not_watched(tollgate: Tollgate) -> None:
+    outcome = tollgate("calls", "list", "nobody", "--watch", code=EXIT_FAILED)
+    assert "OFFICE_NOT_FOUND" in outcome.err
+    assert outcome.out == ""
 
 
 def test_a_call_that_is_not_live_is_not_cut(tollgate: Tollgate, office: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_demo import check_story
+from tests.integration.test_demo import DEMO_SECONDS, check_story
 from tests.support.gateway_process import clean_environment
 
 pytestmark = pytest.mark.xdist_group("wheel")
@@ -17,7 +17,6 @@ pytestmark = pytest.mark.xdist_group("wheel")
 ROOT = Path(__file__).parents[2]
 BUILD_SECONDS = 120
 INSTALL_SECONDS = 300
-DEMO_SECONDS = 90
 
 
 @pytest.fixture(scope="module")

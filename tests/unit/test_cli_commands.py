@@ -7,7 +7,7 @@ import pytest
 
 from gateway.cli import COMMANDS
 from gateway.cli.amounts import read_amount
-from gateway.cli.errors import EXIT_FAILED, EXIT_UNAVAILABLE, EXIT_USAGE
+from gateway.cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNAVAILABLE, EXIT_USAGE
 from gateway.settings import Settings
 from tests.support.commands import run_command
 from tests.support.servers import free_port
@@ -64,6 +64,15 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.fullmatch(r"tollgate (\d+\.\d+\.\d+|of a source tree)\n", run_command(capsys, "--version").out)
+
+
+def test_ctrl_c_while_a_command_is_loaded(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gateway.cli.build_app", interrupted)
+    outcome = run_command(capsys, "demo")
+    assert (outcome.code, outcome.out, outcome.err) == (EXIT_INTERRUPTED, "", "")
 
 
 def test_serve_has_a_flag_for_every_setting(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""`tollgate demo`: a gateway of its own, a minute of an office's day through it, and a check of the books.
+"""`tollgate demo`: a gateway of its own, a day and some live calls through it, and a check of the books.
 
 Everything shown comes from answers of the gateway, asked over gRPC as a switch and an operator would.
 """
@@ -25,11 +25,16 @@ def demo(
     data_dir: Annotated[
         Path | None, typer.Option(help="Where to keep its data, and to find it again; not given: nowhere.")
     ] = None,
-    leave: Annotated[bool, typer.Option("--exit", help="Leave after the check of the books, without pauses.")] = False,
-    speed: Annotated[float, typer.Option(min=0.1, max=1_000, help="How much faster than real time it is told.")] = 6.0,
+    leave: Annotated[
+        bool, typer.Option("--exit", help="Leave after the check of the books; no pauses in the day.")
+    ] = False,
+    speed: Annotated[
+        float, typer.Option(min=0.1, max=1_000, help="How much faster than real time the day is told.")
+    ] = 6.0,
 ) -> None:
-    """Start a gateway, play a minute of an office's day, check the books, and stay up to be tried.
+    """Start a gateway, play a minute of an office's day and live calls, check the books, and stay up to be tried.
 
+    Live calls take real time, whatever the speed: the gateway ticks and cuts by its clock.
     TOLLGATE_* variables are ignored: a demo must not touch a real store. Exit code 1: the books are wrong.
     """
     try:

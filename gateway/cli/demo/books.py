@@ -79,3 +79,8 @@ class Books:
         """Hold what an office has against what it must have."""
         operations = sum(entry.office_id == office_id for entry in self._entries)
         return Verdict(office_id, operations, self.expected_micros(office_id), balance_micros, reserved_micros)
+
+
+def cut_billed_seconds(talked_seconds: int, granted_seconds: int) -> int:
+    """What a call that was cut is billed: hanging up takes its time, of which the contract bills nothing up to 2 s."""
+    return talked_seconds if talked_seconds > granted_seconds + 2 else min(talked_seconds, granted_seconds)

@@ -23,9 +23,12 @@ from gateway.cli.connection import (
     ConnectionFile,
     demo_pointed_to,
 )
+from gateway.cli.demo.last_call import LastCall
+from gateway.cli.demo.rates import write_deck
 from gateway.cli.demo.screen import Screen
-from gateway.cli.demo.story import LastCall, Story
+from gateway.cli.demo.story import Story
 from gateway.cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, CommandError
+from gateway.client import ClientError
 from gateway.client_channel import fault_of
 from gateway.log import configure_logging
 from gateway.settings import Settings, load_settings
@@ -115,13 +118,12 @@ async def _play(story: Story, gateway: asyncio.Task[int], screen: Screen) -> int
         if not telling.done():
             return EXIT_INTERRUPTED
         return 0 if await telling else EXIT_FAILED
-    except grpc.RpcError as error:
+    except (grpc.RpcError, ClientError) as error:
         # Ctrl-C ends the gateway, and with it the answers; the gateway's own end says that it was that.
         await asyncio.wait([gateway], timeout=DRAIN_SECONDS + 10)
         if gateway.done():
             return EXIT_INTERRUPTED
-        fault = fault_of(error)
-        screen.say(f"the gateway failed: {fault.message} ({fault.code} {fault.reason})", "bold red")
+        screen.say(f"the gateway failed: {_words_of(error)}", "bold red")
         return EXIT_FAILED
     except CommandError as error:
         screen.say(str(error), "bold red")
@@ -130,6 +132,13 @@ async def _play(story: Story, gateway: asyncio.Task[int], screen: Screen) -> int
         telling.cancel()
         with suppress(asyncio.CancelledError, Exception):
             await telling
+
+
+def _words_of(error: grpc.RpcError | ClientError) -> str:
+    if isinstance(error, ClientError):
+        return str(error)
+    fault = fault_of(error)
+    return f"{fault.message} ({fault.code} {fault.reason})"
 
 
 async def _stay_up(
@@ -171,6 +180,7 @@ def _settings(directory: Path, addresses: dict[str, Address]) -> Settings:
         del os.environ[name]
     return load_settings(
         data_dir=directory,
+        rates=write_deck(directory),
         operator_token=secrets.token_urlsafe(32),
         drain_seconds=DRAIN_SECONDS,
         **addresses,

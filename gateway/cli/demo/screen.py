@@ -1,24 +1,34 @@
 """What the demo shows: a line an event, in colour on a terminal, plain elsewhere."""
 
 import sys
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from rich.console import Console
 from rich.text import Text
 
+from gateway.cli.call_table import Column
+from gateway.cli.call_view import CallView, shown_on
 from gateway.cli.demo.books import Verdict
-from gateway.cli.output import money
-
-_START: Final = datetime(2026, 1, 1)
+from gateway.cli.output import can_redraw, money
 
 _WIDTHS: Final = (5, 7, 41, 30, 8, 8, 9)
 _HEADINGS: Final = ("time", "office", "what happens", "the gateway's answer", "price", "balance", "available")
 _RIGHT: Final = 4
 """From this column on amounts, which stand to the right."""
 
-_STYLES: Final = {"GRANTED": "green", "DENIED": "red", "REFUSED": "red", "TRIGGER": "magenta", "CREDITED": "cyan"}
+_STYLES: Final = {
+    "GRANTED": "green",
+    "RESTORED": "bold green",
+    "CREDITED": "cyan",
+    "TRIGGER": "magenta",
+    "LOW": "yellow",
+    "DENIED": "red",
+    "REFUSED": "red",
+    "CUT": "bold red",
+}
+"""Good news is green, money that came cyan, a request for it magenta, a warning yellow; red is an end."""
 
 
 class Screen:
@@ -41,7 +51,7 @@ class Screen:
 
     def event(
         self,
-        second: float,
+        moment: str,
         office_id: str,
         what: str,
         answer: str,
@@ -49,10 +59,10 @@ class Screen:
         balance_micros: int,
         available_micros: int,
     ) -> None:
-        """Print one event of the day.
+        """Print one event.
 
         Args:
-            second: Of the minute.
+            moment: When, as the act counts.
             office_id: Whose.
             what: What happens.
             answer: What the gateway says; its first word gives the colour.
@@ -60,10 +70,18 @@ class Screen:
             balance_micros: Of the office, after it.
             available_micros: What live calls have not reserved of it, after it.
         """
-        clock = (_START + timedelta(seconds=second)).strftime("%M:%S")
-        cells = (clock, office_id, what, answer, price, money(balance_micros), money(available_micros))
-        styles = ["dim", "blue", "", _STYLES.get(answer.partition(" ")[0], ""), "", "bold", "dim"]
+        cells = (moment, office_id, what, answer, price, money(balance_micros), money(available_micros))
+        styles = ["dim", "blue", "", style_of(answer), "", "bold", "dim"]
         self._row(cells, styles)
+
+    @contextmanager
+    def live_calls(self, shown: Sequence[Column]) -> Iterator[CallView | None]:
+        """Show a table of live calls below what is printed until the block ends; None: it cannot be redrawn here."""
+        if not can_redraw():
+            yield None
+            return
+        with shown_on(self._console, shown, leaves_last=False) as view:
+            yield view
 
     def verdicts(self, verdicts: Sequence[Verdict]) -> None:
         """Print what the check of the books found."""
@@ -89,3 +107,8 @@ class Screen:
     def _print(self, text: Text) -> None:
         # Never broken or cut at the edge of the window, nor at the 80 columns of a pipe.
         self._console.print(text, soft_wrap=True)
+
+
+def style_of(answer: str) -> str:
+    """The colour of an answer, by its first word; empty: the terminal's own."""
+    return _STYLES.get(answer.partition(" ")[0].rstrip(","), "")
