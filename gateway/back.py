@@ -1,10 +1,14 @@
-"""The back process: everything that needs SQL. It has Credits, the loops between SQL and the store, and the metrics."""
+"""The back process: everything that needs SQL.
+
+It has Credits, the loops between SQL and the store, what is on HTTP, and the metrics.
+"""
 
 import asyncio
 import importlib.resources
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import redis.asyncio
@@ -48,6 +52,9 @@ from gateway.ledger.outbox import Outbox
 from gateway.ledger.refills import Refills
 from gateway.ledger.tokens import Tokens
 from gateway.metrics_http import MetricsServer
+from gateway.payments.open import open_provider
+from gateway.payments.provider import PaymentEvent, PaymentProvider
+from gateway.payments.sandbox import WEBHOOKS_EVERY_SECONDS, SandboxProvider
 from gateway.projection.credits import CreditApplication
 from gateway.projection.locks import OfficeLocks
 from gateway.projection.offices import OfficeProjection
@@ -66,6 +73,12 @@ from gateway.store.keys import SHARDS, SHARDS_KEY
 from gateway.store.offices import OfficeCache
 from gateway.store.scripts import load_library
 from gateway.v1.credits_pb2_grpc import add_CreditsServicer_to_server
+from gateway.web.app import make_app
+from gateway.web.health import health_routes
+from gateway.web.pages import static_route
+from gateway.web.payment_pages import RETURN_ROUTE, sandbox_routes
+from gateway.web.server import HttpServer
+from gateway.web.webhooks import MAX_WEBHOOK_BYTES, WEBHOOK_PATH, WebhookReceiver, webhook_routes
 
 log = structlog.get_logger(__name__)
 
@@ -99,9 +112,12 @@ async def run_back(
         service = back.make_service()
         server = MetricsServer(settings.metrics_listen, back.is_healthy)
         stack.push_async_callback(asyncio.to_thread, server.close)
+        http = await back.open_http()
+        stack.push_async_callback(http.close)
+        await http.start()
         try:
             return await service.run(
-                back.loops(stop),
+                [*back.loops(stop), http.run(stop)],
                 is_healthy=back.is_healthy,
                 ready=ready,
                 stop=stop,
@@ -113,10 +129,10 @@ async def run_back(
 
 
 async def open_back(settings: Settings, stack: AsyncExitStack, *, clock: Clock | None = None) -> "Back":
-    """Open the database and begin connecting to the store; the stack closes both.
+    """Open database and payment provider and begin connecting to the store; the stack closes all of them.
 
     Raises:
-        StartupError: There is no store, or the database cannot be used.
+        StartupError: There is no store, or database or payment provider cannot be used.
     """
     if settings.redis_url is None:
         raise StartupError("TOLLGATE_REDIS_URL: the back has no store; start it by `tollgate serve`")
@@ -130,7 +146,10 @@ async def open_back(settings: Settings, stack: AsyncExitStack, *, clock: Clock |
         address.url(), socket_timeout=_CLIENT_SECONDS, socket_connect_timeout=_CLIENT_SECONDS, health_check_interval=10
     )
     stack.push_async_callback(client.aclose)
-    back = Back(settings, database, address, client, clock)
+    clock = clock or StoreClock()
+    provider = await open_provider(settings, clock_ms=clock.now_ms)
+    stack.push_async_callback(provider.close)
+    back = Back(settings, database, address, client, clock, provider)
     await back.connection.start()
     stack.push_async_callback(back.connection.close)
     return back
@@ -157,13 +176,13 @@ class Back:
         database: Database,
         address: StoreAddress,
         client: redis.asyncio.Redis,
-        clock: Clock | None,
+        clock: Clock,
+        provider: PaymentProvider,
     ) -> None:
         self._settings = settings
         self._client = client
         self.database, self.address = database, address
-        self._store_clock = StoreClock() if clock is None else None
-        self.clock: Clock = clock or self._store_clock or StoreClock()
+        self.clock, self.provider = clock, provider
         timeout = settings.store_timeout_ms / 1000
         self.connection = StoreConnection(address, load_library(), timeout_seconds=timeout, on_connect=self._on_connect)
         self.lifetimes = lifetimes_of(settings)
@@ -171,6 +190,7 @@ class Back:
         token = settings.operator_token.get_secret_value() if settings.operator_token is not None else None
         self.directory = Directory(self.connection, self.clock, token)
         self._put_together(database)
+        self.webhooks = WebhookReceiver(provider, self._on_payment_event, clock.now_ms)
         self.runner = Runner(self.directory, max_in_flight=settings.max_in_flight, store_timeout_seconds=timeout)
         self.servicer = CreditsServicer(self.runner, self.operations)  # type: ignore[abstract]  # servicer.py adds the rest
 
@@ -258,8 +278,8 @@ class Back:
         """
         await check_store_configuration(self._client)
         await self._claim_shards()
-        if self._store_clock is not None:
-            await self._store_clock.measure(self.connection)
+        if isinstance(self.clock, StoreClock):
+            await self.clock.measure(self.connection)
         await self._rate_projection.project()
         await self.background.reconciler.turn()
         await self.directory.refresh()
@@ -275,6 +295,19 @@ class Back:
         service = Service(SERVICE.full_name, "TOLLGATE_ADMIN_LISTEN", self._settings.admin_listen, options=options)
         add_CreditsServicer_to_server(self.servicer, service.server)
         return service
+
+    async def open_http(self) -> HttpServer:
+        """Listen for HTTP; nothing is answered before it is started.
+
+        Raises:
+            StartupError: The address is taken.
+        """
+        routes = [*health_routes(self.is_healthy), *webhook_routes(self.webhooks), RETURN_ROUTE, static_route()]
+        if isinstance(self.provider, SandboxProvider):
+            routes += sandbox_routes(self.provider)
+        app = make_app(routes, body_limits={WEBHOOK_PATH: MAX_WEBHOOK_BYTES})
+        settings = self._settings
+        return await HttpServer.open(app, "http_listen", settings.http_listen, drain_seconds=settings.drain_seconds)
 
     def is_healthy(self) -> bool:
         """Whether requests can be answered in full now."""
@@ -299,9 +332,12 @@ class Back:
             Loop("sampler", turns.sampler.turn, sampler.EVERY_SECONDS),
             Loop("refill_waker", turns.waker.turn, refill_waker.EVERY_SECONDS),
         ]
+        if isinstance(self.provider, SandboxProvider):
+            send = partial(self.provider.send_webhooks, self.webhooks.receive)
+            loops.append(Loop("sandbox_webhooks", send, WEBHOOKS_EVERY_SECONDS))
         coroutines = [*(loop.run() for loop in loops), listener.run(), self.directory.follow(), self._end_streams(stop)]
-        if self._store_clock is not None:
-            coroutines.append(self._store_clock.follow(self.connection))
+        if isinstance(self.clock, StoreClock):
+            coroutines.append(self.clock.follow(self.connection))
         return [self._guarded(coroutine) for coroutine in coroutines]
 
     _woken_on_connect: "list[Loop] | tuple[()]" = ()
@@ -310,6 +346,10 @@ class Back:
         self.background.reconciler.ask()
         for loop in self._woken_on_connect:
             loop.wake()
+
+    async def _on_payment_event(self, event: PaymentEvent) -> None:
+        # Not acknowledged, so that the provider keeps the event until there is somebody to deal with it.
+        raise Unavailable(f"Nobody here deals with payments yet: send {event.event_id!r} again later.")
 
     async def _advance_refills(self) -> bool:
         await self.refill_feed.advance()

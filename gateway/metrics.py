@@ -50,6 +50,9 @@ CREDITS_STUCK: Final = Counter(
     "tollgate_credits_stuck_total",
     "Attempts to apply a credit that ended in a contradiction for a person to look into.",
 )
+HTTP_REQUESTS: Final = Counter(
+    "tollgate_http_requests_total", "HTTP requests answered, by route and class of status.", ["route", "status"]
+)
 SESSIONS: Final = Gauge("tollgate_sessions", "Open Sessions.", multiprocess_mode="livesum")
 SESSION_OPERATIONS: Final = Counter("tollgate_session_operations_total", "Operations that came by a Session.", ["kind"])
 COMMANDS: Final = Counter("tollgate_commands_total", "Commands handed to the Sessions of a switch.", ["kind"])
@@ -118,3 +121,8 @@ def observe_rpc(rpc: str, code: str, seconds: float) -> None:
     """Count an rpc and its time."""
     _rpc_counter(rpc, code).inc()
     _rpc_histogram(rpc).observe(seconds)
+
+
+def count_http_request(route: str, status: int) -> None:
+    """Count an HTTP request by its route as the code has it, and its status (0: no answer could be given)."""
+    HTTP_REQUESTS.labels(route, f"{status // 100}xx" if status else "none").inc()

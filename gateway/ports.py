@@ -40,11 +40,27 @@ async def check_ports_free(listeners: Mapping[str, Address], patience_seconds: f
             return
         if loop.time() >= deadline:
             name, address = taken
-            raise PortError(
-                f"{variable_name(name)}: {address} is taken by another process; stop that one "
-                f"(ss -ltnp 'sport = :{address.port}' names it) or set another port"
-            )
+            raise PortError(f"{variable_name(name)}: {_taken(address)}")
         await asyncio.sleep(RETRY_SECONDS)
+
+
+async def listen_on(name: str, address: Address) -> list[socket.socket]:
+    """Listen on an address: a socket for each that its host has, for a server that is given its sockets.
+
+    Args:
+        name: The setting that has the address.
+        address: The host and port; port 0 lets the system choose.
+
+    Raises:
+        PortError: It is taken, or is no address of this machine, or may not be used by this user.
+    """
+    with ExitStack() as sockets:
+        try:
+            bound = [_bind(sockets, family, place) for family, place in await _resolve(name, address)]
+        except OSError as error:
+            raise PortError(f"{variable_name(name)}: {_cure(address, error)}") from error
+        sockets.pop_all()
+        return bound
 
 
 async def _first_taken(listeners: Mapping[str, Address]) -> tuple[str, Address] | None:
@@ -73,7 +89,7 @@ async def _resolve(name: str, address: Address) -> list[tuple[socket.AddressFami
     return [(family, place) for family, _, _, _, place in found]
 
 
-def _bind(sockets: ExitStack, family: socket.AddressFamily, place: tuple[object, ...]) -> None:
+def _bind(sockets: ExitStack, family: socket.AddressFamily, place: tuple[object, ...]) -> socket.socket:
     probe = sockets.enter_context(socket.socket(family, socket.SOCK_STREAM))
     # As servers do: connections of an earlier server that are only dying do not count as taken.
     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -82,9 +98,19 @@ def _bind(sockets: ExitStack, family: socket.AddressFamily, place: tuple[object,
     probe.bind(place)
     # Only a listening socket keeps a second one of ours from binding.
     probe.listen(1)
+    return probe
+
+
+def _taken(address: Address) -> str:
+    return (
+        f"{address} is taken by another process; stop that one (ss -ltnp 'sport = :{address.port}' names it) or set "
+        "another port"
+    )
 
 
 def _cure(address: Address, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return _taken(address)
     if error.errno == errno.EADDRNOTAVAIL:
         return f"{address.host} is no address of this machine; use one that is, or 0.0.0.0 for all"
     if error.errno in {errno.EACCES, errno.EPERM}:

@@ -36,6 +36,14 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True)]
 LISTEN_SETTINGS = ("listen", "admin_listen", "http_listen", "metrics_listen")
 
 
+_STRIPE_SECRETS = {
+    "stripe_api_key": "set the secret key from the dashboard (Developers, API keys)",
+    "stripe_webhook_secret": "set the signing secret of the endpoint for <TOLLGATE_PUBLIC_URL>/payments/webhook "
+    "(Developers, Webhooks)",
+}
+"""What Stripe cannot do without, and where it is found."""
+
+
 class Settings(BaseSettings):
     """The settings of one gateway, checked and complete.
 
@@ -97,6 +105,22 @@ class Settings(BaseSettings):
     )
     currency: Annotated[Text, AfterValidator(values.read_currency)] = Field(
         "USD", description="The one currency of this installation, an ISO 4217 code."
+    )
+    public_url: Annotated[Text, AfterValidator(values.read_public_url)] | None = Field(
+        None,
+        description="Where browsers find http_listen, e.g. https://calls.example.com: confirmation links point there. "
+        "Not given: http:// and http_listen.",
+    )
+    payment_provider: Annotated[Literal["sandbox", "stripe"], BeforeValidator(values.lower_case)] = Field(
+        "sandbox", description="Who charges cards. The sandbox takes no money: it grants credit for nothing."
+    )
+    stripe_api_key: Annotated[SecretStr, AfterValidator(values.read_stripe_api_key)] | None = Field(
+        None, description="Stripe's secret or restricted key: sk_... or rk_.... Never shown or logged."
+    )
+    stripe_webhook_secret: Annotated[SecretStr, AfterValidator(values.read_webhook_secrets)] | None = Field(
+        None,
+        description="What Stripe signs its webhooks with: whsec_.... While it is being changed, the new and the old "
+        "one with a comma between them. Never shown or logged.",
     )
     setup_timeout_seconds: Number = Field(
         180, ge=1, le=86_400, description="How long an authorized call may ring before its reservation lapses."
@@ -178,7 +202,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        problems = [*self._listener_problems(), *self._refill_problems()]
+        problems = [*self._listener_problems(), *self._refill_problems(), *self._payment_problems()]
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -201,6 +225,28 @@ class Settings(BaseSettings):
                 f"{variable_name('refill_threshold_micros')} ({self.refill_threshold_micros}), so that one refill "
                 "would trigger the next; raise the amount or lower the threshold"
             )
+
+    def _payment_problems(self) -> Iterator[str]:
+        provider = variable_name("payment_provider")
+        for name, cure in _STRIPE_SECRETS.items():
+            given = getattr(self, name) is not None
+            if self.payment_provider == "stripe" and not given:
+                yield f"{variable_name(name)}: missing, and {provider} is stripe; {cure}"
+            # Whoever has a key means to be paid, and the sandbox would give credit for nothing.
+            if self.payment_provider != "stripe" and given:
+                yield (
+                    f"{variable_name(name)}: given, and {provider} is {self.payment_provider}; set {provider}=stripe, "
+                    "or leave the other out"
+                )
+
+    @property
+    def base_url(self) -> str:
+        """Where browsers find the HTTP server, without a slash at the end."""
+        if self.public_url is not None:
+            return self.public_url
+        # An address that stands for every interface is none to go to; this machine is one of them.
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.http_listen.host, self.http_listen.host)  # noqa: S104
+        return f"http://{Address(host, self.http_listen.port)}"
 
     @property
     def sql_url(self) -> str:
@@ -230,8 +276,9 @@ class Settings(BaseSettings):
         for name in ("redis_url", "database_url"):
             if variable_name(name) in shown:
                 shown[variable_name(name)] = values.without_password(shown[variable_name(name)])
-        if self.operator_token is not None:
-            shown[variable_name("operator_token")] = "***"
+        for name in type(self).model_fields:
+            if isinstance(getattr(self, name), SecretStr):
+                shown[variable_name(name)] = "***"
         return {name.removeprefix(PREFIX).lower(): value for name, value in shown.items()}
 
 

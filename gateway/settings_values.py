@@ -20,6 +20,8 @@ MAX_TOKEN_LENGTH = 128
 
 _E164_PREFIX = re.compile(r"\+[1-9][0-9]{0,14}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
+_STRIPE_API_KEY = re.compile(r"[sr]k_[!-~]{1,250}")
+_WEBHOOK_SECRET = re.compile(r"whsec_[!-+\--~]{1,250}")
 
 
 def read_address(value: object) -> object:
@@ -149,6 +151,34 @@ def read_token(value: SecretStr) -> SecretStr:
             "make one with: openssl rand -hex 32"
         )
     return value
+
+
+def read_stripe_api_key(value: SecretStr) -> SecretStr:
+    """Check that this is a key that may charge; the text of the error does not repeat it."""
+    key = value.get_secret_value().strip()
+    if key.startswith("pk_"):
+        raise ValueError("this is the publishable key, which is for browsers; set the secret one, sk_... or rk_...")
+    if not _STRIPE_API_KEY.fullmatch(key):
+        raise ValueError("this is no secret key of Stripe; it begins with sk_ or rk_")
+    return SecretStr(key)
+
+
+def read_webhook_secrets(value: SecretStr) -> SecretStr:
+    """Check one or several signing secrets, with commas between them; the text of the error does not repeat them."""
+    secrets = [secret.strip() for secret in value.get_secret_value().split(",")]
+    if not all(_WEBHOOK_SECRET.fullmatch(secret) for secret in secrets):
+        raise ValueError("this is no signing secret of a webhook; it begins with whsec_; several have commas between")
+    return SecretStr(",".join(secrets))
+
+
+def read_public_url(value: str) -> str:
+    """Check a URL that browsers go to; a slash at its end is taken off."""
+    example = "write e.g. https://calls.example.com"
+    parts = _split(value, ("http", "https"), example)
+    _check_host(value, parts, example)
+    if parts.query or parts.fragment or "@" in parts.netloc or any(letter.isspace() for letter in value):
+        raise ValueError(f"{without_password(value)!r} has more than scheme, host, port and path; {example}")
+    return value.rstrip("/")
 
 
 def read_currency(value: str) -> str:

@@ -26,7 +26,7 @@ from gateway.address import Address
 from gateway.child_process import ChildProcess
 from gateway.metrics_http import MULTIPROCESS_VARIABLE
 from gateway.ports import check_ports_free
-from gateway.settings import Settings
+from gateway.settings import LISTEN_SETTINGS, Settings
 from gateway.settings_problems import PREFIX
 from gateway.store.configuration import check_store_configuration
 from gateway.store.embedded import EmbeddedStore
@@ -37,9 +37,6 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "front": (sys.executable, "-m", "gateway.process", "front"),
 }
 """The children in the order of their start: each one waits until the one before it is ready."""
-
-CHECKED_LISTENERS = ("listen", "admin_listen", "metrics_listen")
-"""The settings whose addresses the children bind; one that nobody binds yet may be taken by anybody."""
 
 STORE_CHECK_SECONDS = 5.0
 
@@ -78,8 +75,8 @@ async def supervise(
         if settings.redis_url is not None:
             await check_ports_free(_listeners(settings))
             await _check_store(settings.redis_url)
-            if settings.database_url is None:
-                # For the SQLite database, which several processes may share: only the embedded store needs the lock.
+            if settings.database_url is None or settings.payment_provider == "sandbox":
+                # For their SQLite files, which several processes may share: only the embedded store needs the lock.
                 DataDirectory(settings.data_dir).make_private()
             return await _run_children(settings, commands, (), stop, hurry, ready)
         async with _embedded_store(settings, stop) as store:
@@ -216,7 +213,7 @@ async def _check_store(url: str) -> None:
 
 
 def _listeners(settings: Settings) -> dict[str, Address]:
-    return {name: getattr(settings, name) for name in CHECKED_LISTENERS}
+    return {name: getattr(settings, name) for name in LISTEN_SETTINGS}
 
 
 def _environment(settings: Settings) -> dict[str, str]:

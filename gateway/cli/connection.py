@@ -35,12 +35,14 @@ class ConnectionFile:
         admin_listen: Where Credits is.
         token: Made by the gateway for itself, and gone with it. Empty where the operator set one: that one is the
             operator's to keep.
+        http_listen: Where pages and webhooks are.
     """
 
     pid: int
     listen: Address
     admin_listen: Address
     token: str
+    http_listen: Address
 
     @classmethod
     def find(cls, data_dir: Path) -> Self | None:
@@ -52,6 +54,7 @@ class ConnectionFile:
                 Address.parse(content["listen"]),
                 Address.parse(content["admin_listen"]),
                 str(content["token"]),
+                Address.parse(content["http_listen"]),
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -67,6 +70,7 @@ class ConnectionFile:
                 "listen": str(self.listen),
                 "admin_listen": str(self.admin_listen),
                 "token": self.token,
+                "http_listen": str(self.http_listen),
             },
         )
         try:

@@ -6,7 +6,7 @@ rounded here: what is no whole number of minor units cannot be charged.
 
 from typing import Final
 
-from gateway.domain.money import format_amount
+from gateway.domain.money import MICROS_PER_UNIT, format_amount
 from gateway.errors import InvalidArgument
 
 # Every currency is listed, so that one that was mistyped, or is no more, is an error and not a wrong factor.
@@ -69,3 +69,13 @@ def to_micros(minor_units: int, currency: str) -> int:
         InvalidArgument: Nobody is charged in that currency.
     """
     return minor_units * minor_unit_micros(currency)
+
+
+def format_charge(amount_micros: int, currency: str) -> str:
+    """An amount as it is on a receipt, with the decimals of its currency: 12.30 USD, 50 JPY.
+
+    Raises:
+        InvalidArgument: Nobody is charged in that currency.
+    """
+    decimals = len(str(MICROS_PER_UNIT // minor_unit_micros(currency))) - 1
+    return f"{format_amount(amount_micros, decimals=decimals)} {currency}"

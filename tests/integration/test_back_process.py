@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from gateway.back import run_back
+from gateway.payments.sandbox import FILE_NAME
 from gateway.settings import Settings, load_settings
 from gateway.startup import StartupError
 from gateway.store.clock import StoreClock
@@ -57,6 +58,7 @@ def settings_for(folder: Path, url: str | None, **flags: Any) -> Settings:
         "operator_token": OPERATOR,
         "admin_listen": f"127.0.0.1:{free_port()}",
         "metrics_listen": f"127.0.0.1:{free_port()}",
+        "http_listen": f"127.0.0.1:{free_port()}",
     }
     return load_settings(**values | flags)
 
@@ -186,9 +188,17 @@ async def test_what_keeps_a_back_from_starting(valkey: StoreServer, tmp_path: Pa
         await start_fails(
             settings_for(other, valkey.url, metrics_listen=str(taken.metrics_listen)), "TOLLGATE_METRICS_LISTEN"
         )
+        await start_fails(
+            settings_for(other, valkey.url, http_listen=str(taken.http_listen)), "TOLLGATE_HTTP_LISTEN.*taken"
+        )
     await start_fails(settings_for(tmp_path, None), "TOLLGATE_REDIS_URL")
     nowhere = f"sqlite:///{tmp_path}/no/such/folder/x.db"
     await start_fails(settings_for(tmp_path, valkey.url, database_url=nowhere), "TOLLGATE_DATABASE_URL.*directory")
+    await start_fails(settings_for(tmp_path, valkey.url, currency="XXX"), "TOLLGATE_CURRENCY.*ISO 4217")
+    odd = settings_for(tmp_path, valkey.url, refill_amount_micros=50_000_001)
+    await start_fails(odd, "TOLLGATE_REFILL_AMOUNT_MICROS.*10000")
+    (other / FILE_NAME).write_bytes(b"no sandbox " * 100)
+    await start_fails(settings_for(other, valkey.url), f"TOLLGATE_PAYMENT_PROVIDER.*{FILE_NAME}")
     unsafe = start_store(appendonly="no")
     await start_fails(settings_for(tmp_path, unsafe.url), "appendonly")
     with valkey.client() as client:

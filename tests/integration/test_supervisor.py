@@ -83,6 +83,7 @@ def start_gateway(data_dir: Path, tmp_path: Path) -> Iterator[StartGateway]:
                 "listen": f"127.0.0.1:{free_port()}",
                 "admin_listen": f"127.0.0.1:{free_port()}",
                 "metrics_listen": "127.0.0.1:0",
+                "http_listen": "127.0.0.1:0",
                 "data_dir": data_dir,
                 **settings,
             }
@@ -243,7 +244,7 @@ def test_children_get_settings_and_token_by_their_environment_alone(
     assert TOKEN not in gateway.output
 
 
-@pytest.mark.parametrize("setting", ["listen", "admin_listen", "metrics_listen"])
+@pytest.mark.parametrize("setting", ["listen", "admin_listen", "http_listen", "metrics_listen"])
 def test_a_taken_port_is_told_with_its_setting(start_gateway: StartGateway, data_dir: Path, setting: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -28,6 +28,7 @@ class GatewayProcess:
     server: str
     admin_server: str
     metrics: str
+    http: str
     log: Path
 
     def stop(self) -> int:
@@ -54,10 +55,11 @@ def running_gateway(directory: Path, *arguments: str, **variables: str) -> Itera
     Raises:
         AssertionError: It was not up in time; with its log.
     """
-    server, admin_server, metrics = (f"127.0.0.1:{free_port()}" for _ in range(3))
+    server, admin_server, metrics, http = (f"127.0.0.1:{free_port()}" for _ in range(4))
     data_dir, log = directory / "data", directory / "gateway.log"
     command = [sys.executable, "-m", "gateway.cli", "serve", "--data-dir", str(data_dir), "--listen", server]
-    command += ["--admin-listen", admin_server, "--metrics-listen", metrics, "--drain-seconds", "5", *arguments]
+    command += ["--admin-listen", admin_server, "--metrics-listen", metrics, "--http-listen", http]
+    command += ["--drain-seconds", "5", *arguments]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -78,7 +80,7 @@ def running_gateway(directory: Path, *arguments: str, **variables: str) -> Itera
         wait_until(lambda: process.poll() is not None or is_up(), START_SECONDS)
         assert process.poll() is None, f"the gateway ended:\n{log.read_text()}"
         assert is_up(), f"the gateway is not up after {START_SECONDS:g} s:\n{log.read_text()}"
-        yield GatewayProcess(process, data_dir, server, admin_server, metrics, log)
+        yield GatewayProcess(process, data_dir, server, admin_server, metrics, http, log)
     finally:
         if process.poll() is None:
             process.terminate()

@@ -20,7 +20,8 @@ from gateway.cli.errors import CommandError
 
 LISTEN = Address("127.0.0.1", 4001)
 ADMIN_LISTEN = Address("127.0.0.1", 4002)
-FILE = ConnectionFile(os.getpid(), LISTEN, ADMIN_LISTEN, "of-the-file")
+HTTP_LISTEN = Address("127.0.0.1", 4003)
+FILE = ConnectionFile(os.getpid(), LISTEN, ADMIN_LISTEN, "of-the-file", HTTP_LISTEN)
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +108,7 @@ def test_the_file_is_private_and_goes_with_the_gateway(home: Path) -> None:
 
 
 def test_the_file_of_another_gateway_stays(home: Path) -> None:
-    other = ConnectionFile(os.getppid(), LISTEN, ADMIN_LISTEN, "of-the-other")
+    other = ConnectionFile(os.getppid(), LISTEN, ADMIN_LISTEN, "of-the-other", HTTP_LISTEN)
     with FILE.left_in(home), other.left_in(home):
         assert ConnectionFile.find(home) == other
     with other.left_in(home):
@@ -120,7 +121,7 @@ def test_the_file_of_another_gateway_stays(home: Path) -> None:
 
 
 def test_the_file_of_a_killed_gateway_is_none(home: Path) -> None:
-    with ConnectionFile(2**22 + 1, LISTEN, ADMIN_LISTEN, "t").left_in(home):
+    with ConnectionFile(2**22 + 1, LISTEN, ADMIN_LISTEN, "t", HTTP_LISTEN).left_in(home):
         assert ConnectionFile.find(home) is None
 
 
@@ -144,7 +145,7 @@ def test_a_demo_is_found_while_it_runs(home: Path, tmp_path: Path) -> None:
 
 
 def test_a_demo_does_not_hide_a_gateway(home: Path, tmp_path: Path) -> None:
-    real = ConnectionFile(os.getpid(), Address("127.0.0.1", 5001), Address("127.0.0.1", 5002), "real")
+    real = ConnectionFile(os.getpid(), Address("127.0.0.1", 5001), Address("127.0.0.1", 5002), "real", HTTP_LISTEN)
     demo = tmp_path / "demo"
     demo.mkdir()
     with real.left_in(home), FILE.left_in(demo), demo_pointed_to(demo) as is_found:

@@ -28,7 +28,11 @@ MAY_IMPORT = {
     "api/credits": {"api", "domain", "errors", "metrics", "store", "v1", "ledger", "projection", "feeds"}
     | {"google", "grpc", "structlog"},
     # Who charges cards: knows neither offices nor ledger.
-    "payments": {"payments", "domain", "errors", "settings"} | {"aiohttp", "aiosqlite", "stripe", "structlog"},
+    "payments": {"payments", "domain", "errors", "settings", "startup"}
+    | {"aiohttp", "aiosqlite", "stripe", "structlog"},
+    # What is on HTTP: pages, webhooks, health. What they need done is handed to them.
+    "web": {"web", "payments", "domain", "errors", "metrics", "address", "ports"}
+    | {"jinja2", "starlette", "structlog", "uvicorn"},
     # The switches' side: the contract and nothing of how it is kept.
     "client": {"client", "v1", "grpc", "google"},
     "background": {"background", "domain", "errors", "ledger", "store", "projection", "feeds", "metrics", "v1"}

@@ -137,7 +137,11 @@ async def _stay_up(
 ) -> None:
     assert settings.operator_token is not None  # noqa: S101 - _settings gives one
     file = ConnectionFile(
-        os.getpid(), settings.listen, settings.admin_listen, settings.operator_token.get_secret_value()
+        os.getpid(),
+        settings.listen,
+        settings.admin_listen,
+        settings.operator_token.get_secret_value(),
+        settings.http_listen,
     )
     async with last_call:
         with file.left_in(directory), demo_pointed_to(directory) as is_found:

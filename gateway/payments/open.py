@@ -1,0 +1,71 @@
+"""Which payment provider the settings name, opened and asked whether it will do."""
+
+from collections.abc import Callable
+
+import structlog
+
+from gateway.errors import InvalidArgument
+from gateway.payments.errors import ProviderUnavailable, ProviderUnusable
+from gateway.payments.minor_units import to_minor_units
+from gateway.payments.provider import PaymentProvider
+from gateway.payments.sandbox import FILE_NAME, SandboxProvider
+from gateway.settings import Settings
+from gateway.startup import StartupError
+
+log = structlog.get_logger(__name__)
+
+
+async def open_provider(settings: Settings, *, clock_ms: Callable[[], int]) -> PaymentProvider:
+    """Open the provider that the settings name.
+
+    One that does not answer yet is opened all the same: calls do not depend on it, and each charge asks anew.
+
+    Args:
+        settings: With the data directory there.
+        clock_ms: The present in Unix milliseconds.
+
+    Raises:
+        StartupError: The provider cannot be used, or not with this currency or refill, as the settings are.
+    """
+    _check_amounts(settings)
+    try:
+        provider = await _open(settings, clock_ms)
+    except ProviderUnusable as error:
+        raise _unusable(error) from error
+    try:
+        await provider.check()
+    except ProviderUnavailable as error:
+        log.warning("payment_provider_unavailable", provider=provider.name, error=repr(error.__cause__ or error))
+    except ProviderUnusable as error:
+        await provider.close()
+        raise _unusable(error) from error
+    except BaseException:
+        await provider.close()
+        raise
+    return provider
+
+
+async def _open(settings: Settings, clock_ms: Callable[[], int]) -> PaymentProvider:
+    match settings.payment_provider:
+        case "stripe":
+            raise ProviderUnusable("This version cannot charge by Stripe yet: set TOLLGATE_PAYMENT_PROVIDER=sandbox.")
+        case "sandbox":
+            log.warning(
+                "payment_sandbox_in_use",
+                meaning="cards are not charged: whoever may buy credits gets them for nothing",
+                cure="for real money set TOLLGATE_PAYMENT_PROVIDER=stripe",
+            )
+            path = settings.data_dir / FILE_NAME
+            return await SandboxProvider.open(path, public_url=settings.base_url, clock_ms=clock_ms)
+
+
+def _check_amounts(settings: Settings) -> None:
+    try:
+        to_minor_units(settings.refill_amount_micros, settings.currency, "refill_amount_micros")
+    except InvalidArgument as error:
+        field, _, problem = error.message.partition(": ")
+        raise StartupError(f"TOLLGATE_{field.upper()}: {problem}") from error
+
+
+def _unusable(error: ProviderUnusable) -> StartupError:
+    return StartupError(f"TOLLGATE_PAYMENT_PROVIDER: {error.message}")

@@ -1,0 +1,1 @@
+"""The HTTP side of the back process: webhooks of payment providers, pages for people, health."""
