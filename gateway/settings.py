@@ -73,14 +73,15 @@ class Settings(BaseSettings):
         description="Address of the `Credits` service; the switches' network need not reach it.",
     )
     http_listen: ListenAddress = Field(
-        Address("127.0.0.1", 8080), description="Address of the HTTP hooks and the Credits page."
+        Address("127.0.0.1", 8080),
+        description="Address of the HTTP server: webhooks of the payment provider, pages, health.",
     )
     metrics_listen: ListenAddress = Field(Address("127.0.0.1", 9464), description="Address of the Prometheus metrics.")
     data_dir: Annotated[Path, AfterValidator(values.read_directory)] = Field(
         default_factory=default_data_directory,
         validate_default=True,
-        description="Directory of the embedded store and the SQLite database; created with mode 0700. With "
-        "the embedded store one gateway holds it at a time.",
+        description="Directory of the embedded store, the SQLite database and the payment sandbox; created with mode "
+        "0700. With the embedded store one gateway holds it at a time.",
         json_schema_extra={"default_text": "$XDG_DATA_HOME/tollgate or ~/.local/share/tollgate"},
     )
     redis_url: Annotated[Text, AfterValidator(values.read_store_url)] | None = Field(
@@ -238,6 +239,12 @@ class Settings(BaseSettings):
                     f"{variable_name(name)}: given, and {provider} is {self.payment_provider}; set {provider}=stripe, "
                     "or leave the other out"
                 )
+
+    @property
+    def stripe_webhook_secrets(self) -> tuple[str, ...]:
+        """The signing secrets of Stripe's webhooks, one or several."""
+        given = self.stripe_webhook_secret
+        return () if given is None else tuple(given.get_secret_value().split(","))
 
     @property
     def base_url(self) -> str:

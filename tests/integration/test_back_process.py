@@ -23,6 +23,7 @@ from gateway.store.clock import StoreClock
 from gateway.v1 import credits_pb2 as pb
 from gateway.v1.credits_pb2_grpc import CreditsStub
 from tests.support.back import COMPANY, DECK, OFFICE, OPERATOR, bearer, end_of, office, refused
+from tests.support.http import ask
 from tests.support.proxy import FaultProxy
 from tests.support.servers import StartStore, StoreServer, free_port
 
@@ -117,6 +118,13 @@ async def test_everything_runs_by_itself(valkey: StoreServer, tmp_path: Path) ->
         assert 'tollgate_rpcs_total{code="OK",rpc="CreateOffice"}' in page
         assert (await asyncio.to_thread(back.fetch, "/secrets"))[0] == 404
 
+        http = back.settings.http_listen.port
+        assert (await ask(http, "/health/ready")).json() == {"status": "ready"}
+        assert (await ask(http, "/payments/return")).status == 200
+        unsigned = await ask(http, "/payments/webhook", method="POST", body=b"{}")
+        assert (unsigned.status, unsigned.json()["error"]["reason"]) == (400, "WEBHOOK_SIGNATURE_INVALID")
+        assert (await ask(http, "/payments/sandbox/confirm?charge=ch_none")).status == 404
+
         reflection = reflection_pb2_grpc.ServerReflectionStub(back.channel)
         asked = reflection_pb2.ServerReflectionRequest(list_services="")
         [listed] = [answer async for answer in reflection.ServerReflectionInfo(iter([asked]))]
@@ -136,6 +144,8 @@ async def test_everything_runs_by_itself(valkey: StoreServer, tmp_path: Path) ->
             assert (await end_of(stream)).reason == "STOPPING"
     with pytest.raises(urllib.error.URLError):
         await asyncio.to_thread(back.fetch, "/healthz")
+    with pytest.raises(ConnectionRefusedError):
+        await ask(http, "/health/live")
 
 
 async def test_a_store_that_goes_away_and_comes_back(valkey: StoreServer, tmp_path: Path) -> None:
@@ -149,6 +159,8 @@ async def test_a_store_that_goes_away_and_comes_back(valkey: StoreServer, tmp_pa
         add = pb.AdjustBalanceRequest(office_id=OFFICE, amount_micros=7, reason="r", idempotency_key="k2")
         await refused(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", back.stub.AdjustBalance(add, metadata=ME))
         assert (await asyncio.to_thread(back.fetch, "/healthz"))[0] == 503
+        http = back.settings.http_listen.port
+        assert [(await ask(http, f"/health/{what}")).status for what in ("ready", "live")] == [503, 200]
         # What needs SQL alone goes on.
         listed = await back.stub.ListCompanies(pb.ListCompaniesRequest(), metadata=ME)
         assert len(listed.companies) == 1

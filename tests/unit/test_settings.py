@@ -105,6 +105,9 @@ def test_an_empty_variable_is_none_at_all(monkeypatch: pytest.MonkeyPatch) -> No
         ("DATABASE_URL", "postgresql://u@h/db", "postgresql://u@h/db"),
         ("DATABASE_URL", "postgresql://u@/db?host=/run/pg", "postgresql://u@/db?host=/run/pg"),
         ("CURRENCY", "EUR", "EUR"),
+        ("PUBLIC_URL", "https://calls.example.com", "https://calls.example.com"),
+        ("PUBLIC_URL", "https://example.com:8443/calls/", "https://example.com:8443/calls"),
+        ("PAYMENT_PROVIDER", "Sandbox", "sandbox"),
     ],
 )
 def test_good_values(monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object) -> None:
@@ -151,6 +154,15 @@ BAD_VALUES = [
     ("RATES", "/", "there is no file /"),
     ("CURRENCY", "usd", "'usd' is no currency; write the three capital letters of ISO 4217, e.g. USD"),
     ("CURRENCY", "DOLLAR", "is no currency"),
+    ("PUBLIC_URL", "calls.example.com", "has no scheme; write e.g. https://calls.example.com"),
+    ("PUBLIC_URL", "ftp://calls.example.com", "the scheme 'ftp' is none of http, https"),
+    ("PUBLIC_URL", "https://", "has no valid host and port"),
+    ("PUBLIC_URL", "https://h:0", "has no valid host and port"),
+    ("PUBLIC_URL", "https://h/?q=1", "has more than scheme, host, port and path"),
+    ("PUBLIC_URL", "https://h/#top", "has more than scheme, host, port and path"),
+    ("PUBLIC_URL", "https://user@h", "has more than scheme, host, port and path"),
+    ("PUBLIC_URL", "https://h/a b", "has more than scheme, host, port and path"),
+    ("PAYMENT_PROVIDER", "strip", "'strip' is none of sandbox, stripe; did you mean stripe?"),
     ("SETUP_TIMEOUT_SECONDS", "0", "'0' is not a whole number from 1 to 86400; the default is 180"),
     ("SETUP_TIMEOUT_SECONDS", "-1", "is not a whole number from 1 to 86400"),
     ("SETUP_TIMEOUT_SECONDS", "3m", "is not a whole number from 1 to 86400"),
@@ -302,6 +314,62 @@ def test_a_bad_token_is_refused_without_being_shown(token: str) -> None:
     (problem,) = refused(operator_token=token)
     assert problem.startswith("TOLLGATE_OPERATOR_TOKEN (--operator-token): it must be 1 to 128 printable ASCII")
     assert SECRET not in problem
+
+
+API_KEY, WEBHOOK_SECRET = f"sk_test_{SECRET}", f"whsec_{SECRET}"
+
+
+@pytest.mark.parametrize("api_key", [API_KEY, f"rk_live_{SECRET}", f" {API_KEY} "])
+@pytest.mark.parametrize("secret", [WEBHOOK_SECRET, f"whsec_new,{WEBHOOK_SECRET}", f"whsec_new , {WEBHOOK_SECRET}"])
+def test_stripe_has_its_secrets(api_key: str, secret: str) -> None:
+    settings = load_settings(payment_provider="stripe", stripe_api_key=api_key, stripe_webhook_secret=secret)
+    assert settings.stripe_api_key is not None
+    assert settings.stripe_api_key.get_secret_value() == api_key.strip()
+    assert settings.stripe_webhook_secrets[-1] == WEBHOOK_SECRET
+    assert all(each.startswith("whsec_") and "," not in each for each in settings.stripe_webhook_secrets)
+    assert SECRET not in repr(settings) + str(settings.describe())
+    assert settings.environment()["TOLLGATE_STRIPE_API_KEY"] == api_key.strip()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"payment_provider": "stripe", "stripe_webhook_secret": WEBHOOK_SECRET}, ["STRIPE_API_KEY: missing"]),
+        ({"payment_provider": "stripe", "stripe_api_key": API_KEY}, ["STRIPE_WEBHOOK_SECRET: missing"]),
+        ({"payment_provider": "stripe"}, ["STRIPE_API_KEY: missing", "STRIPE_WEBHOOK_SECRET: missing"]),
+        ({"stripe_api_key": API_KEY}, ["STRIPE_API_KEY: given, and TOLLGATE_PAYMENT_PROVIDER is sandbox"]),
+        ({"stripe_webhook_secret": WEBHOOK_SECRET}, ["STRIPE_WEBHOOK_SECRET: given"]),
+        ({"stripe_api_key": f"pk_live_{SECRET}"}, ["this is the publishable key"]),
+        ({"stripe_api_key": SECRET}, ["this is no secret key of Stripe"]),
+        ({"stripe_api_key": ""}, ["this is no secret key of Stripe"]),
+        ({"stripe_api_key": f"sk_{SECRET} {SECRET}"}, ["this is no secret key of Stripe"]),
+        ({"stripe_api_key": WEBHOOK_SECRET}, ["this is no secret key of Stripe"]),
+        ({"stripe_webhook_secret": API_KEY}, ["this is no signing secret"]),
+        ({"stripe_webhook_secret": f"{WEBHOOK_SECRET},"}, ["this is no signing secret"]),
+        ({"stripe_webhook_secret": f"{WEBHOOK_SECRET},{API_KEY}"}, ["this is no signing secret"]),
+    ],
+)
+def test_what_stripe_lacks_is_told_without_its_secrets(flags: dict[str, str], words: list[str]) -> None:
+    problems = refused(**flags)
+    assert len(problems) == len(words)
+    for problem, expected in zip(problems, words, strict=True):
+        assert expected in problem
+        assert SECRET not in problem
+
+
+@pytest.mark.parametrize(
+    ("flags", "url"),
+    [
+        ({}, "http://127.0.0.1:8080"),
+        ({"http_listen": "0.0.0.0:80"}, "http://127.0.0.1:80"),
+        ({"http_listen": "[::]:80"}, "http://[::1]:80"),
+        ({"http_listen": "[::1]:81"}, "http://[::1]:81"),
+        ({"http_listen": "gateway.internal:82"}, "http://gateway.internal:82"),
+        ({"public_url": "https://calls.example.com/", "http_listen": "0.0.0.0:80"}, "https://calls.example.com"),
+    ],
+)
+def test_browsers_are_sent_to_the_public_url_or_else_to_the_listener(flags: dict[str, str], url: str) -> None:
+    assert load_settings(**flags).base_url == url
 
 
 @pytest.mark.parametrize(
