@@ -21,6 +21,7 @@ MAX_TOKEN_LENGTH = 128
 _E164_PREFIX = re.compile(r"\+[1-9][0-9]{0,14}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _STRIPE_API_KEY = re.compile(r"[sr]k_[!-~]{1,250}")
+_URL_CHARACTERS = re.compile(r"[!-~]+")
 _WEBHOOK_SECRET = re.compile(r"whsec_[!-+\--~]{1,250}")
 
 
@@ -172,12 +173,14 @@ def read_webhook_secrets(value: SecretStr) -> SecretStr:
 
 
 def read_public_url(value: str) -> str:
-    """Check a URL that browsers go to; a slash at its end is taken off."""
+    """Check where browsers go to: scheme and host; a slash at the end is taken off."""
     example = "write e.g. https://calls.example.com"
     parts = _split(value, ("http", "https"), example)
     _check_host(value, parts, example)
-    if parts.query or parts.fragment or "@" in parts.netloc or any(letter.isspace() for letter in value):
-        raise ValueError(f"{without_password(value)!r} has more than scheme, host, port and path; {example}")
+    # Pages name each other by paths that begin at the host.
+    more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
+    if more or not _URL_CHARACTERS.fullmatch(value):
+        raise ValueError(f"{without_password(value)!r} has more than scheme, host and port; {example}")
     return value.rstrip("/")
 
 

@@ -227,7 +227,7 @@ class SandboxBooks:
         method = self._file.method(attempt.method.method_id)
         if method is None or method.customer_id != attempt.method.customer_id:
             return None
-        return _known_card(method.token)
+        return find_card(method.token)
 
     def _record(self, attempt: ChargeAttempt) -> ChargeRecord:
         return ChargeRecord(

@@ -45,7 +45,7 @@ def sandbox_routes(sandbox: SandboxProvider) -> Sequence[BaseRoute]:
 
     async def answer(request: Request) -> Response:
         form = parse_qs((await request.body()).decode("utf-8", "replace"))
-        [given] = form.get("answer", [""])[:1]
+        given = form.get("answer", [""])[0]
         if given not in _ANSWERS:
             raise HTTPException(400, "Say approve or refuse: go back and press one of the two buttons.")
         found = await sandbox.answer_confirmation(_asked(request), approve=_ANSWERS[given])
@@ -53,10 +53,10 @@ def sandbox_routes(sandbox: SandboxProvider) -> Sequence[BaseRoute]:
         # So that a reload does not send the answer again.
         return RedirectResponse(RETURN_PATH, status_code=303)
 
-    return [
-        Route(SANDBOX_CONFIRMATION_PATH, ask, methods=["GET"]),
-        Route(SANDBOX_CONFIRMATION_PATH, answer, methods=["POST"]),
-    ]
+    async def confirm(request: Request) -> Response:
+        return await answer(request) if request.method == "POST" else await ask(request)
+
+    return [Route(SANDBOX_CONFIRMATION_PATH, confirm, methods=["GET", "POST"])]
 
 
 def _asked(request: Request) -> str:

@@ -62,9 +62,15 @@ class HttpServer:
         return cls(_Server(config, sockets), port)
 
     async def start(self) -> None:
-        """Answer from now on."""
+        """Answer from now on.
+
+        Raises:
+            RuntimeError: The server could not begin.
+        """
         self._serving = asyncio.create_task(self._server.serve(self._server.sockets))
-        await self._server.accepts.wait()
+        await _first_of(self._server.accepts, self._serving)
+        if self._serving.done():
+            raise RuntimeError("the HTTP server did not begin") from self._serving.exception()
         log.info("serving", service="http", port=self.port)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -75,11 +81,7 @@ class HttpServer:
         """
         if self._serving is None:
             raise RuntimeError("start() comes first")
-        stopped = asyncio.create_task(stop.wait())
-        try:
-            await asyncio.wait([stopped, self._serving], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopped.cancel()
+        await _first_of(stop, self._serving)
         if not stop.is_set():
             raise RuntimeError("the HTTP server ended by itself") from self._serving.exception()
         self._server.should_exit = True
@@ -113,3 +115,12 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Capture none."""
         yield
+
+
+async def _first_of(event: asyncio.Event, task: asyncio.Task[None]) -> None:
+    """Wait until the event is set or the task is done."""
+    waiting = asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait([waiting, task], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
