@@ -49,6 +49,8 @@ class Observed:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                # Before it is sent, so that who has the answer finds it counted.
+                count_http_request(route_of(scope), status)
             await send(message)
 
         try:
@@ -59,7 +61,8 @@ class Observed:
                 raise  # The answer has begun: all that is left is to cut it off.
             await error_response(scope, Internal())(scope, receive, observe)
         finally:
-            count_http_request(route_of(scope), status)
+            if not status:
+                count_http_request(route_of(scope), status)
 
 
 def route_of(scope: Scope) -> str:
