@@ -117,7 +117,7 @@ async def run_back(
         await http.start()
         try:
             return await service.run(
-                [*back.loops(stop), http.run(stop)],
+                [*back.loops(stop), back.guarded(http.run(stop))],
                 is_healthy=back.is_healthy,
                 ready=ready,
                 stop=stop,
@@ -338,7 +338,7 @@ class Back:
         coroutines = [*(loop.run() for loop in loops), listener.run(), self.directory.follow(), self._end_streams(stop)]
         if isinstance(self.clock, StoreClock):
             coroutines.append(self.clock.follow(self.connection))
-        return [self._guarded(coroutine) for coroutine in coroutines]
+        return [self.guarded(coroutine) for coroutine in coroutines]
 
     _woken_on_connect: "list[Loop] | tuple[()]" = ()
 
@@ -355,7 +355,7 @@ class Back:
         await self.refill_feed.advance()
         return False
 
-    async def _guarded(self, loop: Coroutine[Any, Any, None]) -> None:
+    async def guarded(self, loop: Coroutine[Any, Any, None]) -> None:
         """A loop that dies takes the process with it, and that must not wait for the streams that are open."""
         try:
             await loop

@@ -1,6 +1,8 @@
 """Which payment provider the settings name, opened and asked whether it will do."""
 
+import asyncio
 from collections.abc import Callable
+from typing import Final
 
 import structlog
 
@@ -13,6 +15,9 @@ from gateway.settings import Settings
 from gateway.startup import StartupError
 
 log = structlog.get_logger(__name__)
+
+CHECK_SECONDS: Final = 5.0
+"""How long the start of the gateway, and with it every call, waits for the provider to answer."""
 
 
 async def open_provider(settings: Settings, *, clock_ms: Callable[[], int]) -> PaymentProvider:
@@ -33,8 +38,9 @@ async def open_provider(settings: Settings, *, clock_ms: Callable[[], int]) -> P
     except ProviderUnusable as error:
         raise _unusable(error) from error
     try:
-        await provider.check()
-    except ProviderUnavailable as error:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await provider.check()
+    except (ProviderUnavailable, TimeoutError) as error:
         log.warning("payment_provider_unavailable", provider=provider.name, error=repr(error.__cause__ or error))
     except ProviderUnusable as error:
         await provider.close()

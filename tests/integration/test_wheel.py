@@ -60,7 +60,13 @@ def test_what_is_inside(wheel: Path) -> None:
         f"gateway/lua/{path.relative_to(ROOT / 'scripts/lua')}" for path in (ROOT / "scripts/lua").rglob("*.lua")
     }
     assert scripts - names == set()
-    for name in ("gateway/data/default_rates.csv", "gateway/py.typed", "gateway/ledger/migrations/env.py"):
+    for name in (
+        "gateway/data/default_rates.csv",
+        "gateway/py.typed",
+        "gateway/ledger/migrations/env.py",
+        "gateway/web/templates/base.html",
+        "gateway/web/static/page.css",
+    ):
         assert name in names
     assert any(name.startswith("gateway/ledger/migrations/versions/v0001") for name in names)
     tops = {name.partition("/")[0] for name in names}
