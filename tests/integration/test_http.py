@@ -190,6 +190,20 @@ async def test_a_webhook_comes_again_when_it_could_not_be_dealt_with(tmp_path: P
         assert len(there.events) == 1
 
 
+async def test_the_sandbox_hands_its_webhooks_to_the_same_receiver(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        receiver = WebhookReceiver(there.sandbox, there.on_event, there.clock.now_ms)
+        await there.sandbox.charge(await there.attempt())
+        there.fault = Unavailable("The database is away: try again.")
+        assert await there.sandbox.send_webhooks(receiver.receive)
+        there.fault = None
+        assert not await there.sandbox.send_webhooks(receiver.receive)
+        there.clock.move(1)
+        assert await there.sandbox.send_webhooks(receiver.receive)
+        assert [event.kind for event in there.events] == [PaymentEventKind.CHARGE_SUCCEEDED]
+        assert not await there.sandbox.send_webhooks(receiver.receive)
+
+
 async def test_an_event_that_means_nothing_to_us_is_acknowledged(tmp_path: Path) -> None:
     async with site(tmp_path) as there:
         body = b'{"id":"evt_1","type":"customer.admired","created":1}'
