@@ -92,40 +92,9 @@ class Credits:
             RefillAlreadyCredited: The refill has its credit, under another key.
             DatabaseError: The credit may be recorded or not: repeat with the same key.
         """
-        request.validate()
 
         async def insert(session: AsyncSession) -> NewCredit:
-            if await session.get(OfficeRow, request.office_id, with_for_update=True) is None:
-                raise OfficeNotFound(request.office_id)
-            existing = await _by_key(session, request.office_id, request.idempotency_key)
-            if existing is not None:
-                if existing.content_hash != request.content_hash:
-                    raise IdempotencyKeyReused(request.idempotency_key)
-                return NewCredit(_credit(existing), replayed=True)
-            if request.refill_id is not None and await _is_credited(session, request.office_id, request.refill_id):
-                raise RefillAlreadyCredited(request.refill_id)
-            last = await session.scalar(
-                select(func.max(CreditRow.number)).where(CreditRow.office_id == request.office_id)
-            )
-            row = CreditRow(
-                office_id=request.office_id,
-                number=(last or 0) + 1,
-                requested_micros=request.amount_micros,
-                amount_micros=request.amount_micros,
-                kind=request.kind,
-                reason=request.reason,
-                idempotency_key=request.idempotency_key,
-                content_hash=request.content_hash,
-                refill_id=request.refill_id,
-                status=CreditStatus.PENDING,
-                actor=actor,
-                created_at=now_ms,
-                applied_at=None,
-            )
-            session.add(row)
-            credit = _credit(row)
-            _record(session, now_ms, actor, "credit.create", None, credit)
-            return NewCredit(credit, replayed=False)
+            return await number_credit(session, request, actor=actor, now_ms=now_ms)
 
         return await self._database.transact(insert)
 
@@ -296,6 +265,45 @@ class Credits:
         async with self._database.read() as session:
             applied, last, unconfirmed = (await session.execute(query)).one()
         return CreditTotal(int(applied), int(last), int(unconfirmed))
+
+
+async def number_credit(session: AsyncSession, request: CreditRequest, *, actor: str, now_ms: int) -> NewCredit:
+    """Record a credit in the transaction of what makes it (a charge that succeeded, say), as `Credits.new_credit`.
+
+    Holds the office's row to the end of the transaction. Raises as `Credits.new_credit`.
+    """
+    request.validate()
+    if await session.get(OfficeRow, request.office_id, with_for_update=True) is None:
+        raise OfficeNotFound(request.office_id)
+    existing = await _by_key(session, request.office_id, request.idempotency_key)
+    if existing is not None:
+        if existing.content_hash != request.content_hash:
+            raise IdempotencyKeyReused(request.idempotency_key)
+        return NewCredit(_credit(existing), replayed=True)
+    if request.refill_id is not None and await _is_credited(session, request.office_id, request.refill_id):
+        raise RefillAlreadyCredited(request.refill_id)
+    last = await session.scalar(select(func.max(CreditRow.number)).where(CreditRow.office_id == request.office_id))
+    row = CreditRow(
+        office_id=request.office_id,
+        number=(last or 0) + 1,
+        requested_micros=request.amount_micros,
+        amount_micros=request.amount_micros,
+        kind=request.kind,
+        reason=request.reason,
+        idempotency_key=request.idempotency_key,
+        content_hash=request.content_hash,
+        refill_id=request.refill_id,
+        status=CreditStatus.PENDING,
+        actor=actor,
+        created_at=now_ms,
+        applied_at=None,
+    )
+    session.add(row)
+    # What refers to the credit by its number is inserted after it.
+    await session.flush()
+    credit = _credit(row)
+    _record(session, now_ms, actor, "credit.create", None, credit)
+    return NewCredit(credit, replayed=False)
 
 
 async def _locked(session: AsyncSession, office_id: str, number: int) -> CreditRow:

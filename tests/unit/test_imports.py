@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "feeds": {"feeds", "domain", "errors", "ledger", "store", "projection", "structlog"},
     # What the front serves: no SQL behind it.
     "api": {"api", "domain", "errors", "metrics", "store", "v1", "grpc", "google", "structlog"},
-    "api/credits": {"api", "domain", "errors", "metrics", "store", "v1", "ledger", "projection", "feeds"}
+    "api/credits": {"api", "domain", "errors", "metrics", "store", "v1", "ledger", "projection", "feeds", "billing"}
     | {"google", "grpc", "structlog"},
     # Who charges cards: knows neither offices nor ledger.
     "payments": {"payments", "domain", "errors", "settings", "startup"}
@@ -33,9 +33,11 @@ MAY_IMPORT = {
     # What is on HTTP: pages, webhooks, health. What they need done is handed to them.
     "web": {"web", "payments", "domain", "errors", "metrics", "address", "ports"}
     | {"jinja2", "starlette", "structlog", "uvicorn"},
+    # Money in: between the ledger, who charges cards, and the way into the store. Nothing of gRPC or HTTP.
+    "billing": {"billing", "domain", "errors", "ledger", "payments", "projection", "store", "metrics", "structlog"},
     # The switches' side: the contract and nothing of how it is kept.
     "client": {"client", "v1", "grpc", "google"},
-    "background": {"background", "domain", "errors", "ledger", "store", "projection", "feeds", "metrics", "v1"}
+    "background": {"background", "domain", "errors", "ledger", "store", "projection", "feeds", "billing", "metrics", "v1"}
     | {"redis", "structlog"},
 }
 """What the modules of each package may import beside the standard library: parts of gateway, and other packages."""
