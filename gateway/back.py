@@ -223,7 +223,7 @@ class Back:
             ),
             tokens=TokenRpcs(tokens, token_projection, clock),
             decks=DeckRpcs(self.decks, self._rate_projection, clock),
-            balances=BalanceRpcs(offices, ledger, refills, office_projection, application, store, locks, clock),
+            balances=BalanceRpcs(offices, ledger, refills, office_projection, application, locks, clock),
             calls=CallRpcs(offices, store, connection, rows, AuditLog(database), clock),
             balance_watch=BalanceWatch(offices, self.balance_feed),
             refill_watch=RefillWatch(self.refill_feed, refills, offices, OfficeCache(connection)),

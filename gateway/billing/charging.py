@@ -23,9 +23,10 @@ from typing import Any, Final
 import structlog
 
 from gateway import metrics
+from gateway.billing.errors import ChargeUndecided, failure_of
 from gateway.domain.payment import ChargePurpose, ChargeStatus
 from gateway.errors import Internal, InvalidArgument, TollgateError
-from gateway.ledger.charges import Charge, Charges, Verdict
+from gateway.ledger.charges import Charge, Charges, Intended, Verdict
 from gateway.ledger.payment_methods import PaymentMethods
 from gateway.payments.errors import ChargeNotFound
 from gateway.payments.provider import (
@@ -64,6 +65,7 @@ class Pace:
         longest_pause_seconds: Up to this.
         refused_pause_seconds: Before a refund that the provider refused is tried again.
         confirmation_seconds: How long a charge waits for its owner before it is cancelled.
+        patience_seconds: How long a caller is kept waiting: less than the 10 s that clients wait for an answer.
     """
 
     send_seconds: float = 30.0
@@ -71,6 +73,7 @@ class Pace:
     longest_pause_seconds: float = 900.0
     refused_pause_seconds: float = 86_400.0
     confirmation_seconds: float = 86_400.0
+    patience_seconds: float = 8.0
 
     def pause_ms(self, look_ups: int) -> int:
         """How long to wait after the provider was asked in vain so many times before."""
@@ -139,6 +142,33 @@ class Charging:
             ChargeContradicted: A person has to look.
         """
         return await self._step(charge_key, lambda: self._settle(charge_key, told))
+
+    async def outcome(self, intended: Intended, *, again: str = "") -> Charge:
+        """Send a new charge, or settle one that was there, for a caller who waits for how it ends.
+
+        Args:
+            intended: The charge, and whether it is new.
+            again: How the caller would ask anew, for what they are told; e.g. ", with a new idempotency_key".
+
+        Returns:
+            The charge, SUCCEEDED or ACTION_REQUIRED.
+
+        Raises:
+            CardDeclined, CardNotCharged: It failed, for good.
+            ChargeUndecided: Nobody knows yet, and the caller has waited long enough; it is finished all the same.
+            DatabaseError: As `send`.
+        """
+        charge = intended.charge
+        try:
+            async with asyncio.timeout(self.pace.patience_seconds):
+                charge = await (self.send(charge) if intended.is_new else self.settle(charge.charge_key))
+        except TimeoutError:
+            raise ChargeUndecided from None
+        if not charge.is_decided and charge.status is not ChargeStatus.ACTION_REQUIRED:
+            raise ChargeUndecided
+        if charge.status in (ChargeStatus.DECLINED, ChargeStatus.NOT_CHARGED):
+            raise failure_of(charge, again=again)
+        return charge
 
     async def give_back(self, charge: Charge) -> Charge:
         """Refund a charge that succeeded, once however often this is called.

@@ -1,5 +1,6 @@
 """What whoever pays is told, as kinds of the one tree in gateway/errors.py."""
 
+from gateway.domain.payment import ChargeStatus
 from gateway.errors import FailedPrecondition, Unavailable
 from gateway.ledger.charges import Charge
 
@@ -73,6 +74,6 @@ def failure_of(charge: Charge, *, again: str = "") -> CardDeclined | CardNotChar
         charge: DECLINED or NOT_CHARGED.
         again: How to ask anew, e.g. ", with a new idempotency_key".
     """
-    if charge.status == "DECLINED":
+    if charge.status is ChargeStatus.DECLINED:
         return CardDeclined(charge.decline_code, charge.message, can_retry=charge.can_retry, again=again)
     return CardNotCharged(charge.decline_code, can_retry=charge.can_retry, again=again)

@@ -13,6 +13,7 @@ from gateway.domain.credit import OWN_KEY_PREFIX, CreditKind, CreditRequest
 from gateway.domain.vocabulary import OfficeState
 from gateway.ledger import audit, charges, notices, offices
 from gateway.ledger.charges import Charge
+from gateway.ledger.credits import Credit, is_key_used, number_credit
 from gateway.ledger.database import Database
 from gateway.ledger.errors import LedgerBroken
 from gateway.ledger.models import ChargebackRow, ProviderEventRow
@@ -99,15 +100,36 @@ class Chargebacks:
 
         return await self._database.transact(insert)
 
-    async def mark_taken(self, chargeback_id: str, taken_micros: int, *, now_ms: int) -> Chargeback:
-        """Note what the office could give for it, and tell its people; a repeat changes nothing."""
+    async def number(self, chargeback: Chargeback, attempt: int, amount_micros: int, *, now_ms: int) -> Credit | None:
+        """Number the credit by which an amount is taken, once per attempt; None: what was taken is known already.
+
+        Raises:
+            IdempotencyKeyReused: Another gateway has numbered this attempt, with another amount.
+        """
+
+        async def insert(session: AsyncSession) -> Credit | None:
+            row = await _locked(session, chargeback.chargeback_id)
+            if row.taken_micros is not None:
+                return None
+            request = chargeback.credit(attempt, amount_micros)
+            return (await number_credit(session, request, actor=charges.ACTOR, now_ms=now_ms)).credit
+
+        return await self._database.transact(insert)
+
+    async def mark_taken(self, chargeback_id: str, taken_micros: int, attempt: int, *, now_ms: int) -> Chargeback:
+        """Note what the office could give for it, and tell its people; a repeat changes nothing.
+
+        Nothing is noted as nothing taken while the attempt has a credit: another gateway is taking it just now.
+        """
 
         async def update(session: AsyncSession) -> Chargeback:
-            row = await session.get(ChargebackRow, chargeback_id, with_for_update=True)
-            if row is None:
-                raise LedgerBroken(f"There is no chargeback {chargeback_id!r}.")
+            row = await _locked(session, chargeback_id)
             before = _chargeback(row)
             if before.taken_micros is not None:
+                return before
+            if not taken_micros and await is_key_used(
+                session, row.office_id, before.credit(attempt, row.amount_micros).idempotency_key
+            ):
                 return before
             row.taken_micros = taken_micros
             after = _chargeback(row)
@@ -163,6 +185,13 @@ class ProviderEvents:
                 session.add(ProviderEventRow(event_id=event_id, kind=kind, received_at=now_ms))
 
         await self._database.transact(insert)
+
+
+async def _locked(session: AsyncSession, chargeback_id: str) -> ChargebackRow:
+    row = await session.get(ChargebackRow, chargeback_id, with_for_update=True)
+    if row is None:
+        raise LedgerBroken(f"There is no chargeback {chargeback_id!r}.")
+    return row
 
 
 def _stopped(office: Office) -> Office:
