@@ -8,12 +8,15 @@ from typing import Final
 
 from gateway.billing.charging import Charging
 from gateway.billing.errors import CardDeclined
+from gateway.domain.office import RefillSettings
+from gateway.domain.vocabulary import PaymentTerms
 from gateway.errors import FailedPrecondition, InvalidArgument
-from gateway.ledger.errors import CardLocked
+from gateway.ledger.errors import CardLocked, PaymentMethodNotAllowed
+from gateway.ledger.offices import Office
 from gateway.ledger.payment_methods import WRONG_ANSWERS, AddedCard, PaymentMethod, PaymentMethods
 from gateway.payments.card_numbers import has_card_number
 from gateway.payments.errors import CardNumberRefused, PaymentTokenInvalid
-from gateway.payments.minor_units import to_micros
+from gateway.payments.minor_units import to_micros, to_minor_units
 from gateway.payments.provider import (
     Declined,
     NewPaymentMethod,
@@ -150,6 +153,23 @@ class Cards:
         if not answer.is_right:
             raise WrongAmount(WRONG_ANSWERS - answer.method.wrong_answers)
         return answer.method
+
+    async def check_refill(self, office: Office, refill: RefillSettings) -> None:
+        """Hold a card, and the amount, against what an automatic refill needs; one that is off needs the card only.
+
+        Raises:
+            InvalidArgument: No card can be charged with such an amount.
+            PaymentMethodNotFound: The office has no such card.
+            CardUnusable: It is unconfirmed, locked, expired or of another provider.
+            PaymentMethodNotAllowed: The office pays by invoice.
+        """
+        if not refill.enabled:
+            await self._methods.of_office(office.office_id, refill.payment_method_id)
+            return
+        if office.settings.payment_terms is PaymentTerms.INVOICE:
+            raise PaymentMethodNotAllowed
+        to_minor_units(refill.amount_micros, self._currency)
+        await self._methods.usable(office.office_id, refill.payment_method_id, now_ms=self._clock.now_ms())
 
     async def _keep(self, method: PaymentMethod) -> PaymentMethodAdded | PaymentMethodActionRequired:
         request = NewPaymentMethod(
