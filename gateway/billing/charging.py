@@ -59,8 +59,6 @@ class Pace:
     """How patient the machine is.
 
     Attributes:
-        send_seconds: How long a process may take to send what it has written down, and to record what came of it. Until
-            then nobody else looks the charge up: that would put an end to one that is just being made.
         first_pause_seconds: Before the provider is asked again; doubles each time.
         longest_pause_seconds: Up to this.
         refused_pause_seconds: Before a refund that the provider refused is tried again.
@@ -68,7 +66,6 @@ class Pace:
         patience_seconds: How long a caller is kept waiting: less than the 10 s that clients wait for an answer.
     """
 
-    send_seconds: float = 30.0
     first_pause_seconds: float = 5.0
     longest_pause_seconds: float = 900.0
     refused_pause_seconds: float = 86_400.0
@@ -110,15 +107,12 @@ class Charging:
         self.pace = pace or Pace()
         self._steps: dict[str, asyncio.Task[Charge]] = {}
 
-    def first_look_at(self) -> int:
-        """The `NewCharge.first_look_at` of a charge that is written down now and sent at once."""
-        return self._clock.now_ms() + int(1000 * self.pace.send_seconds)
-
     async def send(self, charge: Charge) -> Charge:
         """Charge a card, right after the commit that wrote the charge down as new (`Intended.is_new`), and only then.
 
         Returns:
-            The charge after it: decided, waiting for its owner, or INTENDED where the outcome is not known.
+            The charge after it: decided, waiting for its owner, or INTENDED where the outcome is not known. Where
+            another attempt followed at once, that one's charge; here and below.
 
         Raises:
             DatabaseError: The outcome is recorded or not: `settle` finds out.
@@ -282,12 +276,13 @@ class Charging:
             return await self._postpone(charge)
         verdict = _verdict(outcome)
         try:
-            decided = await self._charges.decide(charge.charge_key, verdict, now_ms=self._clock.now_ms())
+            decision = await self._charges.decide(charge.charge_key, verdict, now_ms=self._clock.now_ms())
         except Internal as error:
             metrics.CHARGES_CONTRADICTED.inc()
             notes = "; ".join(getattr(error, "__notes__", ()))
             log.error("charge_contradicted", charge_key=charge.charge_key, detail=notes)
             raise
+        decided = decision.charge
         if not decided.is_decided:
             return await self._postpone(decided)
         metrics.CHARGES.labels(decided.purpose.value, decided.status.value).inc()
@@ -300,7 +295,7 @@ class Charging:
             code=decided.decline_code,
             detail=outcome.message if isinstance(outcome, NotCharged) else "",
         )
-        return decided
+        return decided if decision.successor is None else await self._send(decision.successor)
 
     async def _postpone(self, charge: Charge, pause_ms: int | None = None) -> Charge:
         pause_ms = self.pace.pause_ms(charge.look_ups) if pause_ms is None else pause_ms

@@ -49,6 +49,7 @@ class Billing:
 
     charges: Charges
     methods: PaymentMethods
+    purchases: Purchases
     invoices: Invoices
     chargebacks: Chargebacks
     charging: Charging
@@ -82,7 +83,7 @@ class Billing:
         """
         clock = way.clock
         charges, methods = Charges(database, CONSEQUENCES), PaymentMethods(database, provider.name)
-        chargebacks = Chargebacks(database)
+        purchases, chargebacks = Purchases(database, provider.name), Chargebacks(database)
         charging = Charging(charges, methods, provider, clock, currency=currency, pace=pace)
         charging_back = ChargingBack(
             chargebacks, way.offices, way.credits, way.projection, way.application, way.locks, clock
@@ -90,11 +91,12 @@ class Billing:
         return cls(
             charges=charges,
             methods=methods,
+            purchases=purchases,
             invoices=Invoices(database),
             chargebacks=chargebacks,
             charging=charging,
             buying=Buying(
-                Purchases(database, provider.name),
+                purchases,
                 charges,
                 charging,
                 way.projection,

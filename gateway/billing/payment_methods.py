@@ -120,7 +120,6 @@ class Cards:
                 method,
                 _added(outcome),
                 small_amount_micros=self._small_amount(),
-                first_look_at=self._charging.first_look_at(),
                 actor=actor,
                 now_ms=self._clock.now_ms(),
             )
@@ -128,7 +127,6 @@ class Cards:
             intended = await self._methods.small_charge(
                 method,
                 small_amount_micros=self._small_amount(),
-                first_look_at=self._charging.first_look_at(),
                 actor=actor,
                 now_ms=self._clock.now_ms(),
             )

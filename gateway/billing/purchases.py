@@ -82,9 +82,7 @@ class Buying:
         request.validate()
         if await self._purchases.find(request.office_id, request.idempotency_key) is None:
             await self._check(request, actor)
-        new = await self._purchases.begin(
-            request, first_look_at=self._charging.first_look_at(), actor=actor, now_ms=self._clock.now_ms()
-        )
+        new = await self._purchases.begin(request, actor=actor, now_ms=self._clock.now_ms())
         purchase = new.purchase
         if purchase.payment_method_id is not None and purchase.credit_number is None:
             purchase = await self._paid(new)

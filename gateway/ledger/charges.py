@@ -26,6 +26,19 @@ from gateway.ledger.models import CardLockRow, ChargeRow, PaymentMethodRow
 ACTOR: Final = "billing"
 """Who the audit log says decided a charge: nobody asked for the outcome."""
 
+SENDING_MS: Final = 20_000
+"""How long a process may take to send what it has written down, and to record what came of it.
+
+Until then nobody else looks the charge up, since that puts an end to one that was not made yet. Whether one that is
+just being made is ended does no harm to anybody's money, but to the patience of whoever buys.
+"""
+
+MAX_ATTEMPTS: Final = 3
+"""To charge a card for one thing before whoever wants it has to say so again."""
+
+GO_ON_MS: Final = 3_600_000
+"""How long after an attempt was written down another may follow by itself: later a charge would be a surprise."""
+
 _OPEN: Final = frozenset({ChargeStatus.INTENDED, ChargeStatus.ACTION_REQUIRED})
 
 
@@ -40,7 +53,6 @@ class NewCharge:
         attempt: Of this subject, from 1; each has a provider key of its own.
         amount_micros: Above zero, a whole number of minor units.
         payment_method_id: The card.
-        first_look_at: When the provider is asked at the soonest what became of it, should nobody have heard by then.
     """
 
     office_id: str
@@ -49,7 +61,6 @@ class NewCharge:
     attempt: int
     amount_micros: int
     payment_method_id: str
-    first_look_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +95,19 @@ class Charge:
         """Whether the outcome is known, for good."""
         return self.status not in _OPEN
 
+    def may_go_on(self, now_ms: int) -> bool:
+        """Whether another attempt may follow by itself.
+
+        So it is where this one was never made (the process died before it was sent, say), while whoever asked for it
+        can be thought to wait for it. What a card's bank has declined, only its owner may ask for again.
+        """
+        return (
+            self.status is ChargeStatus.NOT_CHARGED
+            and self.can_retry
+            and self.attempt < MAX_ATTEMPTS
+            and now_ms < self.created_at + GO_ON_MS
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Intended:
@@ -105,11 +129,20 @@ class Verdict:
     confirmation_url: str = ""
 
 
-Consequence: TypeAlias = Callable[[AsyncSession, Charge, int], Awaitable[None]]
+Consequence: TypeAlias = Callable[[AsyncSession, Charge, int], Awaitable[Charge | None]]
 """What follows from a new state of a charge, in the transaction that records it: the charge as it is, and the time.
 
-Called once for each change: when its owner is asked to confirm it, and when it is decided.
+Called once for each change: when its owner is asked to confirm it, and when it is decided. It returns the charge of the
+next attempt if it has intended one, which is then sent right after the commit.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A charge as it is recorded now, and the next attempt that follows from it and is to be sent; mostly None."""
+
+    charge: Charge
+    successor: Charge | None = None
 
 
 async def intend(session: AsyncSession, new: NewCharge, *, actor: str, now_ms: int) -> Intended:
@@ -138,7 +171,7 @@ async def intend(session: AsyncSession, new: NewCharge, *, actor: str, now_ms: i
         decided_at=None,
         given_back_at=None,
         look_ups=0,
-        next_look_at=new.first_look_at,
+        next_look_at=now_ms + SENDING_MS,
     )
     session.add(row)
     charge = _charge(row)
@@ -215,7 +248,7 @@ class Charges:
                 row = (await session.scalars(query.limit(1))).one_or_none()
         return None if row is None else _charge(row)
 
-    async def decide(self, charge_key: str, verdict: Verdict, *, now_ms: int) -> Charge:
+    async def decide(self, charge_key: str, verdict: Verdict, *, now_ms: int) -> Decision:
         """Record what became of a charge, with everything that follows from it, in one transaction.
 
         A charge that is decided stays as it is: whoever comes second, with the same outcome, gets it as it is.
@@ -226,13 +259,13 @@ class Charges:
             DatabaseError: It is recorded or not: repeat it.
         """
 
-        async def update(session: AsyncSession) -> Charge:
+        async def update(session: AsyncSession) -> Decision:
             row = await _locked(session, charge_key)
             before = _charge(row)
             if before.is_decided:
                 if verdict.status is ChargeStatus.SUCCEEDED and before.status is not ChargeStatus.SUCCEEDED:
                     raise ChargeContradicted(charge_key, before.status)
-                return before
+                return Decision(before)
             row.status = verdict.status
             row.provider_charge_id = verdict.provider_charge_id or row.provider_charge_id
             row.decline_code, row.can_retry = verdict.decline_code[:64], verdict.can_retry
@@ -243,10 +276,10 @@ class Charges:
                 # Looked up anew from the first pause on; a link that only was renewed keeps its pace.
                 row.look_ups, row.next_look_at = 0, now_ms
             after = _charge(row)
-            if after.status is not before.status:
-                _record(session, now_ms, ACTOR, "charge.decide", before, after)
-                await self._consequences[after.purpose](session, after, now_ms)
-            return after
+            if after.status is before.status:
+                return Decision(after)
+            _record(session, now_ms, ACTOR, "charge.decide", before, after)
+            return Decision(after, await self._consequences[after.purpose](session, after, now_ms))
 
         return await self._database.transact(update)
 

@@ -16,7 +16,7 @@ from gateway.domain.calendar import local_date
 from gateway.domain.payment import ChargePurpose, ChargeStatus
 from gateway.errors import FailedPrecondition, InvalidArgument
 from gateway.ledger import audit, charges
-from gateway.ledger.charges import Intended, NewCharge
+from gateway.ledger.charges import Charge, Intended, NewCharge
 from gateway.ledger.database import Database
 from gateway.ledger.errors import (
     CardExpired,
@@ -191,7 +191,6 @@ class PaymentMethods:
         card: AddedCard,
         *,
         small_amount_micros: int,
-        first_look_at: int,
         actor: str,
         now_ms: int,
     ) -> Intended:
@@ -217,7 +216,7 @@ class PaymentMethods:
                 _record(session, now_ms, actor, "payment_method.add", before, await _method(session, row))
                 if fault is not None:
                     return fault
-            return await _next_small_charge(session, row, small_amount_micros, first_look_at, actor, now_ms)
+            return await _next_small_charge(session, row, small_amount_micros, actor, now_ms)
 
         outcome = await self._database.transact(update)
         if not isinstance(outcome, Intended):
@@ -225,7 +224,7 @@ class PaymentMethods:
         return outcome
 
     async def small_charge(
-        self, method: PaymentMethod, *, small_amount_micros: int, first_look_at: int, actor: str, now_ms: int
+        self, method: PaymentMethod, *, small_amount_micros: int, actor: str, now_ms: int
     ) -> Intended:
         """The small charge of a card that is not confirmed: the last one, or another where that failed or is over.
 
@@ -236,7 +235,7 @@ class PaymentMethods:
 
         async def update(session: AsyncSession) -> Intended:
             row = await _locked(session, method.office_id, method.payment_method_id)
-            return await _next_small_charge(session, row, small_amount_micros, first_look_at, actor, now_ms)
+            return await _next_small_charge(session, row, small_amount_micros, actor, now_ms)
 
         return await self._database.transact(update)
 
@@ -360,6 +359,8 @@ async def usable(
     method = await _method(session, await _found(session, office_id, payment_method_id))
     if method.provider != provider:
         raise CardOfOtherProvider(method.provider)
+    if method.added_at is None:
+        raise CardUnconfirmed  # Nothing else is known of it yet.
     fault = await _fault(session, method, now_ms)
     if fault is not None:
         raise fault
@@ -368,13 +369,20 @@ async def usable(
     return method
 
 
-async def confirmation_decided(_session: AsyncSession, _charge: charges.Charge, _now_ms: int) -> None:
-    """Nothing follows from the small charge itself: it waits for the answer, or for another attempt."""
+async def confirmation_decided(session: AsyncSession, charge: Charge, now_ms: int) -> Charge | None:
+    """What follows from a small charge: nothing, since it waits for the answer; or another that was never made."""
+    if not charge.may_go_on(now_ms):
+        return None
+    row = await session.get(PaymentMethodRow, charge.payment_method_id)
+    if row is None or row.removed_at is not None:
+        return None
+    return (await _next_small_charge(session, row, charge.amount_micros, charges.ACTOR, now_ms)).charge
 
 
 async def _next_small_charge(
-    session: AsyncSession, row: PaymentMethodRow, amount_micros: int, first_look_at: int, actor: str, now_ms: int
+    session: AsyncSession, row: PaymentMethodRow, amount_micros: int, actor: str, now_ms: int
 ) -> Intended:
+    """The last small charge while it can be answered, or may be yet; else another."""
     last = await charges.latest(session, ChargePurpose.CONFIRMATION, row.payment_method_id)
     if last is not None and (
         not last.is_decided or (last.status is ChargeStatus.SUCCEEDED and last.given_back_at is None)
@@ -396,7 +404,6 @@ async def _next_small_charge(
             attempt=attempt,
             amount_micros=amount_micros,
             payment_method_id=row.payment_method_id,
-            first_look_at=first_look_at,
         ),
         actor=actor,
         now_ms=now_ms,

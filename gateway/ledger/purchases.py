@@ -94,7 +94,7 @@ class Purchases:
         self._database = database
         self._provider = provider
 
-    async def begin(self, request: PurchaseRequest, *, first_look_at: int, actor: str, now_ms: int) -> NewPurchase:
+    async def begin(self, request: PurchaseRequest, *, actor: str, now_ms: int) -> NewPurchase:
         """Write a purchase down, once per idempotency key, for ever: with the intent of its charge, or invoiced.
 
         Everything that decides whether the office may buy so is looked at in this transaction. A refused purchase
@@ -102,7 +102,6 @@ class Purchases:
 
         Args:
             request: What is asked for.
-            first_look_at: For the charge, see `NewCharge`.
             actor: Who.
             now_ms: When.
 
@@ -142,7 +141,7 @@ class Purchases:
             if office.payment_terms is PaymentTerms.INVOICE:
                 await self._invoice(session, row, now_ms)
             else:
-                await self._intend(session, row, first_look_at, now_ms)
+                await self._intend(session, row, now_ms)
             return NewPurchase(_purchase(row), replayed=False)
 
         return await self._database.transact(insert)
@@ -165,7 +164,7 @@ class Purchases:
             raise LedgerBroken(f"There is no purchase {purchase_id!r}.")
         return _purchase(row)
 
-    async def _intend(self, session: AsyncSession, row: PurchaseRow, first_look_at: int, now_ms: int) -> None:
+    async def _intend(self, session: AsyncSession, row: PurchaseRow, now_ms: int) -> None:
         if not row.payment_method_id:
             raise PaymentMethodRequired
         await payment_methods.usable(
@@ -173,16 +172,7 @@ class Purchases:
         )
         session.add(row)
         _record(session, now_ms, row.actor, "purchase.create", None, _purchase(row))
-        new = NewCharge(
-            office_id=row.office_id,
-            purpose=ChargePurpose.PURCHASE,
-            subject_id=row.purchase_id,
-            attempt=1,
-            amount_micros=row.amount_micros,
-            payment_method_id=row.payment_method_id,
-            first_look_at=first_look_at,
-        )
-        await charges.intend(session, new, actor=row.actor, now_ms=now_ms)
+        await _intend(session, row, 1, now_ms)
 
     async def _invoice(self, session: AsyncSession, row: PurchaseRow, now_ms: int) -> None:
         if row.payment_method_id:
@@ -195,7 +185,7 @@ class Purchases:
         await _tell(session, row, notice.OnInvoice(month), now_ms)
 
 
-async def purchase_decided(session: AsyncSession, charge: Charge, now_ms: int) -> None:
+async def purchase_decided(session: AsyncSession, charge: Charge, now_ms: int) -> Charge | None:
     """What follows from the charge of a purchase, in the transaction that records what became of it."""
     row = await session.get(PurchaseRow, charge.subject_id, with_for_update=True)
     method = await session.get(PaymentMethodRow, charge.payment_method_id)
@@ -211,7 +201,9 @@ async def purchase_decided(session: AsyncSession, charge: Charge, now_ms: int) -
             confirmation_url=charge.confirmation_url,
         )
         await notices.record(session, needed, now_ms=now_ms)
-        return
+        return None
+    if charge.may_go_on(now_ms):
+        return await _intend(session, row, charge.attempt + 1, now_ms)
     before = _purchase(row)
     if charge.status is ChargeStatus.SUCCEEDED:
         credit = await _number(session, row, now_ms)
@@ -220,6 +212,21 @@ async def purchase_decided(session: AsyncSession, charge: Charge, now_ms: int) -
     else:
         row.status = PurchaseStatus.DECLINED
     _record(session, now_ms, charges.ACTOR, "purchase.settle", before, _purchase(row))
+    return None
+
+
+async def _intend(session: AsyncSession, row: PurchaseRow, attempt: int, now_ms: int) -> Charge:
+    if row.payment_method_id is None:
+        raise LedgerBroken(f"The purchase {row.purchase_id!r} has no card.")
+    new = NewCharge(
+        office_id=row.office_id,
+        purpose=ChargePurpose.PURCHASE,
+        subject_id=row.purchase_id,
+        attempt=attempt,
+        amount_micros=row.amount_micros,
+        payment_method_id=row.payment_method_id,
+    )
+    return (await charges.intend(session, new, actor=row.actor, now_ms=now_ms)).charge
 
 
 async def _number(session: AsyncSession, row: PurchaseRow, now_ms: int) -> Credit:
