@@ -20,11 +20,15 @@ from gateway.api.credits.balances import BalanceRpcs
 from gateway.api.credits.calls import CallRpcs, RateRows
 from gateway.api.credits.companies import CompanyRpcs
 from gateway.api.credits.decks import DeckRpcs, read_deck
+from gateway.api.credits.invoices import InvoiceRpcs
 from gateway.api.credits.offices import OfficeRpcs
+from gateway.api.credits.payment_methods import PaymentMethodRpcs
+from gateway.api.credits.purchases import PurchaseRpcs
 from gateway.api.credits.servicer import SERVICE, CreditsServicer, Operations
 from gateway.api.credits.tokens import TokenRpcs
 from gateway.api.credits.watches import BalanceWatch, RefillWatch
 from gateway.api.runner import Runner
+from gateway.background import billing as billing_loop
 from gateway.background import (
     credit_applier,
     journaler,
@@ -35,12 +39,15 @@ from gateway.background import (
     refill_waker,
     sampler,
 )
+from gateway.background.billing import BillingLoop
 from gateway.background.journaler import EpochLost
 from gateway.background.loops import Loop
 from gateway.background.missing import MissingOffices
 from gateway.background.refill_listener import RefillListener
+from gateway.billing.charging import Pace
+from gateway.billing.parts import Billing, Way
 from gateway.domain.office import RefillSettings
-from gateway.errors import InvalidArgument, Unavailable
+from gateway.errors import InvalidArgument
 from gateway.feeds import balances as balance_feed
 from gateway.feeds.balances import BalanceFeed
 from gateway.feeds.refills import RefillFeed
@@ -59,7 +66,7 @@ from gateway.ledger.tokens import Tokens
 from gateway.metrics_http import MetricsServer
 from gateway.notices.open import open_senders
 from gateway.payments.open import open_provider
-from gateway.payments.provider import PaymentEvent, PaymentProvider
+from gateway.payments.provider import PaymentProvider
 from gateway.payments.sandbox import WEBHOOKS_EVERY_SECONDS, SandboxProvider
 from gateway.projection.credits import CreditApplication
 from gateway.projection.locks import OfficeLocks
@@ -154,6 +161,7 @@ async def open_back(settings: Settings, stack: AsyncExitStack, *, clock: Clock |
     provider = await open_provider(settings, clock_ms=clock.now_ms)
     stack.push_async_callback(provider.close)
     back = Back(settings, database, address, client, clock, provider)
+    stack.push_async_callback(back.billing.charging.close)
     await back.connection.start()
     stack.push_async_callback(back.connection.close)
     for each in back.background.notifiers:
@@ -173,6 +181,7 @@ class Loops:
     sampler: sampler.Sampler
     waker: refill_waker.RefillWaker
     notifiers: tuple[notifier.Notifier, ...]
+    billing: BillingLoop
 
 
 class Back:
@@ -198,7 +207,7 @@ class Back:
         token = settings.operator_token.get_secret_value() if settings.operator_token is not None else None
         self.directory = Directory(self.connection, self.clock, token)
         self._put_together(database)
-        self.webhooks = WebhookReceiver(provider, self._on_payment_event, clock.now_ms)
+        self.webhooks = WebhookReceiver(provider, self.billing.events.on_event, clock.now_ms)
         self.runner = Runner(self.directory, max_in_flight=settings.max_in_flight, store_timeout_seconds=timeout)
         self.servicer = CreditsServicer(self.runner, self.operations)  # type: ignore[abstract]  # servicer.py adds the rest
 
@@ -215,6 +224,17 @@ class Back:
         self._rate_projection = RateProjection(self.decks, connection)
         application = CreditApplication(ledger, store, connection, clock)
         self.refill_feed, self.balance_feed = RefillFeed(refills), BalanceFeed(store, clock)
+        way = Way(offices, ledger, office_projection, application, locks, clock)
+        self.billing = Billing.put_together(
+            database,
+            self.provider,
+            way,
+            currency=settings.currency,
+            offered=settings.offered_amounts_micros,
+            pace=Pace(confirmation_seconds=settings.payment_confirmation_seconds),
+            wake=self._wake_billing,
+        )
+        billing = self.billing
         rows = RateRows(self.decks, lambda: self.directory.deck)
         self.operations = Operations(
             companies=CompanyRpcs(companies, clock),
@@ -222,6 +242,7 @@ class Back:
                 offices,
                 office_projection,
                 store,
+                billing.cards,
                 locks,
                 clock,
                 currency=settings.currency,
@@ -231,7 +252,10 @@ class Back:
             ),
             tokens=TokenRpcs(tokens, token_projection, clock),
             decks=DeckRpcs(self.decks, self._rate_projection, clock),
-            balances=BalanceRpcs(offices, ledger, refills, office_projection, application, store, locks, clock),
+            balances=BalanceRpcs(offices, ledger, refills, office_projection, application, locks, clock),
+            payment_methods=PaymentMethodRpcs(offices, billing.methods, billing.cards, clock),
+            purchases=PurchaseRpcs(offices, billing.buying),
+            invoices=InvoiceRpcs(offices, billing.invoices),
             calls=CallRpcs(offices, store, connection, rows, AuditLog(database), clock),
             balance_watch=BalanceWatch(offices, self.balance_feed),
             refill_watch=RefillWatch(self.refill_feed, refills, offices, OfficeCache(connection)),
@@ -258,6 +282,7 @@ class Back:
             sampler=sampler.Sampler(connection, store),
             waker=refill_waker.RefillWaker(offices, store, clock),
             notifiers=self._notifiers(database),
+            billing=BillingLoop(billing.charges, billing.chargebacks, billing.charging, billing.charging_back, clock),
         )
 
     def _notifiers(self, database: Database) -> tuple[notifier.Notifier, ...]:
@@ -341,9 +366,11 @@ class Back:
             Loop("credit_applier", turns.applier.turn, credit_applier.EVERY_SECONDS),
             Loop("reconciler", turns.reconciler.turn, reconciler.EVERY_SECONDS),
         ]
+        self._woken_by_payments = [Loop("billing", turns.billing.turn, billing_loop.EVERY_SECONDS)]
         listener = RefillListener(self.address, self.refill_feed, journaling.wake)
         loops = [
             *self._woken_on_connect,
+            *self._woken_by_payments,
             journaling,
             Loop("outbox_gauge", turns.outbox_gauge.turn, outbox_gauge.EVERY_SECONDS),
             Loop("refill_tail", self._advance_refills, TAIL_EVERY_SECONDS),
@@ -361,15 +388,16 @@ class Back:
         return [self.guarded(coroutine) for coroutine in coroutines]
 
     _woken_on_connect: "list[Loop] | tuple[()]" = ()
+    _woken_by_payments: "list[Loop] | tuple[()]" = ()
+
+    def _wake_billing(self) -> None:
+        for loop in self._woken_by_payments:
+            loop.wake()
 
     def _on_connect(self) -> None:
         self.background.reconciler.ask()
         for loop in self._woken_on_connect:
             loop.wake()
-
-    async def _on_payment_event(self, event: PaymentEvent) -> None:
-        # Not acknowledged, so that the provider keeps the event until there is somebody to deal with it.
-        raise Unavailable(f"Nobody here deals with payments yet: send {event.event_id!r} again later.")
 
     async def _advance_refills(self) -> bool:
         await self.refill_feed.advance()

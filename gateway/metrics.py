@@ -69,6 +69,19 @@ NOTICES_WAITING: Final = Gauge(
 HTTP_REQUESTS: Final = Counter(
     "tollgate_http_requests_total", "HTTP requests answered, by route and class of status.", ["route", "status"]
 )
+CHARGES: Final = Counter(
+    "tollgate_charges_total",
+    "What became of charges of cards, by purpose and outcome; UNKNOWN ones are looked up, and counted each time.",
+    ["purpose", "outcome"],
+)
+CHARGES_UNDECIDED: Final = Gauge(
+    "tollgate_charges_undecided", "Charges whose outcome is not known yet.", multiprocess_mode="mostrecent"
+)
+CHARGES_CONTRADICTED: Final = Counter(
+    "tollgate_charges_contradicted_total",
+    "Charges recorded as failed that the provider says have succeeded, for a person to look into.",
+)
+CHARGEBACKS: Final = Counter("tollgate_chargebacks_total", "Charges that a cardholder's bank took back.")
 SESSIONS: Final = Gauge("tollgate_sessions", "Open Sessions.", multiprocess_mode="livesum")
 SESSION_OPERATIONS: Final = Counter("tollgate_session_operations_total", "Operations that came by a Session.", ["kind"])
 COMMANDS: Final = Counter("tollgate_commands_total", "Commands handed to the Sessions of a switch.", ["kind"])

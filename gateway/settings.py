@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from gateway import settings_values as values
 from gateway.address import Address
 from gateway.default_directory import default_data_directory
+from gateway.domain.money import parse_amount
 from gateway.settings_problems import PREFIX, SettingsError, describe_problems, unknown_variables, variable_name
 from gateway.settings_toml import TomlFile
 
@@ -164,6 +165,16 @@ class Settings(BaseSettings):
         le=MAX_AMOUNT_MICROS,
         description="Default of an office: what one automatic refill adds; at least the threshold.",
     )
+    offered_amounts: Annotated[tuple[str, ...], BeforeValidator(values.read_amounts)] = Field(
+        ("10", "20", "50", "100", "200", "500"),
+        description="What may be bought at a time, in units of the currency with commas between them, e.g. 10,49.90.",
+    )
+    payment_confirmation_seconds: Number = Field(
+        86_400,
+        ge=60,
+        le=604_800,
+        description="How long a charge waits for its card's owner to confirm it at their bank before it is cancelled.",
+    )
     store_timeout_ms: Number = Field(
         500, ge=10, le=60_000, description="How long one answer of the store is waited for before UNAVAILABLE."
     )
@@ -298,6 +309,11 @@ class Settings(BaseSettings):
         if self.database_url.startswith("sqlite:"):
             return self.database_url.replace("sqlite:", "sqlite+aiosqlite:", 1)
         return self.database_url
+
+    @property
+    def offered_amounts_micros(self) -> tuple[int, ...]:
+        """What may be bought at a time, in micros, ascending."""
+        return tuple(map(parse_amount, self.offered_amounts))
 
     def environment(self) -> dict[str, str]:
         """These settings as `TOLLGATE_*` variables for a child process, secrets included.

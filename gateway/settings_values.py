@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from gateway.address import Address
 from gateway.domain.mail_address import is_mail_address
+from gateway.domain.money import AmountError, format_amount, parse_amount
 from gateway.domain.smtp_address import SmtpAddress
 
 STORE_SCHEMES = ("redis", "rediss", "unix")
@@ -20,6 +21,7 @@ DATABASE_SCHEMES = ("sqlite", "sqlite+aiosqlite", "postgresql", "postgresql+asyn
 
 MAX_TOKEN_LENGTH = 128
 MIN_SIGNING_SECRET_LENGTH = 16
+MAX_OFFERED_AMOUNTS = 50
 
 _E164_PREFIX = re.compile(r"\+[1-9][0-9]{0,14}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
@@ -238,6 +240,29 @@ def read_currency(value: str) -> str:
     if not _CURRENCY.fullmatch(value):
         raise ValueError(f"{value!r} is no currency; write the three capital letters of ISO 4217, e.g. USD")
     return value
+
+
+def read_amounts(value: object) -> object:
+    """Read amounts from `10,49.90` or a list.
+
+    Returns:
+        A tuple of decimals, ascending and without repetitions.
+    """
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not items or len(items) > MAX_OFFERED_AMOUNTS:
+        raise ValueError(
+            f"{value!r} is no list of 1 to {MAX_OFFERED_AMOUNTS} amounts; write them with commas, e.g. 10,49.90"
+        )
+    amounts = set()
+    for item in items:
+        try:
+            amount = parse_amount(str(item))
+        except AmountError as error:
+            raise ValueError(f"{error}; write amounts with commas between them, e.g. 10,49.90") from None
+        if isinstance(item, float) or amount <= 0:
+            raise ValueError(f"{item!r} cannot be bought; write decimals above zero, in quotes, e.g. 10,49.90")
+        amounts.add(amount)
+    return tuple(format_amount(amount, decimals=0) for amount in sorted(amounts))
 
 
 def read_prefixes(value: object) -> object:

@@ -1,6 +1,6 @@
-"""The calendar day of an office, in its own time zone: what "daily" means for spend limits and refill caps."""
+"""Day and month of an office, in its own time zone: what "daily" means for spend limits, and which invoice pays."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -37,6 +37,16 @@ def day_number(now_ms: int, time_zone: str) -> int:
     if stretch is None or not stretch[0] <= now_ms < stretch[1]:
         stretch = _stretches[time_zone] = _stretch(now_ms, time_zone)
     return stretch[2]
+
+
+def local_date(now_ms: int, time_zone: str) -> date:
+    """The local calendar date; raises as `day_number`."""
+    return date.fromordinal(day_number(now_ms, time_zone))
+
+
+def month_of(now_ms: int, time_zone: str) -> str:
+    """The local calendar month as YYYY-MM; raises as `day_number`."""
+    return local_date(now_ms, time_zone).isoformat()[:7]
 
 
 def _stretch(now_ms: int, time_zone: str) -> tuple[int, int, int]:

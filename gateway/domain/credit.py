@@ -36,7 +36,9 @@ class CreditStatus(StrEnum):
     REFUSED = "REFUSED"
 
 
-_OF_CLIENTS = frozenset({CreditKind.ADJUSTMENT, CreditKind.PURCHASE})
+def transaction_id(office_id: str, number: int) -> str:
+    """What people are told a credit is called: on a receipt, an invoice, in a list of transactions."""
+    return f"{office_id}/{number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class CreditRequest:
             raise InvalidArgument("amount_micros", f"must be 1 to {MAX_AMOUNT_MICROS} micros, or the same below zero")
         validate_text(self.reason, "reason", longest=MAX_REASON_LENGTH)
         validate_id(self.idempotency_key, "idempotency_key")
-        if self.kind in _OF_CLIENTS and self.idempotency_key.startswith(OWN_KEY_PREFIX):
+        if self.kind is CreditKind.ADJUSTMENT and self.idempotency_key.startswith(OWN_KEY_PREFIX):
             raise InvalidArgument("idempotency_key", f"must not begin with {OWN_KEY_PREFIX!r}, which is the gateway's")
         if self.refill_id is not None:
             validate_id(self.refill_id, "refill_id")

@@ -12,12 +12,15 @@ class ChargePurpose(StrEnum):
 
 
 class ChargeStatus(StrEnum):
-    """Where a charge stands; INTENDED and ACTION_REQUIRED are yet to be decided."""
+    """Where a charge stands; INTENDED and ACTION_REQUIRED are yet to be decided, the others are final."""
 
     INTENDED = "INTENDED"
     ACTION_REQUIRED = "ACTION_REQUIRED"
     SUCCEEDED = "SUCCEEDED"
     DECLINED = "DECLINED"
+    """The card's bank said no."""
+    NOT_CHARGED = "NOT_CHARGED"
+    """Not the card: the provider refused the attempt or never got it, or nobody confirmed it in time."""
 
 
 class PurchaseStatus(StrEnum):

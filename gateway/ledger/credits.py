@@ -306,6 +306,11 @@ async def number_credit(session: AsyncSession, request: CreditRequest, *, actor:
     return NewCredit(credit, replayed=False)
 
 
+async def is_key_used(session: AsyncSession, office_id: str, idempotency_key: str) -> bool:
+    """Whether the office has a credit of this key."""
+    return await _by_key(session, office_id, idempotency_key) is not None
+
+
 async def _locked(session: AsyncSession, office_id: str, number: int) -> CreditRow:
     row = await session.get(CreditRow, (office_id, number), with_for_update=True)
     if row is None:

@@ -142,6 +142,115 @@ class RefillAlreadyCredited(AlreadyExists):
         )
 
 
+class PaymentMethodNotFound(NotFound):
+    """The office has no payment method of this id, or it was removed."""
+
+    reason = "PAYMENT_METHOD_NOT_FOUND"
+
+    def __init__(self, payment_method_id: str) -> None:
+        super().__init__(
+            f"The office has no payment method {payment_method_id!r}: ListPaymentMethods has their ids, and "
+            "AddPaymentMethod adds a card.",
+            field="payment_method_id",
+        )
+
+
+class InvoiceNotFound(NotFound):
+    """The office has no invoice of this month."""
+
+    reason = "INVOICE_NOT_FOUND"
+
+    def __init__(self, invoice_id: str) -> None:
+        super().__init__(
+            f"There is no invoice {invoice_id!r}: ListInvoices has those of an office.", field="invoice_id"
+        )
+
+
+class CardUnusable(FailedPrecondition):
+    """The card cannot pay as it is: each case has a class of its own, with its cure."""
+
+    reason = "CARD_UNUSABLE"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"payment_method_id: {message}", field="payment_method_id")
+
+
+class CardUnconfirmed(CardUnusable):
+    """Nobody has told the amount of the small charge yet, or the bank has not agreed."""
+
+    reason = "CARD_UNCONFIRMED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this card is not confirmed yet: find the small charge on its statement, and tell its amount with "
+            "ConfirmPaymentMethod."
+        )
+
+
+class CardLocked(CardUnusable):
+    """Three wrong answers were given about this card, wherever that was."""
+
+    reason = "CARD_LOCKED"
+
+    def __init__(self) -> None:
+        super().__init__("this card is locked after three wrong answers: add another card, or ask an operator.")
+
+
+class CardExpired(CardUnusable):
+    """The card's last month is over."""
+
+    reason = "CARD_EXPIRED"
+
+    def __init__(self, expiry_month: int, expiry_year: int) -> None:
+        super().__init__(f"this card expired with {expiry_year:04}-{expiry_month:02}: add another card.")
+
+
+class CardOfOtherProvider(CardUnusable):
+    """The card is kept by a payment provider that this gateway no longer uses."""
+
+    reason = "CARD_OF_OTHER_PROVIDER"
+
+    def __init__(self, provider: str) -> None:
+        super().__init__(
+            f"this card was added with the payment provider {provider}, which is no longer used: add it again."
+        )
+
+
+class OfficeSuspended(FailedPrecondition):
+    """The office is suspended, and buys nothing meanwhile."""
+
+    reason = "OFFICE_SUSPENDED"
+
+    def __init__(self, office_id: str) -> None:
+        super().__init__(
+            f"The office {office_id!r} is suspended and cannot buy credits: ask an operator to resume it.",
+            field="office_id",
+        )
+
+
+class PaymentMethodRequired(FailedPrecondition):
+    """The office pays by card, and none was named."""
+
+    reason = "PAYMENT_METHOD_REQUIRED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "payment_method_id: this office pays by card: name one of ListPaymentMethods.", field="payment_method_id"
+        )
+
+
+class PaymentMethodNotAllowed(FailedPrecondition):
+    """The office pays by invoice, and a card was named."""
+
+    reason = "PAYMENT_METHOD_NOT_ALLOWED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "payment_method_id: this office pays by invoice: leave it empty, and the amount goes on the next invoice.",
+            field="payment_method_id",
+        )
+
+
 class CreditAlreadyApplied(FailedPrecondition):
     """The credit has moved its money and cannot be refused any more."""
 
@@ -165,3 +274,16 @@ class LedgerBroken(Internal):
     def __init__(self, particulars: str) -> None:
         super().__init__("The ledger and the store disagree; nothing was changed. Ask an operator to run an audit.")
         self.add_note(particulars)
+
+
+class ChargeContradicted(Internal):
+    """The provider has taken the money of a charge that is recorded as failed: a person has to give it back.
+
+    The particulars are a note of the exception: the log shows them, and the caller does not see them.
+    """
+
+    reason = "CHARGE_CONTRADICTED"
+
+    def __init__(self, charge_key: str, status: str) -> None:
+        super().__init__("The payment provider contradicts itself about a charge; ask an operator to look into it.")
+        self.add_note(f"The charge {charge_key!r} is recorded as {status} and has succeeded at the provider.")

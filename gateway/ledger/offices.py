@@ -275,17 +275,45 @@ class Offices:
         reason: str = "",
     ) -> OfficeChange:
         async with self._database.write() as session:
-            row = await _locked(session, office_id)
-            before = _office(row)
-            after = changed(before)
-            if after == before:
-                return OfficeChange(before, before)
-            after = dataclasses.replace(after, version=before.version + 1)
-            if after.company_id != before.company_id:
-                await _require_company(session, after.company_id)
-            _write(row, after)
-            _record(session, now_ms, actor, action, before, after, reason)
-            return OfficeChange(before, after)
+            return await change(session, office_id, action, changed, actor=actor, now_ms=now_ms, reason=reason)
+
+
+async def change(
+    session: AsyncSession,
+    office_id: str,
+    action: str,
+    changed: Callable[[Office], Office],
+    *,
+    actor: str,
+    now_ms: int,
+    reason: str = "",
+) -> OfficeChange:
+    """Change an office in the transaction of what makes it change (a chargeback, say), as its next version.
+
+    Args:
+        session: The transaction.
+        office_id: Which office.
+        action: For the audit log.
+        changed: Makes the new one of the old; what it leaves equal changes nothing.
+        actor: Who.
+        now_ms: When.
+        reason: For the audit log.
+
+    Raises:
+        OfficeNotFound: There is no office of this id.
+        CompanyNotFound: It is to go to a company that does not exist.
+    """
+    row = await _locked(session, office_id)
+    before = _office(row)
+    after = changed(before)
+    if after == before:
+        return OfficeChange(before, before)
+    after = dataclasses.replace(after, version=before.version + 1)
+    if after.company_id != before.company_id:
+        await _require_company(session, after.company_id)
+    _write(row, after)
+    _record(session, now_ms, actor, action, before, after, reason)
+    return OfficeChange(before, after)
 
 
 async def _locked(session: AsyncSession, office_id: str) -> OfficeRow:

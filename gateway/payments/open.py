@@ -30,7 +30,7 @@ async def open_provider(settings: Settings, *, clock_ms: Callable[[], int]) -> P
         clock_ms: The present in Unix milliseconds.
 
     Raises:
-        StartupError: The provider cannot be used, or not with this currency or refill, as the settings are.
+        StartupError: The provider cannot be used, or not with this currency and these amounts, as the settings are.
     """
     _check_amounts(settings)
     try:
@@ -68,6 +68,8 @@ async def _open(settings: Settings, clock_ms: Callable[[], int]) -> PaymentProvi
 def _check_amounts(settings: Settings) -> None:
     try:
         to_minor_units(settings.refill_amount_micros, settings.currency, "refill_amount_micros")
+        for amount in settings.offered_amounts_micros:
+            to_minor_units(amount, settings.currency, "offered_amounts")
     except InvalidArgument as error:
         field, _, problem = error.message.partition(": ")
         raise StartupError(f"TOLLGATE_{field.upper()}: {problem}") from error

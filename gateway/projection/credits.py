@@ -7,7 +7,8 @@ import structlog
 
 from gateway import metrics
 from gateway.domain.credit import OWN_KEY_PREFIX, CreditStatus
-from gateway.errors import Internal, Unavailable
+from gateway.domain.money import MAX_AMOUNT_MICROS
+from gateway.errors import FailedPrecondition, Internal, Unavailable
 from gateway.ledger.credits import Credit, Credits
 from gateway.ledger.errors import CreditAlreadyApplied, LedgerBroken
 from gateway.projection.offices import OfficeLost
@@ -31,6 +32,20 @@ class CreditStuck(Internal):
     def __init__(self, particulars: str) -> None:
         super().__init__()
         self.add_note(particulars)
+
+
+class BalanceOutOfRange(FailedPrecondition):
+    """The balance would pass its bound; the message has the largest amount that would do."""
+
+    reason = "BALANCE_OUT_OF_RANGE"
+
+    def __init__(self, largest: int) -> None:
+        super().__init__(
+            f"amount_micros: the balance would pass {MAX_AMOUNT_MICROS} micros; at most {largest} can be added now. "
+            "Nothing was changed; use a new idempotency_key.",
+            field="amount_micros",
+            metadata={"largest_amount_micros": str(largest)},
+        )
 
 
 @dataclass(frozen=True, slots=True)

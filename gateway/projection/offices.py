@@ -8,7 +8,7 @@ from gateway.ledger.offices import Office, Offices
 from gateway.store.balances import BalanceStore
 from gateway.store.clock import Clock
 from gateway.store.codes import Code
-from gateway.store.records import OfficeSettingsRecord
+from gateway.store.records import OfficeRecord, OfficeSettingsRecord
 from gateway.v1.records_pb2 import OfficeProfile
 
 _ATTEMPTS: Final = 5
@@ -62,6 +62,22 @@ class OfficeProjection:
             )
             office = change.after
         raise Unavailable("The office's settings keep changing; retry.", reason="OFFICE_CHANGING")
+
+    async def record_of(self, office_id: str, *, actor: str) -> OfficeRecord:
+        """What the store has of an office, which is projected first if it has nothing.
+
+        Raises:
+            OfficeNotFound: There is no office of this id.
+            OfficeLost, StoreUnavailable, DatabaseError: As `project`.
+        """
+        record = await self._store.read_office(office_id)
+        if record is not None:
+            return record
+        await self.settle(await self._offices.get(office_id), actor=actor)
+        record = await self._store.read_office(office_id)
+        if record is None:
+            raise OfficeLost(office_id)
+        return record
 
     async def project(self, office: Office) -> NotCovered | None:
         """Make the store hold this version of an office, or a newer one; None if it does.

@@ -1173,14 +1173,17 @@ class PaymentMethod(_message.Message):
     LOCKED_FIELD_NUMBER: _builtins.int
     CONFIRMATION_URL_FIELD_NUMBER: _builtins.int
     payment_method_id: _builtins.str
+    """1 to 128 printable ASCII characters."""
     office_id: _builtins.str
     brand: _builtins.str
+    """In lower case, as the provider names it; empty while its owner has yet to agree at their bank, as the next three."""
     last_four: _builtins.str
     expiry_month: _builtins.int
     """1 to 12."""
     expiry_year: _builtins.int
     """Four digits."""
     confirmed: _builtins.bool
+    """The amount of the small charge was told: the card can pay while it is neither locked nor expired."""
     locked: _builtins.bool
     """Three wrong answers; by the card's fingerprint."""
     confirmation_url: _builtins.str
@@ -1235,6 +1238,70 @@ class ConfirmPaymentMethodRequest(_message.Message):
 Global___ConfirmPaymentMethodRequest: _TypeAlias = ConfirmPaymentMethodRequest  # noqa: Y015
 
 @_typing.final
+class ListPaymentMethodsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFICE_ID_FIELD_NUMBER: _builtins.int
+    office_id: _builtins.str
+    """[A-Za-z0-9._-]{1,64}, required."""
+    def __init__(
+        self,
+        *,
+        office_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["office_id", b"office_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPaymentMethodsRequest: _TypeAlias = ListPaymentMethodsRequest  # noqa: Y015
+
+@_typing.final
+class ListPaymentMethodsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYMENT_METHODS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def payment_methods(self) -> _containers.RepeatedCompositeFieldContainer[Global___PaymentMethod]: ...
+    def __init__(
+        self,
+        *,
+        payment_methods: _abc.Iterable[Global___PaymentMethod] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payment_methods", b"payment_methods"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPaymentMethodsResponse: _TypeAlias = ListPaymentMethodsResponse  # noqa: Y015
+
+@_typing.final
+class RemovePaymentMethodRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFICE_ID_FIELD_NUMBER: _builtins.int
+    PAYMENT_METHOD_ID_FIELD_NUMBER: _builtins.int
+    office_id: _builtins.str
+    """[A-Za-z0-9._-]{1,64}, required."""
+    payment_method_id: _builtins.str
+    """Required."""
+    def __init__(
+        self,
+        *,
+        office_id: _builtins.str = ...,
+        payment_method_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["office_id", b"office_id", "payment_method_id", b"payment_method_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemovePaymentMethodRequest: _TypeAlias = RemovePaymentMethodRequest  # noqa: Y015
+
+@_typing.final
 class AddCreditsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1275,6 +1342,7 @@ class AddCreditsResponse(_message.Message):
     AVAILABLE_MICROS_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
     transaction_id: _builtins.str
+    """As in ListTransactions and on the invoice."""
     balance_micros: _builtins.int
     """After it, in micros."""
     available_micros: _builtins.int
@@ -1475,7 +1543,7 @@ class GetInvoiceRequest(_message.Message):
 
     INVOICE_ID_FIELD_NUMBER: _builtins.int
     invoice_id: _builtins.str
-    """Required."""
+    """<office_id>/<YYYY-MM>, required."""
     def __init__(
         self,
         *,
@@ -1499,13 +1567,16 @@ class Invoice(_message.Message):
     TOTAL_MICROS_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
     invoice_id: _builtins.str
+    """<office_id>/<YYYY-MM>."""
     office_id: _builtins.str
     month: _builtins.str
-    """YYYY-MM."""
+    """YYYY-MM in the office's time zone. The invoice of the month that runs still grows."""
     total_micros: _builtins.int
     """In micros."""
     @_builtins.property
-    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Transaction]: ...
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Transaction]:
+        """The oldest first, at most 10,000; empty in ListInvoices."""
+
     def __init__(
         self,
         *,

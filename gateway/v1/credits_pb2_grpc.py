@@ -125,6 +125,16 @@ class CreditsStub:
                 request_serializer=gateway_dot_v1_dot_credits__pb2.ConfirmPaymentMethodRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_credits__pb2.PaymentMethod.FromString,
                 _registered_method=True)
+        self.ListPaymentMethods = channel.unary_unary(
+                '/gateway.v1.Credits/ListPaymentMethods',
+                request_serializer=gateway_dot_v1_dot_credits__pb2.ListPaymentMethodsRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_credits__pb2.ListPaymentMethodsResponse.FromString,
+                _registered_method=True)
+        self.RemovePaymentMethod = channel.unary_unary(
+                '/gateway.v1.Credits/RemovePaymentMethod',
+                request_serializer=gateway_dot_v1_dot_credits__pb2.RemovePaymentMethodRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_credits__pb2.PaymentMethod.FromString,
+                _registered_method=True)
         self.AddCredits = channel.unary_unary(
                 '/gateway.v1.Credits/AddCredits',
                 request_serializer=gateway_dot_v1_dot_credits__pb2.AddCreditsRequest.SerializeToString,
@@ -311,19 +321,40 @@ class CreditsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AddPaymentMethod(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Admins. Keeps a card with the payment provider and makes a small charge, which is given back; the card can pay once
+        its amount was told with ConfirmPaymentMethod. The same token again says where the card stands, goes on after its
+        owner has agreed at their bank, and makes another small charge where the last one failed or was given back.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ConfirmPaymentMethod(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Admins. A wrong amount is FAILED_PRECONDITION, with the answers that are left; the third locks the card everywhere.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPaymentMethods(self, request, context):
+        """Admins. The cards of an office, the oldest first, at most 20; removed ones are not among them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemovePaymentMethod(self, request, context):
+        """Admins. The card pays no more; a repeat answers the same. FAILED_PRECONDITION while the automatic refill charges it.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AddCredits(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Admins. Buys one of the offered amounts. By card it is charged at once; a card that is unconfirmed, locked, expired or
+        declined is FAILED_PRECONDITION, and nothing was charged; CONFIRMATION_REQUIRED has the confirmation_url in the
+        ErrorInfo's metadata. UNAVAILABLE: the same idempotency key again tells how it ended, and charges nothing more.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -342,7 +373,8 @@ class CreditsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListInvoices(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Of an office that pays by invoice, the newest month first.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -504,6 +536,16 @@ def add_CreditsServicer_to_server(servicer, server):
             'ConfirmPaymentMethod': grpc.unary_unary_rpc_method_handler(
                     servicer.ConfirmPaymentMethod,
                     request_deserializer=gateway_dot_v1_dot_credits__pb2.ConfirmPaymentMethodRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_credits__pb2.PaymentMethod.SerializeToString,
+            ),
+            'ListPaymentMethods': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPaymentMethods,
+                    request_deserializer=gateway_dot_v1_dot_credits__pb2.ListPaymentMethodsRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_credits__pb2.ListPaymentMethodsResponse.SerializeToString,
+            ),
+            'RemovePaymentMethod': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemovePaymentMethod,
+                    request_deserializer=gateway_dot_v1_dot_credits__pb2.RemovePaymentMethodRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_credits__pb2.PaymentMethod.SerializeToString,
             ),
             'AddCredits': grpc.unary_unary_rpc_method_handler(
@@ -1063,6 +1105,60 @@ class Credits:
             target,
             '/gateway.v1.Credits/ConfirmPaymentMethod',
             gateway_dot_v1_dot_credits__pb2.ConfirmPaymentMethodRequest.SerializeToString,
+            gateway_dot_v1_dot_credits__pb2.PaymentMethod.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPaymentMethods(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.Credits/ListPaymentMethods',
+            gateway_dot_v1_dot_credits__pb2.ListPaymentMethodsRequest.SerializeToString,
+            gateway_dot_v1_dot_credits__pb2.ListPaymentMethodsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemovePaymentMethod(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.Credits/RemovePaymentMethod',
+            gateway_dot_v1_dot_credits__pb2.RemovePaymentMethodRequest.SerializeToString,
             gateway_dot_v1_dot_credits__pb2.PaymentMethod.FromString,
             options,
             channel_credentials,

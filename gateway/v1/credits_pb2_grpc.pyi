@@ -73,12 +73,26 @@ class CreditsStub:
     amount that would do. With refill_id it also closes that refill.
     """
     AddPaymentMethod: _grpc.UnaryUnaryMultiCallable[_credits_pb2.AddPaymentMethodRequest, _credits_pb2.PaymentMethod]
+    """Admins. Keeps a card with the payment provider and makes a small charge, which is given back; the card can pay once
+    its amount was told with ConfirmPaymentMethod. The same token again says where the card stands, goes on after its
+    owner has agreed at their bank, and makes another small charge where the last one failed or was given back.
+    """
     ConfirmPaymentMethod: _grpc.UnaryUnaryMultiCallable[_credits_pb2.ConfirmPaymentMethodRequest, _credits_pb2.PaymentMethod]
+    """Admins. A wrong amount is FAILED_PRECONDITION, with the answers that are left; the third locks the card everywhere."""
+    ListPaymentMethods: _grpc.UnaryUnaryMultiCallable[_credits_pb2.ListPaymentMethodsRequest, _credits_pb2.ListPaymentMethodsResponse]
+    """Admins. The cards of an office, the oldest first, at most 20; removed ones are not among them."""
+    RemovePaymentMethod: _grpc.UnaryUnaryMultiCallable[_credits_pb2.RemovePaymentMethodRequest, _credits_pb2.PaymentMethod]
+    """Admins. The card pays no more; a repeat answers the same. FAILED_PRECONDITION while the automatic refill charges it."""
     AddCredits: _grpc.UnaryUnaryMultiCallable[_credits_pb2.AddCreditsRequest, _credits_pb2.AddCreditsResponse]
+    """Admins. Buys one of the offered amounts. By card it is charged at once; a card that is unconfirmed, locked, expired or
+    declined is FAILED_PRECONDITION, and nothing was charged; CONFIRMATION_REQUIRED has the confirmation_url in the
+    ErrorInfo's metadata. UNAVAILABLE: the same idempotency key again tells how it ended, and charges nothing more.
+    """
     SetAutoRefill: _grpc.UnaryUnaryMultiCallable[_credits_pb2.SetAutoRefillRequest, _credits_pb2.Office]
     """Turns automatic refill on or off. Below the threshold already: the trigger goes out at once."""
     ListTransactions: _grpc.UnaryUnaryMultiCallable[_credits_pb2.ListTransactionsRequest, _credits_pb2.ListTransactionsResponse]
     ListInvoices: _grpc.UnaryUnaryMultiCallable[_credits_pb2.ListInvoicesRequest, _credits_pb2.ListInvoicesResponse]
+    """Of an office that pays by invoice, the newest month first."""
     GetInvoice: _grpc.UnaryUnaryMultiCallable[_credits_pb2.GetInvoiceRequest, _credits_pb2.Invoice]
     UsageSummary: _grpc.UnaryUnaryMultiCallable[_credits_pb2.UsageSummaryRequest, _credits_pb2.UsageSummaryResponse]
     ListUsage: _grpc.UnaryUnaryMultiCallable[_credits_pb2.ListUsageRequest, _credits_pb2.ListUsageResponse]
@@ -134,12 +148,26 @@ class CreditsAsyncStub(CreditsStub):
     amount that would do. With refill_id it also closes that refill.
     """
     AddPaymentMethod: _aio.UnaryUnaryMultiCallable[_credits_pb2.AddPaymentMethodRequest, _credits_pb2.PaymentMethod]  # type: ignore[assignment]
+    """Admins. Keeps a card with the payment provider and makes a small charge, which is given back; the card can pay once
+    its amount was told with ConfirmPaymentMethod. The same token again says where the card stands, goes on after its
+    owner has agreed at their bank, and makes another small charge where the last one failed or was given back.
+    """
     ConfirmPaymentMethod: _aio.UnaryUnaryMultiCallable[_credits_pb2.ConfirmPaymentMethodRequest, _credits_pb2.PaymentMethod]  # type: ignore[assignment]
+    """Admins. A wrong amount is FAILED_PRECONDITION, with the answers that are left; the third locks the card everywhere."""
+    ListPaymentMethods: _aio.UnaryUnaryMultiCallable[_credits_pb2.ListPaymentMethodsRequest, _credits_pb2.ListPaymentMethodsResponse]  # type: ignore[assignment]
+    """Admins. The cards of an office, the oldest first, at most 20; removed ones are not among them."""
+    RemovePaymentMethod: _aio.UnaryUnaryMultiCallable[_credits_pb2.RemovePaymentMethodRequest, _credits_pb2.PaymentMethod]  # type: ignore[assignment]
+    """Admins. The card pays no more; a repeat answers the same. FAILED_PRECONDITION while the automatic refill charges it."""
     AddCredits: _aio.UnaryUnaryMultiCallable[_credits_pb2.AddCreditsRequest, _credits_pb2.AddCreditsResponse]  # type: ignore[assignment]
+    """Admins. Buys one of the offered amounts. By card it is charged at once; a card that is unconfirmed, locked, expired or
+    declined is FAILED_PRECONDITION, and nothing was charged; CONFIRMATION_REQUIRED has the confirmation_url in the
+    ErrorInfo's metadata. UNAVAILABLE: the same idempotency key again tells how it ended, and charges nothing more.
+    """
     SetAutoRefill: _aio.UnaryUnaryMultiCallable[_credits_pb2.SetAutoRefillRequest, _credits_pb2.Office]  # type: ignore[assignment]
     """Turns automatic refill on or off. Below the threshold already: the trigger goes out at once."""
     ListTransactions: _aio.UnaryUnaryMultiCallable[_credits_pb2.ListTransactionsRequest, _credits_pb2.ListTransactionsResponse]  # type: ignore[assignment]
     ListInvoices: _aio.UnaryUnaryMultiCallable[_credits_pb2.ListInvoicesRequest, _credits_pb2.ListInvoicesResponse]  # type: ignore[assignment]
+    """Of an office that pays by invoice, the newest month first."""
     GetInvoice: _aio.UnaryUnaryMultiCallable[_credits_pb2.GetInvoiceRequest, _credits_pb2.Invoice]  # type: ignore[assignment]
     UsageSummary: _aio.UnaryUnaryMultiCallable[_credits_pb2.UsageSummaryRequest, _credits_pb2.UsageSummaryResponse]  # type: ignore[assignment]
     ListUsage: _aio.UnaryUnaryMultiCallable[_credits_pb2.ListUsageRequest, _credits_pb2.ListUsageResponse]  # type: ignore[assignment]
@@ -293,21 +321,46 @@ class CreditsServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _credits_pb2.AddPaymentMethodRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_credits_pb2.PaymentMethod, _abc.Awaitable[_credits_pb2.PaymentMethod]]: ...
+    ) -> _typing.Union[_credits_pb2.PaymentMethod, _abc.Awaitable[_credits_pb2.PaymentMethod]]:
+        """Admins. Keeps a card with the payment provider and makes a small charge, which is given back; the card can pay once
+        its amount was told with ConfirmPaymentMethod. The same token again says where the card stands, goes on after its
+        owner has agreed at their bank, and makes another small charge where the last one failed or was given back.
+        """
 
     @_abc_1.abstractmethod
     def ConfirmPaymentMethod(
         self,
         request: _credits_pb2.ConfirmPaymentMethodRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_credits_pb2.PaymentMethod, _abc.Awaitable[_credits_pb2.PaymentMethod]]: ...
+    ) -> _typing.Union[_credits_pb2.PaymentMethod, _abc.Awaitable[_credits_pb2.PaymentMethod]]:
+        """Admins. A wrong amount is FAILED_PRECONDITION, with the answers that are left; the third locks the card everywhere."""
+
+    @_abc_1.abstractmethod
+    def ListPaymentMethods(
+        self,
+        request: _credits_pb2.ListPaymentMethodsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_credits_pb2.ListPaymentMethodsResponse, _abc.Awaitable[_credits_pb2.ListPaymentMethodsResponse]]:
+        """Admins. The cards of an office, the oldest first, at most 20; removed ones are not among them."""
+
+    @_abc_1.abstractmethod
+    def RemovePaymentMethod(
+        self,
+        request: _credits_pb2.RemovePaymentMethodRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_credits_pb2.PaymentMethod, _abc.Awaitable[_credits_pb2.PaymentMethod]]:
+        """Admins. The card pays no more; a repeat answers the same. FAILED_PRECONDITION while the automatic refill charges it."""
 
     @_abc_1.abstractmethod
     def AddCredits(
         self,
         request: _credits_pb2.AddCreditsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_credits_pb2.AddCreditsResponse, _abc.Awaitable[_credits_pb2.AddCreditsResponse]]: ...
+    ) -> _typing.Union[_credits_pb2.AddCreditsResponse, _abc.Awaitable[_credits_pb2.AddCreditsResponse]]:
+        """Admins. Buys one of the offered amounts. By card it is charged at once; a card that is unconfirmed, locked, expired or
+        declined is FAILED_PRECONDITION, and nothing was charged; CONFIRMATION_REQUIRED has the confirmation_url in the
+        ErrorInfo's metadata. UNAVAILABLE: the same idempotency key again tells how it ended, and charges nothing more.
+        """
 
     @_abc_1.abstractmethod
     def SetAutoRefill(
@@ -329,7 +382,8 @@ class CreditsServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _credits_pb2.ListInvoicesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_credits_pb2.ListInvoicesResponse, _abc.Awaitable[_credits_pb2.ListInvoicesResponse]]: ...
+    ) -> _typing.Union[_credits_pb2.ListInvoicesResponse, _abc.Awaitable[_credits_pb2.ListInvoicesResponse]]:
+        """Of an office that pays by invoice, the newest month first."""
 
     @_abc_1.abstractmethod
     def GetInvoice(

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "feeds": {"feeds", "domain", "errors", "ledger", "store", "projection", "structlog"},
     # What the front serves: no SQL behind it.
     "api": {"api", "domain", "errors", "metrics", "store", "v1", "grpc", "google", "structlog"},
-    "api/credits": {"api", "domain", "errors", "metrics", "store", "v1", "ledger", "projection", "feeds"}
+    "api/credits": {"api", "domain", "errors", "metrics", "store", "v1", "ledger", "projection", "feeds", "billing"}
     | {"google", "grpc", "structlog"},
     # What people are told and the ways it goes: what is recorded and sent is the notifier's.
     "notices": {"notices", "domain", "settings"} | {"aiohttp", "aiosmtplib", "structlog"},
@@ -37,8 +37,10 @@ MAY_IMPORT = {
     | {"jinja2", "starlette", "structlog", "uvicorn"},
     # The switches' side: the contract and nothing of how it is kept.
     "client": {"client", "v1", "grpc", "google"},
-    "background": {"background", "domain", "errors", "ledger", "notices", "store", "projection", "feeds", "metrics"}
-    | {"v1", "google", "redis", "structlog"},
+    "background": {"background", "domain", "errors", "ledger", "notices", "store", "projection", "feeds", "billing"}
+    | {"metrics", "v1", "google", "redis", "structlog"},
+    # Money in: between the ledger, who charges cards, and the way into the store. Nothing of gRPC or HTTP.
+    "billing": {"billing", "domain", "errors", "ledger", "payments", "projection", "store", "metrics", "structlog"},
 }
 """What the modules of each package may import beside the standard library: parts of gateway, and other packages."""
 

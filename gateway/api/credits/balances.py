@@ -12,10 +12,9 @@ from gateway.errors import FailedPrecondition, InvalidArgument, TollgateError
 from gateway.ledger.credits import Credits
 from gateway.ledger.offices import Offices
 from gateway.ledger.refills import Refills
-from gateway.projection.credits import Application, CreditApplication
+from gateway.projection.credits import Application, BalanceOutOfRange, CreditApplication
 from gateway.projection.locks import OfficeLocks
-from gateway.projection.offices import OfficeLost, OfficeProjection
-from gateway.store.balances import BalanceStore
+from gateway.projection.offices import OfficeProjection
 from gateway.store.clock import Clock
 from gateway.store.codes import Code
 from gateway.store.records import OfficeRecord
@@ -34,17 +33,14 @@ class BalanceRpcs:
         refills: Refills,
         projection: OfficeProjection,
         application: CreditApplication,
-        store: BalanceStore,
         locks: OfficeLocks,
         clock: Clock,
     ) -> None:
-        self._offices = offices
         self._access = OfficeAccess(offices)
         self._credits = ledger
         self._refills = refills
         self._projection = projection
         self._application = application
-        self._store = store
         self._locks = locks
         self._clock = clock
 
@@ -83,22 +79,12 @@ class BalanceRpcs:
 
     async def _check(self, credit: CreditRequest, actor: str) -> None:
         """Find out what can be known before a number is taken: a number once taken is there for ever."""
-        office = await self._known_to_store(credit.office_id, actor)
+        office = await self._projection.record_of(credit.office_id, actor=actor)
         largest = MAX_AMOUNT_MICROS - office.balance_micros
         if credit.amount_micros > largest:
-            raise _too_much(largest)
+            raise BalanceOutOfRange(largest)
         if credit.refill_id is not None:
             await self._check_refill(credit.refill_id, office)
-
-    async def _known_to_store(self, office_id: str, actor: str) -> OfficeRecord:
-        office = await self._store.read_office(office_id)
-        if office is not None:
-            return office
-        await self._projection.settle(await self._offices.get(office_id), actor=actor)
-        office = await self._store.read_office(office_id)
-        if office is None:
-            raise OfficeLost(office_id)
-        return office
 
     async def _check_refill(self, refill_id: str, office: OfficeRecord) -> None:
         """A refill may be closed once it was asked for, also when it is not needed any more: the card was charged."""
@@ -146,17 +132,7 @@ def _refused(credit: CreditRequest, done: Application) -> TollgateError:
         )
     if done.refusal is Code.NOT_PENDING or (done.refusal is None and credit.refill_id is not None):
         return _not_pending()
-    return _too_much(MAX_AMOUNT_MICROS - done.balance_micros)
-
-
-def _too_much(largest: int) -> FailedPrecondition:
-    return FailedPrecondition(
-        f"amount_micros: the balance would pass {MAX_AMOUNT_MICROS} micros; at most {largest} can be added now. "
-        "Nothing was changed; use a new idempotency_key.",
-        reason="BALANCE_OUT_OF_RANGE",
-        field="amount_micros",
-        metadata={"largest_amount_micros": str(largest)},
-    )
+    return BalanceOutOfRange(MAX_AMOUNT_MICROS - done.balance_micros)
 
 
 def _not_pending() -> FailedPrecondition:

@@ -6,11 +6,12 @@ from typing import Final
 from gateway.api.credits.access import OfficeAccess
 from gateway.api.credits.fields import check_reason, read_page
 from gateway.api.credits.office_messages import office_message, read_changes, read_settings
+from gateway.billing.payment_methods import Cards
 from gateway.domain.identity import Identity
 from gateway.domain.ids import validate_id, validate_office_id
 from gateway.domain.office import RefillSettings
 from gateway.domain.vocabulary import OfficeState
-from gateway.errors import FailedPrecondition, NotFound, PermissionDenied
+from gateway.errors import FailedPrecondition, PermissionDenied
 from gateway.ledger.offices import Office, OfficeChange, Offices
 from gateway.projection.locks import OfficeLocks
 from gateway.projection.offices import NotCovered, OfficeLost, OfficeProjection
@@ -28,6 +29,7 @@ class OfficeRpcs:
         offices: SQL's side.
         projection: From there into the store.
         store: The store's side.
+        cards: Knows which card may be charged by a refill.
         locks: Held while an office is changed.
         clock: The store's.
         currency: Of this installation.
@@ -39,6 +41,7 @@ class OfficeRpcs:
         offices: Offices,
         projection: OfficeProjection,
         store: BalanceStore,
+        cards: Cards,
         locks: OfficeLocks,
         clock: Clock,
         *,
@@ -49,6 +52,7 @@ class OfficeRpcs:
         self._access = OfficeAccess(offices)
         self._projection = projection
         self._store = store
+        self._cards = cards
         self._locks = locks
         self._clock = clock
         self._currency = currency
@@ -153,7 +157,7 @@ class OfficeRpcs:
             InvalidArgument: A value is out of its range.
             PermissionDenied: The bearer is no admin of the office.
             OfficeNotFound: There is no office of this id.
-            NotFound: The office has no such payment method.
+            PaymentMethodNotFound, FailedPrecondition: The card cannot be charged for it.
             Unavailable: It is done or not; repeat it.
         """
         refill = RefillSettings(
@@ -163,13 +167,9 @@ class OfficeRpcs:
             request.payment_method_id,
         )
         refill.validate()
-        await self._access.administered(request.office_id, identity)
+        office = await self._access.administered(request.office_id, identity)
         if refill.payment_method_id:
-            raise NotFound(
-                "The office has no payment method of this id; leave it empty where refills are charged from outside.",
-                reason="PAYMENT_METHOD_NOT_FOUND",
-                field="payment_method_id",
-            )
+            await self._cards.check_refill(office, refill)
         async with self._locks.hold(request.office_id):
             change = await self._offices.set_auto_refill(
                 request.office_id, refill, actor=identity.actor, now_ms=self._clock.now_ms()

@@ -8,7 +8,10 @@ from gateway.api.credits.balances import BalanceRpcs
 from gateway.api.credits.calls import CallRpcs
 from gateway.api.credits.companies import CompanyRpcs
 from gateway.api.credits.decks import DeckRpcs
+from gateway.api.credits.invoices import InvoiceRpcs
 from gateway.api.credits.offices import OfficeRpcs
+from gateway.api.credits.payment_methods import PaymentMethodRpcs
+from gateway.api.credits.purchases import PurchaseRpcs
 from gateway.api.credits.tokens import TokenRpcs
 from gateway.api.credits.watches import BalanceWatch, RefillWatch
 from gateway.api.runner import Runner, ServicerContext
@@ -29,6 +32,9 @@ class Operations:
     tokens: TokenRpcs
     decks: DeckRpcs
     balances: BalanceRpcs
+    payment_methods: PaymentMethodRpcs
+    purchases: PurchaseRpcs
+    invoices: InvoiceRpcs
     calls: CallRpcs
     balance_watch: BalanceWatch
     refill_watch: RefillWatch
@@ -130,6 +136,64 @@ class CreditsServicer(Base):
     ) -> pb.AdjustBalanceResponse:
         """Move money by hand."""
         return await self._runner.run("AdjustBalance", context, request, self._of.balances.adjust)
+
+    async def AddPaymentMethod(  # noqa: N802
+        self,
+        request: pb.AddPaymentMethodRequest,
+        context: ServicerContext[pb.AddPaymentMethodRequest, pb.PaymentMethod],
+    ) -> pb.PaymentMethod:
+        """Add a card."""
+        return await self._runner.run("AddPaymentMethod", context, request, self._of.payment_methods.add)
+
+    async def ConfirmPaymentMethod(  # noqa: N802
+        self,
+        request: pb.ConfirmPaymentMethodRequest,
+        context: ServicerContext[pb.ConfirmPaymentMethodRequest, pb.PaymentMethod],
+    ) -> pb.PaymentMethod:
+        """Confirm a card."""
+        return await self._runner.run("ConfirmPaymentMethod", context, request, self._of.payment_methods.confirm)
+
+    async def ListPaymentMethods(  # noqa: N802
+        self,
+        request: pb.ListPaymentMethodsRequest,
+        context: ServicerContext[pb.ListPaymentMethodsRequest, pb.ListPaymentMethodsResponse],
+    ) -> pb.ListPaymentMethodsResponse:
+        """List cards."""
+        return await self._runner.run("ListPaymentMethods", context, request, self._of.payment_methods.list)
+
+    async def RemovePaymentMethod(  # noqa: N802
+        self,
+        request: pb.RemovePaymentMethodRequest,
+        context: ServicerContext[pb.RemovePaymentMethodRequest, pb.PaymentMethod],
+    ) -> pb.PaymentMethod:
+        """Remove a card."""
+        return await self._runner.run("RemovePaymentMethod", context, request, self._of.payment_methods.remove)
+
+    async def ListOfferedAmounts(  # noqa: N802
+        self,
+        request: pb.ListOfferedAmountsRequest,
+        context: ServicerContext[pb.ListOfferedAmountsRequest, pb.ListOfferedAmountsResponse],
+    ) -> pb.ListOfferedAmountsResponse:
+        """Say what may be bought."""
+        return await self._runner.run("ListOfferedAmounts", context, request, self._of.purchases.offered)
+
+    async def AddCredits(  # noqa: N802
+        self, request: pb.AddCreditsRequest, context: ServicerContext[pb.AddCreditsRequest, pb.AddCreditsResponse]
+    ) -> pb.AddCreditsResponse:
+        """Buy credits."""
+        return await self._runner.run("AddCredits", context, request, self._of.purchases.add)
+
+    async def ListInvoices(  # noqa: N802
+        self, request: pb.ListInvoicesRequest, context: ServicerContext[pb.ListInvoicesRequest, pb.ListInvoicesResponse]
+    ) -> pb.ListInvoicesResponse:
+        """List invoices."""
+        return await self._runner.run("ListInvoices", context, request, self._of.invoices.list)
+
+    async def GetInvoice(  # noqa: N802
+        self, request: pb.GetInvoiceRequest, context: ServicerContext[pb.GetInvoiceRequest, pb.Invoice]
+    ) -> pb.Invoice:
+        """Show an invoice."""
+        return await self._runner.run("GetInvoice", context, request, self._of.invoices.get)
 
     async def SetAutoRefill(  # noqa: N802
         self, request: pb.SetAutoRefillRequest, context: ServicerContext[pb.SetAutoRefillRequest, pb.Office]

@@ -21,7 +21,7 @@ from gateway.ledger.models.payments import (
     PurchaseRow,
     RefillRow,
 )
-from gateway.ledger.models.records import AuditRow, SequenceRow
+from gateway.ledger.models.records import AuditRow, InstallationRow, SequenceRow
 
 __all__ = [
     "AuditRow",
@@ -32,6 +32,7 @@ __all__ = [
     "CompanyRow",
     "CreditRow",
     "DeckRow",
+    "InstallationRow",
     "InvoiceItemRow",
     "NoticeDeliveryRow",
     "NoticeRecipientRow",

@@ -4,7 +4,7 @@ No card number is here: what names a card are the provider's references, its bra
 provider's fingerprint of it.
 """
 
-from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index, Integer, String, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index, Integer, String, UniqueConstraint, and_
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateway.domain.payment import ChargePurpose, ChargeStatus, PurchaseStatus, RefillStatus
@@ -14,7 +14,11 @@ from gateway.ledger.models.offices import OfficeRow
 
 
 class PaymentMethodRow(Base):
-    """A card of an office. It can pay once `confirmed_at` is set and its fingerprint is not locked."""
+    """A card of an office. It can pay once `confirmed_at` is set, until it is removed or its fingerprint is locked.
+
+    The row is there before the provider hears of the card, so that a repeat of AddPaymentMethod asks it with the same
+    words. Until `added_at` is set the provider does not keep the card, or we do not know that it does.
+    """
 
     __tablename__ = "payment_method"
     __table_args__ = (UniqueConstraint("office_id", "provider", "provider_token_hash"),)
@@ -23,6 +27,10 @@ class PaymentMethodRow(Base):
     office_id: Mapped[str] = mapped_column(ForeignKey(OfficeRow.office_id))
     provider: Mapped[str] = mapped_column(String(32))
     provider_token_hash: Mapped[str] = mapped_column(String(64))  # So that a repeated AddPaymentMethod adds nothing.
+    # What the provider is asked with: the token as it was given, then what the bank's answer replaced it with.
+    setup_token: Mapped[str] = mapped_column(String(255))
+    setup_attempt: Mapped[int] = mapped_column(Integer)
+    confirmation_url: Mapped[str] = mapped_column(String(2048))  # While the bank waits for the card's owner.
     customer_ref: Mapped[str] = mapped_column(String(255))
     method_ref: Mapped[str] = mapped_column(String(255))
     brand: Mapped[str] = mapped_column(String(32))
@@ -30,7 +38,9 @@ class PaymentMethodRow(Base):
     expiry_month: Mapped[int] = mapped_column(Integer)
     expiry_year: Mapped[int] = mapped_column(Integer)
     fingerprint: Mapped[str] = mapped_column(String(128), index=True)
+    added_at: Mapped[int | None] = mapped_column(BigInteger)
     confirmed_at: Mapped[int | None] = mapped_column(BigInteger)
+    removed_at: Mapped[int | None] = mapped_column(BigInteger)
     created_by: Mapped[str] = mapped_column(String(128))
     created_at: Mapped[int] = mapped_column(BigInteger)
 
@@ -65,18 +75,28 @@ class ChargeRow(Base):
     status: Mapped[ChargeStatus] = mapped_column(enum_column(ChargeStatus))
     provider_charge_id: Mapped[str] = mapped_column(String(255), index=True)
     decline_code: Mapped[str] = mapped_column(String(64))
+    can_retry: Mapped[bool]  # Of one that failed: the provider thinks that a later attempt may go through.
     message: Mapped[str] = mapped_column(String(500))
     confirmation_url: Mapped[str] = mapped_column(String(2048))
     created_at: Mapped[int] = mapped_column(BigInteger)
     decided_at: Mapped[int | None] = mapped_column(BigInteger)
     given_back_at: Mapped[int | None] = mapped_column(BigInteger)  # Of a confirmation: it is refunded.
+    # How often the provider was asked in vain since the last change, and when it is asked again.
+    look_ups: Mapped[int] = mapped_column(Integer)
+    next_look_at: Mapped[int] = mapped_column(BigInteger)
 
 
 Index(
     "ix_charge_undecided",
-    ChargeRow.created_at,
+    ChargeRow.next_look_at,
     sqlite_where=ChargeRow.decided_at.is_(None),
     postgresql_where=ChargeRow.decided_at.is_(None),
+)
+Index(
+    "ix_charge_to_give_back",
+    ChargeRow.next_look_at,
+    sqlite_where=and_(ChargeRow.purpose == ChargePurpose.CONFIRMATION, ChargeRow.given_back_at.is_(None)),
+    postgresql_where=and_(ChargeRow.purpose == ChargePurpose.CONFIRMATION, ChargeRow.given_back_at.is_(None)),
 )
 
 

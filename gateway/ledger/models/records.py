@@ -32,3 +32,15 @@ class AuditRow(Base):
     target: Mapped[str] = mapped_column(String(192))
     before: Mapped[dict[str, object] | None] = mapped_column(JsonColumn)
     after: Mapped[dict[str, object] | None] = mapped_column(JsonColumn)
+
+
+class InstallationRow(Base):
+    """The name of this installation, drawn once when the table was made: the only row.
+
+    It stands before every key that a payment provider is given, so that two installations that share an account of the
+    provider, a test beside the production, say, never take each other's keys.
+    """
+
+    __tablename__ = "installation"
+
+    installation_id: Mapped[str] = mapped_column(String(32), primary_key=True)
