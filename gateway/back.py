@@ -37,6 +37,7 @@ from gateway.background import (
     projector,
     reconciler,
     refill_waker,
+    refiller,
     sampler,
 )
 from gateway.background.billing import BillingLoop
@@ -180,6 +181,7 @@ class Loops:
     outbox_gauge: outbox_gauge.OutboxGauge
     sampler: sampler.Sampler
     waker: refill_waker.RefillWaker
+    refiller: refiller.Refiller
     notifiers: tuple[notifier.Notifier, ...]
     billing: BillingLoop
 
@@ -224,13 +226,14 @@ class Back:
         self._rate_projection = RateProjection(self.decks, connection)
         application = CreditApplication(ledger, store, connection, clock)
         self.refill_feed, self.balance_feed = RefillFeed(refills), BalanceFeed(store, clock)
-        way = Way(offices, ledger, office_projection, application, locks, clock)
+        way = Way(offices, ledger, store, office_projection, application, locks, clock)
         self.billing = Billing.put_together(
             database,
             self.provider,
             way,
             currency=settings.currency,
             offered=settings.offered_amounts_micros,
+            refills_a_day=settings.refills_a_day,
             pace=Pace(confirmation_seconds=settings.payment_confirmation_seconds),
             wake=self._wake_billing,
         )
@@ -276,11 +279,13 @@ class Back:
                 Journal(database),
                 self._outbox,
                 self.refill_feed,
+                self._wake_billing,
                 clock,
             ),
             outbox_gauge=outbox_gauge.OutboxGauge(connection),
             sampler=sampler.Sampler(connection, store),
-            waker=refill_waker.RefillWaker(offices, store, clock),
+            waker=refill_waker.RefillWaker(offices, billing.refills, store, clock),
+            refiller=refiller.Refiller(billing.refills, billing.refilling, missing, clock),
             notifiers=self._notifiers(database),
             billing=BillingLoop(billing.charges, billing.chargebacks, billing.charging, billing.charging_back, clock),
         )
@@ -366,7 +371,10 @@ class Back:
             Loop("credit_applier", turns.applier.turn, credit_applier.EVERY_SECONDS),
             Loop("reconciler", turns.reconciler.turn, reconciler.EVERY_SECONDS),
         ]
-        self._woken_by_payments = [Loop("billing", turns.billing.turn, billing_loop.EVERY_SECONDS)]
+        self._woken_by_payments = [
+            Loop("billing", turns.billing.turn, billing_loop.EVERY_SECONDS),
+            Loop("refiller", turns.refiller.turn, refiller.EVERY_SECONDS),
+        ]
         listener = RefillListener(self.address, self.refill_feed, journaling.wake)
         loops = [
             *self._woken_on_connect,

@@ -81,6 +81,11 @@ CHARGES_CONTRADICTED: Final = Counter(
     "tollgate_charges_contradicted_total",
     "Charges recorded as failed that the provider says have succeeded, for a person to look into.",
 )
+REFILLS: Final = Counter(
+    "tollgate_refills_ended_total",
+    "Attempts at an automatic refill that ended without a credit: not needed, failed, or capped for the day.",
+    ["outcome"],
+)
 CHARGEBACKS: Final = Counter("tollgate_chargebacks_total", "Charges that a cardholder's bank took back.")
 SESSIONS: Final = Gauge("tollgate_sessions", "Open Sessions.", multiprocess_mode="livesum")
 SESSION_OPERATIONS: Final = Counter("tollgate_session_operations_total", "Operations that came by a Session.", ["kind"])

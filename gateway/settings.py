@@ -165,6 +165,12 @@ class Settings(BaseSettings):
         le=MAX_AMOUNT_MICROS,
         description="Default of an office: what one automatic refill adds; at least the threshold.",
     )
+    refills_a_day: Number = Field(
+        5,
+        ge=1,
+        le=1_000,
+        description="Automatic refills of an office on one of its days at most; then it waits for the next day.",
+    )
     offered_amounts: Annotated[tuple[str, ...], BeforeValidator(values.read_amounts)] = Field(
         ("10", "20", "50", "100", "200", "500"),
         description="What may be bought at a time, in units of the currency with commas between them, e.g. 10,49.90.",

@@ -7,7 +7,7 @@ outboxes hold what it has not taken.
 
 import asyncio
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -19,6 +19,7 @@ from gateway.errors import FailedPrecondition
 from gateway.feeds.refills import RefillFeed
 from gateway.ledger.journal import Entry, Journal, LateRefund, ShardBatch, Taken
 from gateway.ledger.outbox import BEGINNING, Outbox, OutboxPosition
+from gateway.ledger.refills import RefillTrigger
 from gateway.store.balances import BalanceStore
 from gateway.store.clock import Clock
 from gateway.store.connection import StoreConnection
@@ -63,6 +64,7 @@ class Journaler:
         journal: Writes it into the ledger.
         outbox: The positions.
         feed: Told when triggers were recorded.
+        wake: Called then, too: there are refills to pay for.
         clock: Of the store.
     """
 
@@ -74,6 +76,7 @@ class Journaler:
         journal: Journal,
         outbox: Outbox,
         feed: RefillFeed,
+        wake: Callable[[], None],
         clock: Clock,
     ) -> None:
         self._connection = connection
@@ -82,6 +85,7 @@ class Journaler:
         self._journal = journal
         self._outbox = outbox
         self._feed = feed
+        self._wake = wake
         self._clock = clock
         self._epoch = 0
         self._positions: dict[int, OutboxPosition] = {}
@@ -140,7 +144,8 @@ class Journaler:
         self._positions.update(taken.positions)
         self._count(taken, [entry for s, entries in read.items() for entry in entries[: len(translated[s])]])
         await asyncio.gather(*(self._store.trim_outbox(shard, taken.positions[shard].last_id) for shard in batches))
-        if taken.triggers:
+        if any(isinstance(entry.fact, RefillTrigger) for entry in taken.entries):
+            self._wake()
             await self._feed.advance()
 
     def _count(self, taken: Taken, read: Sequence[OutboxEntry]) -> None:

@@ -1,29 +1,40 @@
 """The refill waker: an office whose refill failed asks again when its waiting time is over, though nobody calls.
 
-An office that is in use needs no waking: every operation looks.
+An office that is in use needs no waking: every operation looks. What the waker alone sees is an office that still asks
+for a refill which is over here: the store has lost, in a failover, that it was told so.
 """
 
 import asyncio
 from typing import Final
 
+import structlog
+
 from gateway.domain.vocabulary import RefillState
+from gateway.ledger.auto_refills import AutoRefills
 from gateway.ledger.offices import Offices
 from gateway.store.balances import BalanceStore
 from gateway.store.clock import Clock
+from gateway.store.records import OfficeRecord
+
+log = structlog.get_logger(__name__)
 
 EVERY_SECONDS: Final = 5.0
 A_TURN: Final = 200
+PATIENCE_MS: Final = 30_000
+"""How long a refill is asked for before it is found to be over here: its trigger may be on its way still."""
 
 
 class RefillWaker:
     """Looks at the offices whose automatic refill is on, a slice a turn, and remembers those that wait."""
 
-    def __init__(self, offices: Offices, store: BalanceStore, clock: Clock) -> None:
+    def __init__(self, offices: Offices, refills: AutoRefills, store: BalanceStore, clock: Clock) -> None:
         self._offices = offices
+        self._refills = refills
         self._store = store
         self._clock = clock
         self._after = ""
         self._until: dict[str, int] = {}
+        self._asking: dict[str, tuple[int, int]] = {}
 
     async def turn(self) -> bool:
         """Wake those whose time has come, and look at the next slice.
@@ -38,6 +49,7 @@ class RefillWaker:
                 self._until[office.office_id] = record.refill_until_ms
             else:
                 self._until.pop(office.office_id, None)
+            await self._see_to(office.office_id, record)
         self._after = offices[-1].office_id if len(offices) == A_TURN else ""
         now_ms = self._clock.now_ms()
         for office_id in [office_id for office_id, until in self._until.items() if until <= now_ms]:
@@ -45,3 +57,16 @@ class RefillWaker:
             await self._store.judge_refill(office_id)
             del self._until[office_id]
         return False
+
+    async def _see_to(self, office_id: str, record: OfficeRecord | None) -> None:
+        """Ask again for a refill that has long been asked for and is over in SQL."""
+        if record is None or record.refill_state is not RefillState.PENDING:
+            self._asking.pop(office_id, None)
+            return
+        number, now_ms = record.refill_number + 1, self._clock.now_ms()
+        asked, since_ms = self._asking.setdefault(office_id, (number, now_ms))
+        if asked != number:
+            self._asking[office_id] = (number, now_ms)
+        elif now_ms - since_ms >= PATIENCE_MS and await self._refills.ask_again(f"{office_id}/{number}"):
+            log.warning("refill_asked_for_again", refill_id=f"{office_id}/{number}")
+            del self._asking[office_id]

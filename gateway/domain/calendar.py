@@ -1,6 +1,6 @@
 """Day and month of an office, in its own time zone: what "daily" means for spend limits, and which invoice pays."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -39,6 +39,16 @@ def day_number(now_ms: int, time_zone: str) -> int:
     return stretch[2]
 
 
+def day_begins_ms(now_ms: int, time_zone: str) -> int:
+    """The first instant of the local calendar day; raises as `day_number`."""
+    return _midnight_ms(day_number(now_ms, time_zone), time_zone)
+
+
+def next_day_begins_ms(now_ms: int, time_zone: str) -> int:
+    """The first instant of the local calendar day after this one; raises as `day_number`."""
+    return _midnight_ms(day_number(now_ms, time_zone) + 1, time_zone)
+
+
 def local_date(now_ms: int, time_zone: str) -> date:
     """The local calendar date; raises as `day_number`."""
     return date.fromordinal(day_number(now_ms, time_zone))
@@ -47,6 +57,12 @@ def local_date(now_ms: int, time_zone: str) -> date:
 def month_of(now_ms: int, time_zone: str) -> str:
     """The local calendar month as YYYY-MM; raises as `day_number`."""
     return local_date(now_ms, time_zone).isoformat()[:7]
+
+
+def _midnight_ms(day: int, time_zone: str) -> int:
+    """Where clocks skip midnight, the day begins with the first instant behind it."""
+    midnight = datetime.combine(date.fromordinal(day), time.min, tzinfo=_zone(time_zone))
+    return (midnight.astimezone(UTC) - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _stretch(now_ms: int, time_zone: str) -> tuple[int, int, int]:

@@ -135,7 +135,7 @@ class RefillRow(Base):
     number: Mapped[int] = mapped_column(BigInteger)
     amount_micros: Mapped[int] = mapped_column(BigInteger)
     status: Mapped[RefillStatus] = mapped_column(enum_column(RefillStatus))
-    attempt: Mapped[int] = mapped_column(Integer)  # As the store counted it when it was claimed; 0: not yet.
+    attempt: Mapped[int] = mapped_column(Integer)  # The one under way, or the last, from 1.
     credit_number: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[int] = mapped_column(BigInteger)
     changed_at: Mapped[int] = mapped_column(BigInteger)
