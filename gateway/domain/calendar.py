@@ -66,7 +66,7 @@ def _midnight_ms(day: int, time_zone: str) -> int:
 
 
 def _stretch(now_ms: int, time_zone: str) -> tuple[int, int, int]:
-    zone = _zone(time_zone)
+    zone = zone_of(time_zone)
     offset = _offset_ms(now_ms, zone)
     days, into_day = divmod(now_ms + offset, _DAY_MS)
     first, past = now_ms - into_day, now_ms - into_day + _DAY_MS
@@ -94,7 +94,12 @@ def _offset_ms(at_ms: int, zone: ZoneInfo) -> int:
     return offset // timedelta(milliseconds=1)
 
 
-def _zone(time_zone: str) -> ZoneInfo:
+def zone_of(time_zone: str) -> ZoneInfo:
+    """The rules of a time zone by its name.
+
+    Raises:
+        InvalidArgument: There is no such time zone.
+    """
     if time_zone not in time_zones():
         raise InvalidArgument(
             "time_zone", f"{time_zone!r} is not in the IANA database; give a name such as 'America/New_York'."
