@@ -17,15 +17,18 @@ from redis.exceptions import RedisError
 
 from gateway import metrics
 from gateway.api.credits.balances import BalanceRpcs
-from gateway.api.credits.calls import CallRpcs, RateRows
+from gateway.api.credits.calls import CallRpcs
 from gateway.api.credits.companies import CompanyRpcs
 from gateway.api.credits.decks import DeckRpcs, read_deck
 from gateway.api.credits.invoices import InvoiceRpcs
 from gateway.api.credits.offices import OfficeRpcs
 from gateway.api.credits.payment_methods import PaymentMethodRpcs
 from gateway.api.credits.purchases import PurchaseRpcs
+from gateway.api.credits.rate_rows import RateRows
 from gateway.api.credits.servicer import SERVICE, CreditsServicer, Operations
 from gateway.api.credits.tokens import TokenRpcs
+from gateway.api.credits.transactions import TransactionRpcs
+from gateway.api.credits.usage import UsageRpcs
 from gateway.api.credits.watches import BalanceWatch, RefillWatch
 from gateway.api.runner import Runner
 from gateway.background import billing as billing_loop
@@ -64,6 +67,7 @@ from gateway.ledger.offices import Offices
 from gateway.ledger.outbox import Outbox
 from gateway.ledger.refills import Refills
 from gateway.ledger.tokens import Tokens
+from gateway.ledger.usage import Usage
 from gateway.metrics_http import MetricsServer
 from gateway.notices.open import open_senders
 from gateway.payments.open import open_provider
@@ -238,7 +242,7 @@ class Back:
             wake=self._wake_billing,
         )
         billing = self.billing
-        rows = RateRows(self.decks, lambda: self.directory.deck)
+        rows, usage = RateRows(self.decks, lambda: self.directory.deck), Usage(database)
         self.operations = Operations(
             companies=CompanyRpcs(companies, clock),
             offices=OfficeRpcs(
@@ -259,7 +263,9 @@ class Back:
             payment_methods=PaymentMethodRpcs(offices, billing.methods, billing.cards, clock),
             purchases=PurchaseRpcs(offices, billing.buying),
             invoices=InvoiceRpcs(offices, billing.invoices),
-            calls=CallRpcs(offices, store, connection, rows, AuditLog(database), clock),
+            transactions=TransactionRpcs(offices, ledger),
+            usage=UsageRpcs(offices, usage, rows, clock),
+            calls=CallRpcs(offices, store, connection, rows, usage, AuditLog(database), clock),
             balance_watch=BalanceWatch(offices, self.balance_feed),
             refill_watch=RefillWatch(self.refill_feed, refills, offices, OfficeCache(connection)),
         )

@@ -11,7 +11,7 @@ import typer
 from gateway.cli.amounts import NEGATIVE_ARGUMENTS, Amount
 from gateway.cli.client import Client, asks_gateway
 from gateway.cli.offices import OfficeId, describe_refill
-from gateway.cli.output import money, pairs, short_name
+from gateway.cli.output import columns, instant, money, pairs, short_name
 from gateway.client_channel import fault_of
 from gateway.v1 import credits_pb2 as pb
 
@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Balances: read, adjust, buy.", no_args_is_help=True, rich_markup_mode=None)
     group.command("balance")(balance)
     group.command("adjust", context_settings=NEGATIVE_ARGUMENTS)(adjust)
+    group.command("transactions")(transactions)
     group.command("add", context_settings=NEGATIVE_ARGUMENTS)(add)
     app.add_typer(group, name="credits")
 
@@ -100,6 +101,30 @@ async def add(
         ("available", money(answer.available_micros)),
     ]
     client.show(answer, pairs(rows))
+
+
+@asks_gateway
+async def transactions(
+    client: Client,
+    office: OfficeId,
+    *,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 100,
+) -> None:
+    """List purchases, refills, adjustments, refunds and chargebacks, newest first; times are in UTC."""
+    whole = pb.ListTransactionsResponse()
+    request = pb.ListTransactionsRequest(office_id=office)
+    while True:
+        request.page_size = min(limit - len(whole.transactions), 1_000)
+        page = await client.credits.ListTransactions(request)
+        whole.transactions.extend(page.transactions)
+        request.page_token = whole.next_page_token = page.next_page_token
+        if not page.next_page_token or len(whole.transactions) >= limit:
+            break
+    rows = [
+        (instant(each.at), each.transaction_id, each.kind, money(each.amount_micros), each.description)
+        for each in whole.transactions
+    ]
+    client.show(whole, columns(("AT", "TRANSACTION", "KIND", "AMOUNT", "DESCRIPTION"), rows))
 
 
 def _new_key() -> str:

@@ -1,4 +1,4 @@
-"""`tollgate explain`: what a call cost and why, or why it was refused."""
+"""`tollgate explain`: what a call or message cost and why, or why it was refused."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -23,15 +23,15 @@ def register(app: typer.Typer) -> None:
 @asks_gateway
 async def explain(
     client: Client,
-    call_id: Annotated[str, typer.Argument(metavar="CALL", help="Its call_id.")],
+    call_id: Annotated[str, typer.Argument(metavar="CALL", help="Its call_id, or the message_id of a message.")],
     *,
     office: Annotated[str, typer.Option(help="Whose; not given: every office that the token may see is asked.")] = "",
 ) -> None:
-    """Say what a call cost and by which row of the deck, or why it was refused."""
+    """Say what a call or message cost and by which row of the deck, or why it was refused."""
     offices = [office] if office else [each.office_id async for each in each_office(client)]
     found = [(each, answer) for each in offices if (answer := await _ask(client, each, call_id, office)) is not None]
     if not found:
-        raise CommandError(f"no office knows {call_id}; an ended call is known for an hour", EXIT_FAILED)
+        raise CommandError(f"no office knows {call_id}", EXIT_FAILED)
     if len(found) > 1:
         names = ", ".join(each for each, _ in found)
         raise CommandError(f"{call_id} is known to {names}; say which with --office", EXIT_USAGE)
@@ -48,7 +48,30 @@ async def _ask(client: Client, office: str, call_id: str, named: str) -> pb.Expl
 
 
 def _describe(answer: pb.ExplainCallResponse) -> Iterator[str]:
-    call = answer.call
+    yield from pairs(_of_call(answer.call) if answer.HasField("call") else _of_record(answer.record))
+    # The steps name the row, too.
+    for step in answer.steps:
+        yield f"- {step}"
+
+
+def _of_record(record: pb.UsageRecord) -> Iterator[tuple[str, str]]:
+    """A message, or what was refused."""
+    yield "id", record.id
+    decision = authorization_pb2.Decision.Name(record.decision)
+    yield "decision", f"{decision}, {authorization_pb2.Reason.Name(record.reason)}"
+    yield "what", _what(record.category, record.calling_number, record.called_number)
+    yield "at", instant(record.started_at)
+    yield "debited", money(record.cost_micros)
+    if record.refunded:
+        yield "refunded", money(record.refunded_micros)
+
+
+def _what(category: authorization_pb2.Category.ValueType, calling_number: str, called_number: str) -> str:
+    name = f"{short_name(authorization_pb2.Category.Name(category), 'CATEGORY_')} " if category else ""
+    return f"{name}{f'from {calling_number} ' if calling_number else ''}to {called_number}"
+
+
+def _of_call(call: pb.Call) -> list[tuple[str, str]]:
     rows = [
         ("call", f"{call.call_id} of {call.office_id}"),
         ("state", short_name(pb.CallState.Name(call.state), "CALL_STATE_")),
@@ -56,9 +79,7 @@ def _describe(answer: pb.ExplainCallResponse) -> Iterator[str]:
     if call.reason:
         rows.append(("decision", f"{authorization_pb2.Reason.Name(call.reason)}"))
     if call.called_number:
-        category = short_name(authorization_pb2.Category.Name(call.category), "CATEGORY_")
-        caller = f"from {call.calling_number} " if call.calling_number else ""
-        rows.append(("what", f"{category} {caller}to {call.called_number}"))
+        rows.append(("what", _what(call.category, call.calling_number, call.called_number)))
     if call.HasField("authorized_at"):
         rows.append(("authorized", instant(call.authorized_at)))
     if call.HasField("answered_at"):
@@ -74,7 +95,4 @@ def _describe(answer: pb.ExplainCallResponse) -> Iterator[str]:
     ]
     if call.written_off_micros:
         rows.append(("written off", money(call.written_off_micros)))
-    yield from pairs(rows)
-    # The steps name the row, too.
-    for step in answer.steps:
-        yield f"- {step}"
+    return rows

@@ -199,24 +199,32 @@ class Credits:
             row = await _by_key(session, office_id, idempotency_key)
         return None if row is None else _credit(row)
 
-    async def list(self, page: PageRequest, office_id: str) -> Page[Credit]:
+    async def list(self, page: PageRequest, office_id: str, *, only_applied: bool = False) -> Page[Credit]:
         """An office's credits, newest first.
+
+        Args:
+            page: Which part.
+            office_id: Whose.
+            only_applied: Only those that have moved money.
 
         Raises:
             InvalidArgument: The page is not one of this list.
         """
-        after = page.after((int,), "credits", office_id)
+        asked = ("credits", office_id, only_applied)
+        after = page.after((int,), *asked)
         query = (
             select(CreditRow)
             .where(CreditRow.office_id == office_id)
             .order_by(CreditRow.number.desc())
             .limit(page.limit + 1)
         )
+        if only_applied:
+            query = query.where(CreditRow.status == CreditStatus.APPLIED)
         if after is not None:
             query = query.where(CreditRow.number < after[0])
         async with self._database.read() as session:
             found = [_credit(row) for row in await session.scalars(query)]
-        return page.page(found, lambda credit: (credit.number,), "credits", office_id)
+        return page.page(found, lambda credit: (credit.number,), *asked)
 
     async def unapplied_credits(self, limit: int, after: tuple[str, int] = ("", 0)) -> tuple[Credit, ...]:
         """Credits that the store is not known to hold, refused ones (as 0) included, by office and number.

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, func, literal, null, or_, select, union_all
+from sqlalchemy import ColumnElement, CompoundSelect, Select, func, literal, null, or_, select, union_all
 from sqlalchemy.orm import InstrumentedAttribute
 
 from gateway.domain.month import Month
@@ -147,7 +147,7 @@ class Usage:
         )
         # Two passes over the index, since SQLite sorts what it groups: the narrower the quicker. One statement, so that
         # both see the same moment on either database.
-        records = union_all(everything, refusals)
+        records: CompoundSelect[Any] = union_all(everything, refusals)
         counted_only = (
             select(UnrecordedRefusalsRow.kind, func.sum(UnrecordedRefusalsRow.count))
             .where(
@@ -193,7 +193,7 @@ class Usage:
         else:
             started_at, seq = int(after[0]), int(after[1])
             query = query.where(
-                *_of_range(office_id, month.begins_at, started_at + 1),
+                *_of_range(office_id, month.begins_at, min(started_at + 1, month.ends_at)),
                 or_(UsageRow.started_at < started_at, UsageRow.seq < seq),
             )
         return page.page(await self._read(query), lambda record: (record.started_at, record.seq), *asked)

@@ -1438,6 +1438,7 @@ class Transaction(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     REFILL_ID_FIELD_NUMBER: _builtins.int
     transaction_id: _builtins.str
+    """<office_id>:<number of the credit>."""
     amount_micros: _builtins.int
     """Signed, in micros."""
     kind: _builtins.str
@@ -1628,7 +1629,9 @@ class UsageSummaryResponse(_message.Message):
     month: _builtins.str
     time_zone: _builtins.str
     @_builtins.property
-    def totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageTotal]: ...
+    def totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageTotal]:
+        """One for each category."""
+
     def __init__(
         self,
         *,
@@ -1653,9 +1656,11 @@ class UsageTotal(_message.Message):
     COST_MICROS_FIELD_NUMBER: _builtins.int
     BLOCKED_FIELD_NUMBER: _builtins.int
     category: _authorization_pb2.Category.ValueType
+    """0: not known, as of a refused number that is none; only where there is something to tell."""
     count: _builtins.int
+    """What was let through, answered or not, refunded or not."""
     cost_micros: _builtins.int
-    """In micros."""
+    """Of those, less refunds, in micros."""
     blocked: _builtins.int
     """Blocked messages, refused calls: counted apart, cost nothing."""
     def __init__(
@@ -1692,6 +1697,10 @@ class UsageRecord(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     REFUNDED_FIELD_NUMBER: _builtins.int
     RATE_ROW_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    BILLED_SECONDS_FIELD_NUMBER: _builtins.int
+    SEGMENTS_FIELD_NUMBER: _builtins.int
+    REFUNDED_MICROS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The call_id or message_id."""
     category: _authorization_pb2.Category.ValueType
@@ -1708,10 +1717,20 @@ class UsageRecord(_message.Message):
     decision: _authorization_pb2.Decision.ValueType
     reason: _authorization_pb2.Reason.ValueType
     refunded: _builtins.bool
+    state: Global___CallState.ValueType
+    """ENDED, or LAPSED: what it cost so far. 0: a message, or refused."""
+    billed_seconds: _builtins.int
+    """What was paid for, 0 to 86,400 s; messages 0."""
+    segments: _builtins.int
+    """1 to 255; calls 0."""
+    refunded_micros: _builtins.int
+    """Given back, in micros; not in cost_micros any more."""
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
-    def rate_row(self) -> _authorization_pb2.RateRow: ...
+    def rate_row(self) -> _authorization_pb2.RateRow:
+        """The row that priced it, or by which it was refused. Absent: not rated."""
+
     def __init__(
         self,
         *,
@@ -1729,10 +1748,14 @@ class UsageRecord(_message.Message):
         reason: _authorization_pb2.Reason.ValueType = ...,
         refunded: _builtins.bool = ...,
         rate_row: _authorization_pb2.RateRow | None = ...,
+        state: Global___CallState.ValueType = ...,
+        billed_seconds: _builtins.int = ...,
+        segments: _builtins.int = ...,
+        refunded_micros: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["rate_row", b"rate_row", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["called_number", b"called_number", "calling_number", b"calling_number", "category", b"category", "cost_micros", b"cost_micros", "decision", b"decision", "department_id", b"department_id", "direction", b"direction", "duration_seconds", b"duration_seconds", "id", b"id", "rate_row", b"rate_row", "reason", b"reason", "refunded", b"refunded", "started_at", b"started_at", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billed_seconds", b"billed_seconds", "called_number", b"called_number", "calling_number", b"calling_number", "category", b"category", "cost_micros", b"cost_micros", "decision", b"decision", "department_id", b"department_id", "direction", b"direction", "duration_seconds", b"duration_seconds", "id", b"id", "rate_row", b"rate_row", "reason", b"reason", "refunded", b"refunded", "refunded_micros", b"refunded_micros", "segments", b"segments", "started_at", b"started_at", "state", b"state", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1789,7 +1812,9 @@ class ListUsageResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     @_builtins.property
-    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageRecord]: ...
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageRecord]:
+        """Newest first."""
+
     def __init__(
         self,
         *,
@@ -1955,7 +1980,7 @@ class Call(_message.Message):
     reason: _authorization_pb2.Reason.ValueType
     """FUNDED, FREE or EMERGENCY."""
     category: _authorization_pb2.Category.ValueType
-    """The fields down to switch_id are kept while the call lives; an ended call has them no longer."""
+    """Of a call that has just ended the fields down to switch_id are absent until it is in the usage records."""
     direction: _authorization_pb2.Direction.ValueType
     license: _authorization_pb2.License.ValueType
     service: _authorization_pb2.Service.ValueType
@@ -2050,6 +2075,7 @@ class ExplainCallResponse(_message.Message):
     CALL_FIELD_NUMBER: _builtins.int
     RATE_ROW_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def call(self) -> Global___Call: ...
     @_builtins.property
@@ -2058,7 +2084,11 @@ class ExplainCallResponse(_message.Message):
 
     @_builtins.property
     def steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The cost so far, step by step, for people."""
+        """The cost so far, or why it was refused, step by step, for people."""
+
+    @_builtins.property
+    def record(self) -> Global___UsageRecord:
+        """From the usage records; absent while the call lives. Of a message, and of what was refused, `call` is absent."""
 
     def __init__(
         self,
@@ -2066,10 +2096,11 @@ class ExplainCallResponse(_message.Message):
         call: Global___Call | None = ...,
         rate_row: _authorization_pb2.RateRow | None = ...,
         steps: _abc.Iterable[_builtins.str] | None = ...,
+        record: Global___UsageRecord | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "rate_row", b"rate_row"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "rate_row", b"rate_row", "record", b"record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "rate_row", b"rate_row", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "rate_row", b"rate_row", "record", b"record", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

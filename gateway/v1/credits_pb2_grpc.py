@@ -386,7 +386,8 @@ class CreditsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UsageSummary(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """What is over: a call that goes on is in ListCalls instead. A record belongs to the month in which it started.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -398,7 +399,7 @@ class CreditsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportUsage(self, request, context):
-        """RFC 4180, in chunks.
+        """The records of ListUsage, oldest first, as CSV in chunks: docs/how-to/read-usage.md has its columns and rules.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -412,14 +413,14 @@ class CreditsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCall(self, request, context):
-        """A live call, or one that ended within the last hour.
+        """Any call that was let through: from the live state, or from the usage records once it is over.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExplainCall(self, request, context):
-        """What a call cost and by which row, or why it was refused.
+        """What a call or message cost and by which row, or why it was refused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -95,15 +95,16 @@ class CreditsStub:
     """Of an office that pays by invoice, the newest month first."""
     GetInvoice: _grpc.UnaryUnaryMultiCallable[_credits_pb2.GetInvoiceRequest, _credits_pb2.Invoice]
     UsageSummary: _grpc.UnaryUnaryMultiCallable[_credits_pb2.UsageSummaryRequest, _credits_pb2.UsageSummaryResponse]
+    """What is over: a call that goes on is in ListCalls instead. A record belongs to the month in which it started."""
     ListUsage: _grpc.UnaryUnaryMultiCallable[_credits_pb2.ListUsageRequest, _credits_pb2.ListUsageResponse]
     ExportUsage: _grpc.UnaryStreamMultiCallable[_credits_pb2.ExportUsageRequest, _credits_pb2.ExportUsageResponse]
-    """RFC 4180, in chunks."""
+    """The records of ListUsage, oldest first, as CSV in chunks: docs/how-to/read-usage.md has its columns and rules."""
     ListCalls: _grpc.UnaryUnaryMultiCallable[_credits_pb2.ListCallsRequest, _credits_pb2.ListCallsResponse]
     """The live calls of an office."""
     GetCall: _grpc.UnaryUnaryMultiCallable[_credits_pb2.GetCallRequest, _credits_pb2.Call]
-    """A live call, or one that ended within the last hour."""
+    """Any call that was let through: from the live state, or from the usage records once it is over."""
     ExplainCall: _grpc.UnaryUnaryMultiCallable[_credits_pb2.ExplainCallRequest, _credits_pb2.ExplainCallResponse]
-    """What a call cost and by which row, or why it was refused."""
+    """What a call or message cost and by which row, or why it was refused."""
     CutCall: _grpc.UnaryUnaryMultiCallable[_credits_pb2.CutCallRequest, _credits_pb2.CutCallResponse]
     WatchBalance: _grpc.UnaryStreamMultiCallable[_credits_pb2.WatchBalanceRequest, _credits_pb2.WatchBalanceResponse]
     """The balance of an office: at once, then whenever it changed, sampled twice a second."""
@@ -170,15 +171,16 @@ class CreditsAsyncStub(CreditsStub):
     """Of an office that pays by invoice, the newest month first."""
     GetInvoice: _aio.UnaryUnaryMultiCallable[_credits_pb2.GetInvoiceRequest, _credits_pb2.Invoice]  # type: ignore[assignment]
     UsageSummary: _aio.UnaryUnaryMultiCallable[_credits_pb2.UsageSummaryRequest, _credits_pb2.UsageSummaryResponse]  # type: ignore[assignment]
+    """What is over: a call that goes on is in ListCalls instead. A record belongs to the month in which it started."""
     ListUsage: _aio.UnaryUnaryMultiCallable[_credits_pb2.ListUsageRequest, _credits_pb2.ListUsageResponse]  # type: ignore[assignment]
     ExportUsage: _aio.UnaryStreamMultiCallable[_credits_pb2.ExportUsageRequest, _credits_pb2.ExportUsageResponse]  # type: ignore[assignment]
-    """RFC 4180, in chunks."""
+    """The records of ListUsage, oldest first, as CSV in chunks: docs/how-to/read-usage.md has its columns and rules."""
     ListCalls: _aio.UnaryUnaryMultiCallable[_credits_pb2.ListCallsRequest, _credits_pb2.ListCallsResponse]  # type: ignore[assignment]
     """The live calls of an office."""
     GetCall: _aio.UnaryUnaryMultiCallable[_credits_pb2.GetCallRequest, _credits_pb2.Call]  # type: ignore[assignment]
-    """A live call, or one that ended within the last hour."""
+    """Any call that was let through: from the live state, or from the usage records once it is over."""
     ExplainCall: _aio.UnaryUnaryMultiCallable[_credits_pb2.ExplainCallRequest, _credits_pb2.ExplainCallResponse]  # type: ignore[assignment]
-    """What a call cost and by which row, or why it was refused."""
+    """What a call or message cost and by which row, or why it was refused."""
     CutCall: _aio.UnaryUnaryMultiCallable[_credits_pb2.CutCallRequest, _credits_pb2.CutCallResponse]  # type: ignore[assignment]
     WatchBalance: _aio.UnaryStreamMultiCallable[_credits_pb2.WatchBalanceRequest, _credits_pb2.WatchBalanceResponse]  # type: ignore[assignment]
     """The balance of an office: at once, then whenever it changed, sampled twice a second."""
@@ -397,7 +399,8 @@ class CreditsServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _credits_pb2.UsageSummaryRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_credits_pb2.UsageSummaryResponse, _abc.Awaitable[_credits_pb2.UsageSummaryResponse]]: ...
+    ) -> _typing.Union[_credits_pb2.UsageSummaryResponse, _abc.Awaitable[_credits_pb2.UsageSummaryResponse]]:
+        """What is over: a call that goes on is in ListCalls instead. A record belongs to the month in which it started."""
 
     @_abc_1.abstractmethod
     def ListUsage(
@@ -412,7 +415,7 @@ class CreditsServicer(metaclass=_abc_1.ABCMeta):
         request: _credits_pb2.ExportUsageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_credits_pb2.ExportUsageResponse], _abc.AsyncIterator[_credits_pb2.ExportUsageResponse]]:
-        """RFC 4180, in chunks."""
+        """The records of ListUsage, oldest first, as CSV in chunks: docs/how-to/read-usage.md has its columns and rules."""
 
     @_abc_1.abstractmethod
     def ListCalls(
@@ -428,7 +431,7 @@ class CreditsServicer(metaclass=_abc_1.ABCMeta):
         request: _credits_pb2.GetCallRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_credits_pb2.Call, _abc.Awaitable[_credits_pb2.Call]]:
-        """A live call, or one that ended within the last hour."""
+        """Any call that was let through: from the live state, or from the usage records once it is over."""
 
     @_abc_1.abstractmethod
     def ExplainCall(
@@ -436,7 +439,7 @@ class CreditsServicer(metaclass=_abc_1.ABCMeta):
         request: _credits_pb2.ExplainCallRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_credits_pb2.ExplainCallResponse, _abc.Awaitable[_credits_pb2.ExplainCallResponse]]:
-        """What a call cost and by which row, or why it was refused."""
+        """What a call or message cost and by which row, or why it was refused."""
 
     @_abc_1.abstractmethod
     def CutCall(

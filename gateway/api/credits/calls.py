@@ -1,27 +1,24 @@
-"""Calls as the store holds them: listed, shown and explained."""
+"""Calls listed, shown and explained: as the store holds them, and from the usage records once they are over."""
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable
 from typing import Final
 
 from google.protobuf.internal.containers import RepeatedScalarFieldContainer
 
-from gateway.api.answers import call_rate_row
 from gateway.api.credits.access import OfficeAccess
 from gateway.api.credits.arithmetic import price_steps
 from gateway.api.credits.fields import check_reason, enum_of, instant, read_page
-from gateway.domain.deck import Deck, RateRow, parse_deck
-from gateway.domain.deck.rows import describe
+from gateway.api.credits.rate_rows import RateRows, row_message
+from gateway.api.credits.usage_records import is_call, record_call, record_message, record_steps
 from gateway.domain.identity import Identity
 from gateway.domain.ids import validate_id, validate_office_id
 from gateway.domain.money import format_amount
+from gateway.domain.usage import UsageState
 from gateway.domain.vocabulary import CallState, Direction, FinalReason, License, Reason, Service
 from gateway.errors import FailedPrecondition, NotFound
 from gateway.ledger.audit import AuditLog
-from gateway.ledger.decks import Decks
-from gateway.ledger.errors import DeckNotFound
 from gateway.ledger.offices import Offices
+from gateway.ledger.usage import Usage, UsageRecord
 from gateway.store.balances import BalanceStore
 from gateway.store.clock import Clock
 from gateway.store.codes import Code
@@ -33,7 +30,6 @@ from gateway.v1 import authorization_pb2
 from gateway.v1 import credits_pb2 as pb
 
 _SCANNED: Final = 1_000
-_ROWS_REMEMBERED: Final = 1_000
 
 
 class CallRpcs:
@@ -44,6 +40,7 @@ class CallRpcs:
         store: Holds the calls.
         connection: To list them.
         rows: Finds the rows that priced them.
+        usage: The records of those that are over, and of what was refused.
         log: Where it is noted who cut one.
         clock: The store's.
     """
@@ -53,7 +50,8 @@ class CallRpcs:
         offices: Offices,
         store: BalanceStore,
         connection: StoreConnection,
-        rows: "RateRows",
+        rows: RateRows,
+        usage: Usage,
         log: AuditLog,
         clock: Clock,
     ) -> None:
@@ -61,6 +59,7 @@ class CallRpcs:
         self._store = store
         self._connection = connection
         self._rows = rows
+        self._usage = usage
         self._log = log
         self._clock = clock
         self._cached = OfficeCache(connection)
@@ -90,30 +89,40 @@ class CallRpcs:
         )
 
     async def get(self, request: pb.GetCallRequest, identity: Identity) -> pb.Call:
-        """A live, lapsed or recently ended call.
+        """A live, lapsed or ended call.
 
         Raises:
             InvalidArgument, PermissionDenied, OfficeNotFound: As `OfficeAccess.readable`, or the call_id can be none.
-            NotFound: The store does not hold the call, or not any more.
+            NotFound: Nobody knows the call, or it is a message or was refused.
             Unavailable: SQL or the store did not answer.
         """
-        call_id = request.call_id
-        record = await self._find(request.office_id, call_id, identity)
-        make: Callable[..., pb.Call] = _live if isinstance(record, CallRecord) else _ended
-        return make(request.office_id, call_id, record)
+        office_id, call_id = request.office_id, request.call_id
+        found = await self._find(office_id, call_id, identity)
+        if isinstance(found, CallRecord):
+            return _live(office_id, call_id, found)
+        if isinstance(found, CallStub):
+            return _ended(office_id, call_id, found)
+        if not is_call(found):
+            raise NotFound(
+                "This is no call that was let through: ExplainCall says what became of it.",
+                reason="CALL_NOT_FOUND",
+                field="call_id",
+            )
+        return record_call(office_id, found)
 
     async def explain(self, request: pb.ExplainCallRequest, identity: Identity) -> pb.ExplainCallResponse:
-        """What a call costs so far and by which row, step by step; raises as `get`."""
-        record = await self._find(request.office_id, request.call_id, identity)
-        if isinstance(record, CallStub):
-            return pb.ExplainCallResponse(
-                call=_ended(request.office_id, request.call_id, record), steps=_steps_of_ended(record)
-            )
-        response = pb.ExplainCallResponse(call=_live(request.office_id, request.call_id, record))
-        row = await self._rows.of(record)
+        """What a call or message costs and by which row, step by step, or why it was refused; raises as `get`."""
+        office_id, call_id = request.office_id, request.call_id
+        found = await self._find(office_id, call_id, identity)
+        if isinstance(found, UsageRecord):
+            return await self._explain_record(office_id, found)
+        if isinstance(found, CallStub):
+            return pb.ExplainCallResponse(call=_ended(office_id, call_id, found), steps=_steps_of_ended(found))
+        response = pb.ExplainCallResponse(call=_live(office_id, call_id, found))
+        row = await self._rows.message((found.details.deck_version, found.details.rate_line), found.rate)
         if row is not None:
             response.rate_row.CopyFrom(row)
-        _explain_live(response.steps, record, row)
+        _explain_live(response.steps, found, row)
         return response
 
     async def cut(self, request: pb.CutCallRequest, identity: Identity) -> pb.CutCallResponse:
@@ -148,17 +157,34 @@ class CallRpcs:
             raise FailedPrecondition("An emergency call is never cut.", reason="EMERGENCY_CALL")
         return pb.CutCallResponse(replayed=cut.code is Code.REPLAYED)
 
-    async def _find(self, office_id: str, call_id: str, identity: Identity) -> CallRecord | CallStub:
+    async def _find(self, office_id: str, call_id: str, identity: Identity) -> CallRecord | CallStub | UsageRecord:
+        """What is known: the live call; else its record, which knows more than the stub, once that is written."""
         validate_id(call_id, "call_id")
         await self._access.readable(office_id, identity)
-        record = await self._store.read_call(office_id, call_id)
-        if record is None or (isinstance(record, CallStub) and not record.known):
+        known = await self._store.read_call(office_id, call_id)
+        if isinstance(known, CallRecord):
+            return known
+        record = await self._usage.find(office_id, call_id)
+        if known is not None and known.known and (record is None or not _is_of(record, known)):
+            return known
+        if record is None:
             raise NotFound(
-                "This call is not known: it never was, or it ended too long ago. ListCalls has the live ones.",
+                "Nothing of this id is known: no call, message or refusal. ListCalls and ListUsage have what is.",
                 reason="CALL_NOT_FOUND",
                 field="call_id",
             )
         return record
+
+    async def _explain_record(self, office_id: str, record: UsageRecord) -> pb.ExplainCallResponse:
+        key = record.deck_version, record.rate_line
+        row = (await self._rows.find([key])).get(key)
+        shown = row_message(key, row, record.call_rate)
+        return pb.ExplainCallResponse(
+            call=record_call(office_id, record) if is_call(record) else None,
+            rate_row=shown,
+            steps=record_steps(record, row),
+            record=record_message(record, shown),
+        )
 
     async def _live_calls(self, office_id: str) -> set[str]:
         """The ids by the due set of the office's shard; what begins or ends meanwhile may be in it or not."""
@@ -181,76 +207,6 @@ def _no_live_call() -> NotFound:
         reason="CALL_NOT_FOUND",
         field="call_id",
     )
-
-
-class RateRows:
-    """Finds the row that priced a call by the deck version kept with it.
-
-    Args:
-        decks: Every version.
-        current: The deck in force as this process has it, so that it need not be read again.
-    """
-
-    def __init__(self, decks: Decks, current: Callable[[], Deck | None]) -> None:
-        self._decks = decks
-        self._current = current
-        self._found: OrderedDict[tuple[int, int], RateRow | None] = OrderedDict()
-        self._old: Deck | None = None
-        self._reading = asyncio.Lock()
-
-    async def of(self, call: CallRecord) -> authorization_pb2.RateRow | None:
-        """The row, or what the call itself knows of it where its deck is gone; None: it was never rated.
-
-        Raises:
-            DatabaseError: The deck cannot be read now.
-        """
-        version, line = call.details.deck_version, call.details.rate_line
-        if not version or not line:
-            return None
-        row = await self._find(version, line)
-        if row is not None:
-            return call_rate_row(version, row)
-        message = authorization_pb2.RateRow(
-            deck_version=version, line=line, why="The deck is gone; as kept with the call"
-        )
-        if call.rate is not None:
-            message.why += f": {describe(call.rate)}"
-            message.connect_fee_micros = call.rate.connect_fee_micros
-            message.tick_seconds = call.rate.tick_seconds
-            for slot in call.rate.slots:
-                message.slots.add(
-                    from_second=slot.from_second,
-                    price_micros=slot.price_micros,
-                    per_seconds=slot.per_seconds,
-                    increment_seconds=slot.increment_seconds,
-                )
-        return message
-
-    async def _find(self, version: int, line: int) -> RateRow | None:
-        key = version, line
-        if key not in self._found:
-            async with self._reading:
-                deck = await self._deck(version)
-            row = None if deck is None else await asyncio.to_thread(_row_of, deck, line)
-            self._found[key] = row
-            if len(self._found) > _ROWS_REMEMBERED:
-                self._found.popitem(last=False)
-        return self._found[key]
-
-    async def _deck(self, version: int) -> Deck | None:
-        for known in (self._current(), self._old):
-            if known is not None and known.version == version:
-                return known
-        try:
-            content = (await self._decks.content(version)).content
-        except DeckNotFound:
-            return None
-        self._old = await asyncio.to_thread(parse_deck, content, version)
-        return self._old
-
-
-def _row_of(deck: Deck, line: int) -> RateRow | None:
-    return next((row for row in deck.rows() if row.row_id == line and isinstance(row, RateRow)), None)
 
 
 def _live(office_id: str, call_id: str, call: CallRecord) -> pb.Call:
@@ -295,6 +251,16 @@ def _ended(office_id: str, call_id: str, stub: CallStub) -> pb.Call:
         debited_micros=stub.debited_micros,
         written_off_micros=stub.written_off_micros,
         final_reason=enum_of(FinalReason.ENDED),
+    )
+
+
+def _is_of(record: UsageRecord, stub: CallStub) -> bool:
+    """Whether a record is of the call that the store has just ended, and not of an earlier one of the same id."""
+    return (
+        is_call(record)
+        and record.state is UsageState.CLOSED
+        and (record.duration_seconds, record.billed_seconds) == (stub.duration_seconds, stub.billed_seconds)
+        and (record.cost_micros, record.written_off_micros) == (stub.debited_micros, stub.written_off_micros)
     )
 
 

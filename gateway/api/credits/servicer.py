@@ -13,6 +13,8 @@ from gateway.api.credits.offices import OfficeRpcs
 from gateway.api.credits.payment_methods import PaymentMethodRpcs
 from gateway.api.credits.purchases import PurchaseRpcs
 from gateway.api.credits.tokens import TokenRpcs
+from gateway.api.credits.transactions import TransactionRpcs
+from gateway.api.credits.usage import UsageRpcs
 from gateway.api.credits.watches import BalanceWatch, RefillWatch
 from gateway.api.runner import Runner, ServicerContext
 from gateway.domain.identity import Identity
@@ -35,6 +37,8 @@ class Operations:
     payment_methods: PaymentMethodRpcs
     purchases: PurchaseRpcs
     invoices: InvoiceRpcs
+    transactions: TransactionRpcs
+    usage: UsageRpcs
     calls: CallRpcs
     balance_watch: BalanceWatch
     refill_watch: RefillWatch
@@ -200,6 +204,32 @@ class CreditsServicer(Base):
     ) -> pb.Office:
         """Turn automatic refill on or off."""
         return await self._runner.run("SetAutoRefill", context, request, self._of.offices.set_auto_refill)
+
+    async def ListTransactions(  # noqa: N802
+        self,
+        request: pb.ListTransactionsRequest,
+        context: ServicerContext[pb.ListTransactionsRequest, pb.ListTransactionsResponse],
+    ) -> pb.ListTransactionsResponse:
+        """List what has moved of an office's money by credits."""
+        return await self._runner.run("ListTransactions", context, request, self._of.transactions.list)
+
+    async def UsageSummary(  # noqa: N802
+        self, request: pb.UsageSummaryRequest, context: ServicerContext[pb.UsageSummaryRequest, pb.UsageSummaryResponse]
+    ) -> pb.UsageSummaryResponse:
+        """Sum a month up."""
+        return await self._runner.run("UsageSummary", context, request, self._of.usage.summary)
+
+    async def ListUsage(  # noqa: N802
+        self, request: pb.ListUsageRequest, context: ServicerContext[pb.ListUsageRequest, pb.ListUsageResponse]
+    ) -> pb.ListUsageResponse:
+        """List a month's calls and messages."""
+        return await self._runner.run("ListUsage", context, request, self._of.usage.list)
+
+    async def ExportUsage(  # type: ignore[override]  # noqa: N802  # writes to the context instead of yielding
+        self, request: pb.ExportUsageRequest, context: ServicerContext[pb.ExportUsageRequest, pb.ExportUsageResponse]
+    ) -> None:
+        """Send a month's calls and messages as CSV."""
+        await self._runner.run_stream("ExportUsage", context, request, self._of.usage.export)
 
     async def ListCalls(  # noqa: N802
         self, request: pb.ListCallsRequest, context: ServicerContext[pb.ListCallsRequest, pb.ListCallsResponse]
