@@ -72,7 +72,7 @@ async def show_all(
     request = pb.ListUsageRequest(
         office_id=office,
         month=month,
-        category=authorization_pb2.Category.Value(f"CATEGORY_{category.name}") if category else 0,
+        category=authorization_pb2.Category.Value(f"CATEGORY_{'UNSPECIFIED' if category is None else category.name}"),
         user_id=user,
         department_id=department,
     )

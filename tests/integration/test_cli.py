@@ -306,7 +306,6 @@ def test_a_call_that_several_offices_know(tollgate: Tollgate, office: str) -> No
     "words",
     [
         ["credits", "add", "OFFICE", "50.00", "--payment-method", "card"],
-        ["usage", "export", "OFFICE", "--month", "2026-01"],
     ],
     ids=lambda words: " ".join(words[:2]),
 )
@@ -318,8 +317,46 @@ def test_what_this_version_does_not_serve_yet(tollgate: Tollgate, office: str, w
 
 def test_an_export_that_is_refused_writes_no_file(tollgate: Tollgate, office: str, tmp_path: Path) -> None:
     path = tmp_path / "usage.csv"
-    tollgate("usage", "export", office, "--month", "2026-01", "--output", str(path), code=EXIT_FAILED)
-    assert not path.exists()
+    outcome = tollgate("usage", "export", office, "9998-01", "--output", str(path), code=EXIT_USAGE)
+    assert outcome.err.startswith("error: month: ")
+    tollgate("usage", "export", office, "2026-01", "--output", str(tmp_path), code=EXIT_FAILED)
+    assert list(tmp_path.iterdir()) == []
+    path.write_text("of last month")
+    tollgate("usage", "export", office, "January", "--output", str(path), code=EXIT_USAGE)
+    assert (list(tmp_path.iterdir()), path.read_text()) == ([path], "of last month")
+
+
+def test_an_export_replaces_the_file_when_it_is_whole(tollgate: Tollgate, office: str, tmp_path: Path) -> None:
+    path, link = tmp_path / "usage.csv", tmp_path / "latest.csv"
+    path.write_text("of last month")
+    link.symlink_to(path)
+    outcome = tollgate("usage", "export", office, "2026-01", "--output", str(link))
+    assert path.read_text().startswith("id,kind,category,")
+    assert link.is_symlink()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["latest.csv", "usage.csv"]
+    assert outcome.out == ""
+    assert outcome.err == f"0 records, 0.0 MB to {link}\n"
+    assert tollgate("usage", "export", office, "2026-01", "--output", "/dev/null").out == ""
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_month_and_the_transactions_of_an_office(tollgate: Tollgate, office: str) -> None:
+    tollgate("credits", "adjust", office, "-2.50", "--reason", "a mistake")
+    lines = tollgate("credits", "transactions", office).out.splitlines()
+    assert lines[0].split() == ["AT", "TRANSACTION", "KIND", "AMOUNT", "DESCRIPTION"]
+    assert [re.split(r"  +", line)[1:] for line in lines[1:]] == [
+        [f"{office}:2", "adjustment", "-2.50", "a mistake"],
+        [f"{office}:1", "adjustment", "10.00", "opening balance"],
+    ]
+    assert len(tollgate("credits", "transactions", office, "--limit", "1").out.splitlines()) == 2
+    summary = tollgate("usage", "summary", office, "2026-01").out.splitlines()
+    assert [line.split() for line in summary[1:]] == [
+        [category, "0", "0.00", "0"]
+        for category in ("emergency", "local", "international", "toll-free", "message", "fax", "all")
+    ]
+    shown = json.loads(tollgate("usage", "list", office, "2026-01", "--category", "toll-free", "--json").out)
+    assert shown == {"records": [], "next_page_token": ""}
+    assert "month" in tollgate("usage", "summary", office, "2026-13", code=EXIT_USAGE).err
 
 
 @pytest.mark.parametrize(

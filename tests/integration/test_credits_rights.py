@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from grpc import StatusCode
-from grpc.aio import AioRpcError
+from grpc.aio import AioRpcError, UnaryStreamCall
 
 from gateway.api.credits.servicer import SERVICE
 from gateway.domain.identity import hash_secret
@@ -61,6 +61,10 @@ REQUESTS: Final[dict[str, Make]] = {
         office_id=at.office_id, amount_micros=1, reason="r", idempotency_key="k"
     ),
     "SetAutoRefill": lambda at: pb.SetAutoRefillRequest(office_id=at.office_id),
+    "ListTransactions": lambda at: pb.ListTransactionsRequest(office_id=at.office_id),
+    "UsageSummary": lambda at: pb.UsageSummaryRequest(office_id=at.office_id, month="2025-06"),
+    "ListUsage": lambda at: pb.ListUsageRequest(office_id=at.office_id, month="2025-06"),
+    "ExportUsage": lambda at: pb.ExportUsageRequest(office_id=at.office_id, month="2025-06"),
     "ListCalls": lambda at: pb.ListCallsRequest(office_id=at.office_id),
     "GetCall": lambda at: pb.GetCallRequest(office_id=at.office_id, call_id="c1"),
     "ExplainCall": lambda at: pb.ExplainCallRequest(office_id=at.office_id, call_id="c1"),
@@ -94,7 +98,7 @@ async def ask(back: BackUnderTest, rpc: str, request: Any, secret: str) -> Refus
     """Send a request; how it is refused, or None."""
     call = getattr(back.stub, rpc.partition(":")[0])(request, metadata=bearer(secret))
     try:
-        if rpc.startswith("Watch"):
+        if isinstance(call, UnaryStreamCall):
             await call.read()
         else:
             await call

@@ -14,7 +14,7 @@ from gateway.ledger.usage import UsageRecord
 from gateway.v1 import authorization_pb2
 from gateway.v1 import credits_pb2 as pb
 
-_WHY_REFUSED: Final = {
+WHY_REFUSED: Final = {
     Reason.INVALID_NUMBER: "the called number is none",
     Reason.UNKNOWN_OFFICE: "the office did not exist",
     Reason.OFFICE_SUSPENDED: "the office was suspended",
@@ -108,7 +108,7 @@ def record_steps(record: UsageRecord, row: AnyRow | None) -> Iterator[str]:
     elif record.deck_version and record.rate_line:
         yield f"deck {record.deck_version}, row {record.rate_line}"
     if record.is_refused:
-        yield f"refused, {record.reason.name}: {_WHY_REFUSED[record.reason]}; nothing was debited"
+        yield f"refused, {record.reason.name}: {WHY_REFUSED[record.reason]}; nothing was debited"
     elif record.reason is Reason.EMERGENCY:
         yield "an emergency: not rated, never debited"
     elif record.reason is Reason.FREE:
