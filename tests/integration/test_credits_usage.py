@@ -124,7 +124,7 @@ async def test_bad_input(valkey: StoreServer, tmp_path: Path) -> None:
     async with running_back(valkey, tmp_path) as back:
         await back.open_office(time_zone="Pacific/Kiritimati")
         for month in ("", "2025-7", "2025-13", "2025-06-01", "June", "2025-07", "9998-12", "9999-12", "\x00"):
-            fields = {"office_id": OFFICE, "month": month}
+            fields: dict[str, Any] = {"office_id": OFFICE, "month": month}
             await invalid("month", back.stub.UsageSummary(pb.UsageSummaryRequest(**fields), metadata=ME))
             await invalid("month", back.stub.ListUsage(pb.ListUsageRequest(**fields), metadata=ME))
             await invalid("month", back.stub.ExportUsage(pb.ExportUsageRequest(**fields), metadata=ME).read())
@@ -142,8 +142,8 @@ async def test_bad_input(valkey: StoreServer, tmp_path: Path) -> None:
             request = pb.ListUsageRequest(**{"office_id": OFFICE, "month": MONTH} | fields)
             await invalid(field, back.stub.ListUsage(request, metadata=ME))
         for field, fields in wrong[:5]:
-            request = pb.ListTransactionsRequest(**{"office_id": OFFICE} | fields)
-            await invalid(field, back.stub.ListTransactions(request, metadata=ME))
+            asked = pb.ListTransactionsRequest(**{"office_id": OFFICE} | fields)
+            await invalid(field, back.stub.ListTransactions(asked, metadata=ME))
         # The office's own July has not begun at noon of 16 June anywhere; its June begins before that of UTC.
         back.clock.move(14 * 86_400)
         fields = {"office_id": OFFICE, "month": "2025-07"}
