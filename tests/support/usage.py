@@ -120,5 +120,6 @@ async def record_unrecorded(database: Database, kind: UsageKind, at: int, count:
 
 
 async def _write(database: Database, rows: list[dict[str, Any]]) -> None:
+    # The mapper would begin a statement of its own wherever a value is None that was given before.
     async with database.write() as session:
-        await session.execute(insert(UsageRow), rows)
+        await session.execute(insert(UsageRow), rows, execution_options={"render_nulls": True})
