@@ -1438,7 +1438,7 @@ class Transaction(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     REFILL_ID_FIELD_NUMBER: _builtins.int
     transaction_id: _builtins.str
-    """<office_id>:<number of the credit>."""
+    """<office_id>/<number of the credit>."""
     amount_micros: _builtins.int
     """Signed, in micros."""
     kind: _builtins.str

@@ -345,8 +345,8 @@ def test_a_month_and_the_transactions_of_an_office(tollgate: Tollgate, office: s
     lines = tollgate("credits", "transactions", office).out.splitlines()
     assert lines[0].split() == ["AT", "TRANSACTION", "KIND", "AMOUNT", "DESCRIPTION"]
     assert [re.split(r"  +", line)[1:] for line in lines[1:]] == [
-        [f"{office}:2", "adjustment", "-2.50", "a mistake"],
-        [f"{office}:1", "adjustment", "10.00", "opening balance"],
+        [f"{office}/2", "adjustment", "-2.50", "a mistake"],
+        [f"{office}/1", "adjustment", "10.00", "opening balance"],
     ]
     assert len(tollgate("credits", "transactions", office, "--limit", "1").out.splitlines()) == 2
     summary = tollgate("usage", "summary", office, "2026-01").out.splitlines()

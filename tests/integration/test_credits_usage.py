@@ -332,9 +332,9 @@ async def test_transactions_are_what_has_moved(valkey: StoreServer, tmp_path: Pa
         shown = [*first.transactions, *rest.transactions]
         assert rest.next_page_token == ""
         assert [(each.transaction_id, each.kind, each.amount_micros, each.description) for each in shown] == [
-            (f"{OFFICE}:4", "adjustment", 7, "a gift"),
-            (f"{OFFICE}:2", "adjustment", -1_000_000, "a mistake"),
-            (f"{OFFICE}:1", "adjustment", 5_000_000, "a gift"),
+            (f"{OFFICE}/4", "adjustment", 7, "a gift"),
+            (f"{OFFICE}/2", "adjustment", -1_000_000, "a mistake"),
+            (f"{OFFICE}/1", "adjustment", 5_000_000, "a gift"),
         ]
         assert shown[0].at.ToMilliseconds() == NOON
         office = await back.get_office()

@@ -51,6 +51,7 @@ def call(call_id: str, started_at: int, **fields: Any) -> dict[str, Any]:
         "rate_line": 3,
         "rate": BRITISH.packed,
         "fingerprint": b"12345678",
+        "record": b"",
     }
     return values | fields
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from gateway.api.credits.access import OfficeAccess
 from gateway.api.credits.fields import instant, read_page
-from gateway.domain.credit import CreditKind
+from gateway.domain.credit import CreditKind, transaction_id
 from gateway.domain.identity import Identity
 from gateway.ledger.credits import Credit, Credits
 from gateway.ledger.offices import Offices
@@ -53,8 +53,3 @@ def transaction(credit: Credit) -> pb.Transaction:
         description=credit.reason,
         refill_id=credit.refill_id or "",
     )
-
-
-def transaction_id(office_id: str, number: int) -> str:
-    """What names a credit to people; no office_id has a colon."""
-    return f"{office_id}:{number}"
