@@ -20,7 +20,7 @@ API_VERSION: Final = "2026-10-28.endive"
 """What we were tested with. A newer SDK would else speak a newer one, and Stripe drops parameters between them."""
 
 KEY_METADATA: Final = "tollgate_key"
-"""Under which an intent carries the provider key of its attempt: what is without it is not ours."""
+"""Under which an intent carries the provider key of its attempt."""
 
 OWNER_METADATA: Final = "tollgate_owner"
 """Under which a customer carries whose cards it has, for people who look there."""
@@ -143,7 +143,7 @@ class StripeApi:
                     }
                 )
             )
-            found += [intent for intent in page.data if key_of(intent) == idempotency_key]
+            found += [intent for intent in page.data if metadata_of(intent).get(KEY_METADATA) == idempotency_key]
             if not page.has_more or not page.data:
                 return found
             after = page.data[-1].id
@@ -204,12 +204,12 @@ class StripeApi:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.close_async()  # type: ignore[no-untyped-call] - the SDK left it without types
+        await self._http.close_async()  # type: ignore[no-untyped-call] # the SDK's types end here
 
 
-def key_of(intent: PaymentIntent) -> str | None:
-    """The provider key under which an intent was made; None if it is not ours."""
-    return intent.metadata.to_dict().get(KEY_METADATA) if intent.metadata else None
+def metadata_of(intent: PaymentIntent) -> dict[str, str]:
+    """The metadata of an intent: that without KEY_METADATA is not ours."""
+    return intent.metadata.to_dict() if intent.metadata else {}
 
 
 async def _answer(request: Awaitable[_Answer], key: str = "") -> _Answer:

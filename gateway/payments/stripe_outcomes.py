@@ -61,13 +61,20 @@ def refusal_of(intent: PaymentIntent) -> Declined | NotCharged | None:
     return refusal(PaymentError.of(error), intent.id) if error is not None else None
 
 
+def ended_outcome(refused: Declined | NotCharged | None) -> Declined | NotCharged:
+    """What a canceled intent comes to: the card's bank had said no, or nobody had."""
+    if isinstance(refused, Declined):
+        return refused
+    return NotCharged(CANCELED, "The charge was ended before it took money.", can_retry=True)
+
+
 def present_outcome(intent: PaymentIntent) -> ChargeOutcome | None:
     """What an intent says now; None if it has not charged and still could, without a link for the card's owner."""
     match intent.status:
         case "succeeded":
             return Succeeded(intent.id)
         case "canceled":
-            return refusal_of(intent) or NotCharged(CANCELED, "The charge was ended before it took money.", True)
+            return ended_outcome(refusal_of(intent))
         case "processing":
             return Unknown("Stripe is still processing the charge.")
         case "requires_action":

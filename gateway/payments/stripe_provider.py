@@ -41,11 +41,12 @@ from gateway.payments.provider import (
     Unknown,
 )
 from gateway.payments.stripe_amounts import to_stripe_amount
-from gateway.payments.stripe_api import KEY_METADATA, StripeApi, key_of
+from gateway.payments.stripe_api import KEY_METADATA, StripeApi, metadata_of
 from gateway.payments.stripe_cards import StripeCards
 from gateway.payments.stripe_failures import FailureKind, StripeFailure
 from gateway.payments.stripe_outcomes import (
     AUTHENTICATION_REQUIRED,
+    ended_outcome,
     not_charged,
     present_outcome,
     refusal,
@@ -179,6 +180,10 @@ class StripeProvider:
     async def _charge(self, attempt: ChargeAttempt, amount: int, *, began_at_ms: int) -> ChargeOutcome:
         try:
             earlier = await self._intents(attempt, amount, since_ms=began_at_ms - KEY_REMEMBERED_MS)
+            if any(
+                (each.description, metadata_of(each)) != (attempt.description, _metadata(attempt)) for each in earlier
+            ):
+                raise ProviderKeyReused(attempt.idempotency_key)
             if earlier:
                 # A repeat, which the protocol allows and nobody needs: it tells what is, and touches nothing.
                 return _weightiest([present_outcome(intent) or _BEGUN_BEFORE for intent in earlier])
@@ -263,18 +268,22 @@ class StripeProvider:
             if failure.kind is not FailureKind.REFUSED:
                 raise
             ended = await self._api.retrieve_intent(intent.id)
-        outcome = present_outcome(ended)
-        if ended.status == "canceled" and refused is not None:
-            return refused
-        return outcome or Unknown(f"Stripe does not end the charge, which is {ended.status}.")
+        if ended.status == "canceled":
+            # Stripe may clear the error when it cancels: what it was before counts, too.
+            return ended_outcome(refused or refusal_of(ended))
+        return present_outcome(ended) or Unknown(f"Stripe does not end the charge, which is {ended.status}.")
 
     async def _intents(self, attempt: ChargeAttempt, amount: int, *, since_ms: int) -> list[PaymentIntent]:
-        """The intents of an attempt's key: one at most, but for a key that came again after Stripe had forgotten it."""
+        """The intents of an attempt's key: one at most, but for a key that came again after Stripe had forgotten it.
+
+        Raises:
+            ProviderKeyReused: One of them is of another amount.
+            StripeFailure: Stripe did not answer, or does not know the customer.
+        """
         customer_id, key = attempt.method.customer_id, attempt.idempotency_key
         intents = await self._api.intents_of_key(customer_id, key, since_ms=since_ms)
-        for intent in intents:
-            if (intent.amount, intent.currency) != (amount, attempt.currency.lower()):
-                raise ProviderKeyReused(key)
+        if any((intent.amount, intent.currency) != (amount, attempt.currency.lower()) for intent in intents):
+            raise ProviderKeyReused(key)
         return intents
 
     async def _create(self, attempt: ChargeAttempt, amount: int) -> PaymentIntent:
@@ -284,7 +293,7 @@ class StripeProvider:
             customer_id=attempt.method.customer_id,
             method_id=attempt.method.method_id,
             description=attempt.description,
-            metadata={**attempt.metadata, KEY_METADATA: attempt.idempotency_key},
+            metadata=_metadata(attempt),
             key=f"{attempt.idempotency_key}/create",
         )
 
@@ -303,7 +312,7 @@ class StripeProvider:
             if failure.code == "not_found":
                 raise ChargeNotFound(charge_id) from failure
             raise
-        if key_of(intent) is None:
+        if KEY_METADATA not in metadata_of(intent):
             raise ChargeNotFound(charge_id)
         return intent
 
@@ -319,6 +328,11 @@ class StripeProvider:
         if refund.status in ("failed", "canceled"):
             return RefundRefused(f"refund_{refund.status}", "The card's bank did not take the money back.")
         return Refunded(refund.id)
+
+
+def _metadata(attempt: ChargeAttempt) -> dict[str, str]:
+    """What an intent of the attempt carries."""
+    return {**attempt.metadata, KEY_METADATA: attempt.idempotency_key}
 
 
 def _unknown(error: TimeoutError | StripeFailure) -> Unknown:
@@ -346,7 +360,7 @@ def _weightiest(outcomes: Sequence[ChargeOutcome]) -> ChargeOutcome:
 def _unusable_or_away(failure: StripeFailure) -> ProviderUnusable | ProviderUnavailable:
     if failure.kind is FailureKind.UNUSABLE:
         return ProviderUnusable(
-            "Stripe does not take the API key, or the key lacks a right: put a secret key in TOLLGATE_STRIPE_API_KEY, or "
-            "a restricted one that may write customers, PaymentMethods, SetupIntents, PaymentIntents and refunds."
+            "Stripe does not take the API key, or the key lacks a right: put a secret key in TOLLGATE_STRIPE_API_KEY, "
+            "or a restricted one that may write customers, PaymentMethods, SetupIntents, PaymentIntents and refunds."
         )
     return ProviderUnavailable()

@@ -42,7 +42,8 @@ def read_event(payload: bytes) -> PaymentEvent:
         raise WebhookMalformed("The webhook's body is no JSON: let Stripe send it, unchanged.") from error
     fields = _mapping(event, "the body")
     event_id, occurred_at = _text(fields, "id"), _number(fields, "created") * 1000
-    kind, id_name, amount_name = _KINDS.get(_text(fields, "type"), (PaymentEventKind.OTHER, "", ""))
+    event_type = _text(fields, "type")
+    kind, id_name, amount_name = _KINDS.get(event_type, (PaymentEventKind.OTHER, "", ""))
     about = _mapping(_mapping(fields.get("data"), "data").get("object"), "data.object")
     other = PaymentEvent(event_id, PaymentEventKind.OTHER, occurred_at)
     if kind is PaymentEventKind.OTHER or about.get(id_name) is None:
@@ -50,7 +51,7 @@ def read_event(payload: bytes) -> PaymentEvent:
     metadata = {name: str(value) for name, value in _mapping(about.get("metadata") or {}, "metadata").items()}
     key = metadata.get(KEY_METADATA)
     # A dispute has no metadata of the charge: whose it is, the caller knows by the charge.
-    if (key is None and kind is not PaymentEventKind.CHARGE_DISPUTED) or _owner_is_being_asked(kind, about):
+    if (key is None and kind is not PaymentEventKind.CHARGE_DISPUTED) or _is_no_news(event_type, about):
         return other
     currency = _text(about, "currency").upper()
     try:
@@ -69,12 +70,17 @@ def read_event(payload: bytes) -> PaymentEvent:
     )
 
 
-def _owner_is_being_asked(kind: PaymentEventKind, about: Mapping[str, object]) -> bool:
-    """Whether a failure is that of the owner's absence only, upon which `charge` confirms anew and has a link."""
+def _is_no_news(event_type: str, about: Mapping[str, object]) -> bool:
+    """Whether an event of a charge that failed says what is not over yet, or what another event has said."""
     error = about.get("last_payment_error")
-    if kind is not PaymentEventKind.CHARGE_FAILED or about.get("status") == "canceled" or not isinstance(error, dict):
+    if not isinstance(error, dict):
         return False
-    return AUTHENTICATION_REQUIRED in (error.get("code"), error.get("decline_code"))
+    absent = AUTHENTICATION_REQUIRED in (error.get("code"), error.get("decline_code"))
+    if event_type == "payment_intent.payment_failed":
+        # Failed by its owner's absence only, upon which `charge` confirms anew and has a link for them.
+        return absent
+    # Canceled after it had failed, as the event of that failure has told.
+    return event_type == "payment_intent.canceled" and not absent
 
 
 def _mapping(value: object, name: str) -> Mapping[str, object]:
