@@ -1,6 +1,7 @@
 """Stripe's API as far as the gateway uses it: one method a request, each failure a StripeFailure.
 
 The SDK repeats nothing by itself (`max_network_retries=0`): when a request may be repeated is for the gateway to say.
+The HTTP client beneath repeats a GET, once, whose kept connection turns out to be closed, and never a POST.
 """
 
 from collections.abc import Awaitable, Mapping
@@ -137,7 +138,7 @@ class StripeApi:
                 self._client.v1.payment_intents.list_async(
                     {
                         "customer": customer_id,
-                        "created": {"gte": since_ms // 1000},
+                        "created": {"gte": max(since_ms // 1000, 0)},
                         "limit": PAGE_SIZE,
                         **({"starting_after": after} if after else {}),
                     }
@@ -220,7 +221,7 @@ async def _answer(request: Awaitable[_Answer], key: str = "") -> _Answer:
         ProviderKeyReused: The key was used for other content.
     """
     try:
-        return await request
+        answer = await request
     except stripe.IdempotencyError as error:
         raise ProviderKeyReused(key) from error
     except (stripe.StripeError, aiohttp.ClientError, TimeoutError) as error:
@@ -236,3 +237,7 @@ async def _answer(request: Awaitable[_Answer], key: str = "") -> _Answer:
             http_status=getattr(error, "http_status", None),
         )
         raise failure from error
+    if not hasattr(answer, "object"):
+        # Not Stripe: something on the way to it answered in its place.
+        raise StripeFailure(FailureKind.UNANSWERED, "not_stripe")
+    return answer

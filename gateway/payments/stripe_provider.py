@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from stripe import PaymentIntent
+from stripe import PaymentIntent, Refund
 
 from gateway.payments.checks import check_charge_attempt, check_idempotency_key, check_new_payment_method
 from gateway.payments.errors import ChargeNotFound, ProviderKeyReused, ProviderUnavailable, ProviderUnusable
@@ -180,11 +180,8 @@ class StripeProvider:
     async def _charge(self, attempt: ChargeAttempt, amount: int, *, began_at_ms: int) -> ChargeOutcome:
         try:
             earlier = await self._intents(attempt, amount, since_ms=began_at_ms - KEY_REMEMBERED_MS)
-            if any(
-                (each.description, metadata_of(each)) != (attempt.description, _metadata(attempt)) for each in earlier
-            ):
-                raise ProviderKeyReused(attempt.idempotency_key)
             if earlier:
+                _check_words(attempt, earlier)
                 # A repeat, which the protocol allows and nobody needs: it tells what is, and touches nothing.
                 return _weightiest([present_outcome(intent) or _BEGUN_BEFORE for intent in earlier])
             intent = await self._create(attempt, amount)
@@ -320,19 +317,36 @@ class StripeProvider:
         try:
             refund = await self._api.refund(intent_id, key=f"{key}/refund")
         except StripeFailure as failure:
-            if failure.code == "charge_already_refunded":
-                return Refunded((await self._api.refunds_of(intent_id))[0].id)
+            # A failure inside Stripe is its answer to the key for a day; the refund may have been made all the same.
+            if failure.code == "charge_already_refunded" or failure.replayed:
+                made = await self._api.refunds_of(intent_id)
+                if made:
+                    return _refunded(made[0])
             if failure.kind is FailureKind.REFUSED:
                 return RefundRefused(failure.code, f"Stripe does not give the charge back: {failure.code}.")
             raise
-        if refund.status in ("failed", "canceled"):
-            return RefundRefused(f"refund_{refund.status}", "The card's bank did not take the money back.")
-        return Refunded(refund.id)
+        return _refunded(refund)
+
+
+def _refunded(refund: Refund) -> Refunded | RefundRefused:
+    if refund.status in ("failed", "canceled"):
+        return RefundRefused(f"refund_{refund.status}", "The card's bank did not take the money back.")
+    return Refunded(refund.id)
 
 
 def _metadata(attempt: ChargeAttempt) -> dict[str, str]:
     """What an intent of the attempt carries."""
     return {**attempt.metadata, KEY_METADATA: attempt.idempotency_key}
+
+
+def _check_words(attempt: ChargeAttempt, intents: Sequence[PaymentIntent]) -> None:
+    """Hold a repeat against what was sent first, as Stripe does with a key that it remembers.
+
+    Not for a look-up: somebody may have edited a description in Stripe's dashboard.
+    """
+    for intent in intents:
+        if (intent.description, metadata_of(intent)) != (attempt.description, _metadata(attempt)):
+            raise ProviderKeyReused(attempt.idempotency_key)
 
 
 def _unknown(error: TimeoutError | StripeFailure) -> Unknown:

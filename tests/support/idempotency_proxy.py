@@ -73,6 +73,7 @@ class Fault(Enum):
     FAILS_BEFORE = "500, and it is not carried out"
     FAILS_AFTER = "500, and it is carried out"
     BAD_GATEWAY = "502 with a page of HTML, and it is carried out"
+    NONSENSE = "200 with an empty object, and it is carried out"
 
 
 @dataclass
@@ -99,7 +100,7 @@ class Gate:
 
 @dataclass
 class _Plan:
-    path: re.Pattern[str]
+    wanted: re.Pattern[str]
     fault: Fault | None = None
     before: Gate | None = None
     after: Gate | None = None
@@ -112,7 +113,7 @@ class _Kept:
 
 
 class IdempotencyProxy:
-    """The proxy; faults and gates apply to one POST each, the first whose path matches, in the order of planning."""
+    """The proxy; a fault or gate is for one request, the next whose line matches: `POST /v1/customers name=Berlin`."""
 
     def __init__(self, backend: Backend, fault_of: Callable[[Request], Fault | None] = lambda request: None) -> None:
         """Prepare the proxy.
@@ -147,20 +148,20 @@ class IdempotencyProxy:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    def fail(self, path: str, fault: Fault) -> None:
-        """Let the next POST to a path (a regular expression) fail."""
-        self._plans.append(_Plan(re.compile(path), fault=fault))
+    def fail(self, wanted: str, fault: Fault) -> None:
+        """Let the next request whose line matches a regular expression fail."""
+        self._plans.append(_Plan(re.compile(wanted), fault=fault))
 
-    def hold(self, path: str) -> Gate:
-        """Hold the next POST to a path before it is carried out."""
+    def hold(self, wanted: str) -> Gate:
+        """Hold the next such request before it is carried out."""
         gate = Gate()
-        self._plans.append(_Plan(re.compile(path), before=gate))
+        self._plans.append(_Plan(re.compile(wanted), before=gate))
         return gate
 
-    def hold_reply(self, path: str) -> Gate:
-        """Hold the reply to the next POST to a path."""
+    def hold_reply(self, wanted: str) -> Gate:
+        """Hold the reply to the next such request."""
         gate = Gate()
-        self._plans.append(_Plan(re.compile(path), after=gate))
+        self._plans.append(_Plan(re.compile(wanted), after=gate))
         return gate
 
     def forget_keys(self) -> None:
@@ -192,11 +193,11 @@ class IdempotencyProxy:
             return _cut_off(incoming)
         if fault is Fault.BAD_GATEWAY:
             return web.Response(status=502, text="<html>Bad gateway</html>", content_type="text/html")
-        return _response(answer, replayed=replayed)
+        return _response(Answer.of(200, {}) if fault is Fault.NONSENSE else answer, replayed=replayed)
 
     def _plan_of(self, request: Request) -> _Plan:
         for plan in self._plans:
-            if request.method == "POST" and plan.path.search(request.path):
+            if plan.wanted.search(f"{request.method} {request.path} {request.body}"):
                 self._plans.remove(plan)
                 return plan
         return _Plan(re.compile(""))
