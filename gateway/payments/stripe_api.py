@@ -15,7 +15,7 @@ from stripe import AIOHTTPClient, PaymentIntent, PaymentMethod, Refund, SetupInt
 from gateway.payments.errors import ProviderKeyReused
 from gateway.payments.stripe_failures import FailureKind, StripeFailure, failure_of
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 API_VERSION: Final = "2026-10-28.endive"
 """What we were tested with. A newer SDK would else speak a newer one, and Stripe drops parameters between them."""
@@ -227,7 +227,9 @@ async def _answer(request: Awaitable[_Answer], key: str = "") -> _Answer:
     except (stripe.StripeError, aiohttp.ClientError, TimeoutError) as error:
         # The body is read outside of what the SDK guards: the HTTP client's own exceptions get through.
         failure = failure_of(error)
-        log.warning(
+        # A bank that says no is everyday life.
+        tell = log.info if failure.kind is FailureKind.CARD else log.warning
+        tell(
             "stripe_request_failed",
             kind=failure.kind.name,
             code=failure.code,

@@ -17,7 +17,6 @@ See docs/decisions/0010-payment-providers.md.
 
 import asyncio
 import re
-import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -79,9 +78,9 @@ class StripeProvider:
         webhook_secrets: Sequence[str],
         *,
         public_url: str,
+        clock_ms: Callable[[], int],
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         base_url: str | None = None,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         """Prepare the provider; nothing is sent yet.
 
@@ -90,15 +89,15 @@ class StripeProvider:
                 SetupIntents, PaymentIntents and refunds.
             webhook_secrets: Of the endpoint (`whsec_...`); two while one is being changed for the other.
             public_url: Of the gateway's HTTP server, as browsers see it; owners of cards come back to it.
+            clock_ms: The present in Unix milliseconds, by the wall clock: one that a frozen machine does not stop.
             timeout_seconds: For each operation as a whole.
             base_url: Of a stand-in for Stripe, for tests.
-            now_ms: The wall clock, Unix milliseconds.
         """
         self._api = StripeApi(api_key, timeout_seconds=timeout_seconds, base_url=base_url)
         self._webhook_secrets = tuple(webhook_secrets)
         self._return_url = public_url.rstrip("/") + RETURN_PATH
         self._timeout_seconds = timeout_seconds
-        self._now_ms = now_ms
+        self._clock_ms = clock_ms
         self._cards = StripeCards(self._api, return_url=self._return_url)
 
     @property
@@ -133,7 +132,7 @@ class StripeProvider:
         amount = to_stripe_amount(attempt.amount_micros, attempt.currency)
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await self._charge(attempt, amount, began_at_ms=self._now_ms())
+                return await self._charge(attempt, amount, began_at_ms=self._clock_ms())
         except (TimeoutError, StripeFailure) as error:
             return _unknown(error)
 
@@ -189,7 +188,7 @@ class StripeProvider:
             if failure.kind is FailureKind.UNANSWERED:
                 raise
             return not_charged(failure)
-        if self._now_ms() - began_at_ms > self._timeout_seconds * 1000:
+        if self._clock_ms() - began_at_ms > self._timeout_seconds * 1000:
             return Unknown("The charge was held up before its card was charged: look it up.")
         if not attempt.off_session:
             return await self._confirm_on_session(intent.id, attempt)

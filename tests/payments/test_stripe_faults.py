@@ -154,7 +154,7 @@ async def test_a_charge_that_is_held_up_and_a_look_up_elsewhere(
 ) -> None:
     async with scene(url) as at, at.stripe.provider() as elsewhere:
         clock = ManualClock(wall_ms())
-        async with at.stripe.provider(now_ms=clock.now_ms) as frozen:
+        async with at.stripe.provider(clock_ms=clock.now_ms) as frozen:
             gate = at.stripe.proxy.hold_reply(step) if reply else at.stripe.proxy.hold(step)
             charging = asyncio.create_task(frozen.charge(at.attempt()))
             await gate.reached()

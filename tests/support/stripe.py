@@ -37,7 +37,7 @@ class StripeStandIn:
         api_key: str = API_KEY,
         timeout_seconds: float = 20.0,
         base_url: str | None = None,
-        now_ms: Callable[[], int] = wall_ms,
+        clock_ms: Callable[[], int] = wall_ms,
     ) -> AsyncIterator[StripeProvider]:
         """A provider, as a process of the gateway has one."""
         provider = StripeProvider(
@@ -46,7 +46,7 @@ class StripeStandIn:
             public_url=PUBLIC_URL,
             timeout_seconds=timeout_seconds,
             base_url=base_url or self.proxy.url,
-            now_ms=now_ms,
+            clock_ms=clock_ms,
         )
         try:
             yield provider
