@@ -91,10 +91,12 @@ class StripeApi:
             key,
         )
 
-    async def confirm_off_session(self, intent_id: str, *, key: str) -> PaymentIntent:
+    async def confirm_off_session(self, intent_id: str, *, return_url: str, key: str) -> PaymentIntent:
         """Charge the card in its owner's absence: the one request that takes money without further ado."""
         return await _answer(
-            self._client.v1.payment_intents.confirm_async(intent_id, {"off_session": True}, {"idempotency_key": key}),
+            self._client.v1.payment_intents.confirm_async(
+                intent_id, {"off_session": True, "return_url": return_url}, {"idempotency_key": key}
+            ),
             key,
         )
 

@@ -196,7 +196,9 @@ class StripeProvider:
 
     async def _confirm_off_session(self, intent_id: str, attempt: ChargeAttempt) -> ChargeOutcome:
         try:
-            intent = await self._api.confirm_off_session(intent_id, key=f"{attempt.idempotency_key}/confirm")
+            intent = await self._api.confirm_off_session(
+                intent_id, return_url=self._return_url, key=f"{attempt.idempotency_key}/confirm"
+            )
         except StripeFailure as failure:
             card = failure.card
             if card is not None and AUTHENTICATION_REQUIRED in (card.code, card.decline_code):

@@ -35,7 +35,7 @@ LIST = r"GET /v1/payment_intents "
 READ = r"GET /v1/payment_intents/"
 CREATE = r"POST /v1/payment_intents "
 CONFIRM = r"POST .*/confirm .*off_session"
-CONFIRM_ON_SESSION = r"POST .*/confirm .*return_url"
+CONFIRM_ON_SESSION = r"POST .*/confirm .*payment_method="
 CANCEL = r"POST .*/cancel "
 REFUND = r"POST /v1/refunds "
 
