@@ -51,10 +51,10 @@ def url(localstripe: str) -> str:  # noqa: F811
 async def setup_intent_of_the_browser(stripe: StripeStandIn, customer_id: str = "", token: str = "pm_card_visa") -> str:
     """A SetupIntent that the form in the browser has confirmed, or not if there is no token."""
     form = {"usage": "off_session", **({"customer": customer_id} if customer_id else {})}
-    made = await stripe.additions._pass_on(Request("POST", "/v1/setup_intents", "", urlencode(form)))
+    made = await stripe.additions.pass_on(Request("POST", "/v1/setup_intents", "", urlencode(form)))
     setup_id = str(re.search(r'"id": "(seti_\w+)"', made.body)[1])  # type: ignore[index]
     if token:
-        await stripe.additions._confirm_setup(setup_id, payment_method=token)
+        await stripe.additions.confirm_setup(setup_id, payment_method=token)
     return setup_id
 
 
@@ -188,7 +188,7 @@ async def test_a_webhook_that_localstripe_sends_is_read(url: str) -> None:
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             host, port = runner.addresses[0][:2]
             form = {"url": f"http://{host}:{port}/payments/webhook", "secret": WEBHOOK_SECRET}
-            await stripe.additions._pass_on(Request("POST", "/_config/webhooks/gateway", "", urlencode(form)))
+            await stripe.additions.pass_on(Request("POST", "/_config/webhooks/gateway", "", urlencode(form)))
             reference = (await added(provider, "pm_card_visa")).reference
             charged = await provider.charge(ChargeAttempt("refill/1", 50_000_000, "USD", reference, "Calling credits"))
             assert isinstance(charged, Succeeded)

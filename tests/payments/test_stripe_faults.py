@@ -1,9 +1,11 @@
 """Whatever is lost, late or done twice between the gateway and Stripe: one charge at most, counted at localstripe."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from urllib.parse import urlencode
 
 import pytest
 
@@ -24,7 +26,7 @@ from gateway.payments.provider import (
 )
 from gateway.payments.stripe_provider import StripeProvider
 from tests.support.balances import ManualClock
-from tests.support.idempotency_proxy import Fault
+from tests.support.idempotency_proxy import Fault, Request
 from tests.support.localstripe import localstripe  # noqa: F401 - fixtures are found by their names
 from tests.support.servers import free_port
 from tests.support.stripe import StripeStandIn, stripe_stand_in, wall_ms
@@ -406,16 +408,10 @@ async def test_what_is_no_charge(url: str, charge_id: str) -> None:
 
 async def test_payments_of_others_in_the_same_account_are_left_alone(url: str) -> None:
     async with scene(url) as at:
-        foreign = await at.provider._api.create_intent(
-            amount=100,
-            currency="USD",
-            customer_id=at.method.customer_id,
-            method_id=at.method.method_id,
-            description="of a shop",
-            metadata={},
-            key="shop/1",
-        )
-        for call in (at.provider.cancel(foreign.id), at.provider.refund(foreign.id, idempotency_key="back/1")):
+        form = {"amount": "100", "currency": "usd", "customer": at.method.customer_id}
+        body = urlencode({**form, "payment_method": at.method.method_id, "metadata[shop]": "1"})
+        foreign = json.loads((await at.stripe.additions(Request("POST", "/v1/payment_intents", "", body))).body)["id"]
+        for call in (at.provider.cancel(foreign), at.provider.refund(foreign, idempotency_key="back/1")):
             with pytest.raises(Exception, match="has no charge"):
                 await call
-        assert (await at.stripe.additions.intent(foreign.id))["status"] == "requires_confirmation"
+        assert (await at.stripe.additions.intent(foreign))["status"] == "requires_confirmation"

@@ -123,7 +123,7 @@ class StripeAdditions:
             case "GET", ["payment_intents"]:
                 return await self._list_intents(request)
             case "GET", ["payment_intents", intent_id]:
-                return await self._show_intent(await self._pass_on(request), intent_id)
+                return await self._show_intent(await self.pass_on(request), intent_id)
             case "POST", ["payment_intents", intent_id, "confirm"]:
                 return await self._confirm(request, intent_id)
             case "POST", ["payment_intents", intent_id, "cancel"]:
@@ -131,10 +131,10 @@ class StripeAdditions:
             case "POST", ["setup_intents"]:
                 return await self._set_up(request)
             case "GET", ["setup_intents", setup_id]:
-                return self._show_setup(await self._pass_on(request), setup_id)
+                return self._show_setup(await self.pass_on(request), setup_id)
             case "POST", ["refunds"]:
                 return await self._refund(request)
-        answer = await self._pass_on(request)
+        answer = await self.pass_on(request)
         return _missing("id") if answer.status == 404 else answer
 
     def fault_of(self, request: Request) -> Fault | None:
@@ -186,7 +186,7 @@ class StripeAdditions:
             return _refused("payment_method_types_no_longer_supported", "payment_method_types")
         if refused := await self._missing_of(form, "customer", "payment_method"):
             return refused
-        answer = await self._pass_on(request)
+        answer = await self.pass_on(request)
         if answer.status != 200:
             return answer
         intent_id = json.loads(answer.body)["id"]
@@ -197,7 +197,7 @@ class StripeAdditions:
         form = request.form
         if refused := await self._missing_of(form, "customer"):
             return refused
-        answer = await self._pass_on(Request("GET", request.path, "limit=100000", "", request.authorization))
+        answer = await self.pass_on(Request("GET", request.path, "limit=100000", "", request.authorization))
         if answer.status != 200:
             return answer
         since = int(form.get("created[gte]", "0"))
@@ -228,7 +228,7 @@ class StripeAdditions:
         kept.back_to_start, kept.error, kept.return_url = False, None, form.get("return_url")
         if card.decline is not None:
             kept.error = _card_error(*card.decline, advice=card.advice)
-        answer = await self._pass_on(Request("POST", request.path, "", "", request.authorization))
+        answer = await self.pass_on(Request("POST", request.path, "", "", request.authorization))
         if answer.status == 402:
             shown = await self.intent(intent_id)
             error = {**json.loads(answer.body)["error"], "type": "card_error", **(kept.error or {})}
@@ -239,7 +239,7 @@ class StripeAdditions:
         return await self._show_intent(answer, intent_id)
 
     async def _cancel(self, request: Request, intent_id: str) -> Answer:
-        answer = await self._pass_on(request)
+        answer = await self.pass_on(request)
         if answer.status == 400:
             return _refused("payment_intent_unexpected_state", "")
         if answer.status == 200:
@@ -248,7 +248,7 @@ class StripeAdditions:
 
     async def _authenticate(self, intent: dict[str, Any], approve: bool) -> dict[str, Any]:
         body = urlencode({"client_secret": intent["client_secret"], "success": str(approve).lower()})
-        answer = await self._pass_on(Request("POST", f"/v1/payment_intents/{intent['id']}/_authenticate", "", body))
+        answer = await self.pass_on(Request("POST", f"/v1/payment_intents/{intent['id']}/_authenticate", "", body))
         return _content(answer)
 
     async def _show_intent(self, answer: Answer, intent_id: str) -> Answer:
@@ -288,14 +288,14 @@ class StripeAdditions:
         if method["customer"] not in (None, form["customer"]):
             return _refused("payment_method_unexpected_state", "payment_method")
         body = urlencode({"customer": form["customer"], "usage": form["usage"]})
-        made = await self._pass_on(Request("POST", "/v1/setup_intents", "", body))
+        made = await self.pass_on(Request("POST", "/v1/setup_intents", "", body))
         setup_id = json.loads(made.body)["id"]
         self._setups[setup_id] = {"return_url": form["return_url"], "shown": {"last_setup_error": None}}
-        confirmed = await self._confirm_setup(setup_id, payment_method=method["id"])
+        confirmed = await self.confirm_setup(setup_id, payment_method=method["id"])
         if confirmed.status != 200:
             return Answer.of(402, {"error": {**json.loads(confirmed.body)["error"], "type": "card_error"}})
         if json.loads(confirmed.body)["status"] == "requires_action" and not self._card(method).asks_when_added:
-            confirmed = await self._confirm_setup(setup_id)
+            confirmed = await self.confirm_setup(setup_id)
         if json.loads(confirmed.body)["status"] == "succeeded":
             await self._attach(method["id"], form["customer"])
         return self._show_setup(confirmed, setup_id)
@@ -305,7 +305,7 @@ class StripeAdditions:
         if setup["status"] != "requires_action":
             return
         if approve:
-            await self._confirm_setup(setup_id)
+            await self.confirm_setup(setup_id)
             await self._attach(setup["payment_method"], setup["customer"])
             return
         error = _card_error("setup_intent_authentication_failure", None)
@@ -321,10 +321,10 @@ class StripeAdditions:
         if card := CARDS.get(token):
             fields = {"number": card.number, "exp_month": "12", "exp_year": "2030", "cvc": "123"}
             form = {"type": "card", **{f"card[{name}]": value for name, value in fields.items()}}
-            method = _content(await self._pass_on(Request("POST", "/v1/payment_methods", "", urlencode(form))))
+            method = _content(await self.pass_on(Request("POST", "/v1/payment_methods", "", urlencode(form))))
             self._cards[method["id"]] = card
             return method
-        answer = await self._pass_on(Request("GET", f"/v1/payment_methods/{token}"))
+        answer = await self.pass_on(Request("GET", f"/v1/payment_methods/{token}"))
         return _content(answer) if answer.status == 200 else None
 
     def _card(self, method: dict[str, Any]) -> TestCard:
@@ -332,10 +332,11 @@ class StripeAdditions:
 
     async def _attach(self, method_id: str, customer_id: str) -> None:
         body = urlencode({"customer": customer_id})
-        _content(await self._pass_on(Request("POST", f"/v1/payment_methods/{method_id}/attach", "", body)))
+        _content(await self.pass_on(Request("POST", f"/v1/payment_methods/{method_id}/attach", "", body)))
 
-    async def _confirm_setup(self, setup_id: str, **form: str) -> Answer:
-        return await self._pass_on(Request("POST", f"/v1/setup_intents/{setup_id}/confirm", "", urlencode(form)))
+    async def confirm_setup(self, setup_id: str, **form: str) -> Answer:
+        """Confirm a SetupIntent at localstripe: with payment_method=, or as its card's owner without."""
+        return await self.pass_on(Request("POST", f"/v1/setup_intents/{setup_id}/confirm", "", urlencode(form)))
 
     def _show_setup(self, answer: Answer, setup_id: str) -> Answer:
         if answer.status != 200:
@@ -357,7 +358,7 @@ class StripeAdditions:
             return _refused("", "payment_intent")
         if (await self._get(f"/v1/refunds?payment_intent={intent_id}"))["data"]:
             return _refused("charge_already_refunded", "")
-        answer = await self._pass_on(request)
+        answer = await self.pass_on(request)
         about = {"object": "charge", "id": intent["latest_charge"]["id"], "payment_intent": intent_id}
         about |= {name: intent[name] for name in ("amount", "currency", "metadata")}
         self._add_event("charge.refunded", {**about, "amount_refunded": intent["amount"], "refunded": True})
@@ -369,16 +370,17 @@ class StripeAdditions:
         """The error of the first thing that a request names and that does not exist."""
         for name in names:
             if name in form:
-                answer = await self._pass_on(Request("GET", f"/v1/{name}s/{form[name]}"))
+                answer = await self.pass_on(Request("GET", f"/v1/{name}s/{form[name]}"))
                 if answer.status == 404:
                     return _missing(name, status=400)
         return None
 
     async def _get(self, path: str) -> dict[str, Any]:
         path, _, query = path.partition("?")
-        return _content(await self._pass_on(Request("GET", path, query)))
+        return _content(await self.pass_on(Request("GET", path, query)))
 
-    async def _pass_on(self, request: Request) -> Answer:
+    async def pass_on(self, request: Request) -> Answer:
+        """Ask localstripe itself."""
         body = urlencode([(name, value) for name, value in parse_qsl(request.body) if not name.startswith(KEPT_BACK)])
         headers = {
             "Authorization": request.authorization or self.authorization,
