@@ -17,7 +17,8 @@ See docs/decisions/0010-payment-providers.md.
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 from stripe import PaymentIntent, Refund
@@ -55,7 +56,7 @@ from gateway.payments.stripe_webhooks import read_event
 from gateway.payments.webhook_signatures import verify_webhook
 
 DEFAULT_TIMEOUT_SECONDS: Final = 30.0
-"""For a whole operation. Stripe answers a charge in some 2 s, and gives up on a bank after 20."""
+"""For a whole operation: a bank may take its time with a charge, and an office's admin waits for it."""
 
 KEY_REMEMBERED_MS: Final = 7 * 24 * 3600 * 1000
 """How far back `charge` looks for an intent of its own key: how long a process may be frozen before it charges."""
@@ -107,24 +108,14 @@ class StripeProvider:
 
     async def check(self) -> None:
         """See the protocol."""
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                await self._api.probe()
-        except TimeoutError as error:
-            raise ProviderUnavailable from error
-        except StripeFailure as failure:
-            raise _unusable_or_away(failure) from failure
+        async with self._answering():
+            await self._api.probe()
 
     async def add_payment_method(self, request: NewPaymentMethod) -> PaymentMethodOutcome:
         """See the protocol."""
         check_new_payment_method(request)
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                return await self._cards.add(request)
-        except TimeoutError as error:
-            raise ProviderUnavailable from error
-        except StripeFailure as failure:
-            raise _unusable_or_away(failure) from failure
+        async with self._answering():
+            return await self._cards.add(request)
 
     async def charge(self, attempt: ChargeAttempt) -> ChargeOutcome:
         """See the protocol."""
@@ -175,6 +166,26 @@ class StripeProvider:
     async def close(self) -> None:
         """See the protocol."""
         await self._api.close()
+
+    @asynccontextmanager
+    async def _answering(self) -> AsyncIterator[None]:
+        """The time-out, and what a request that did not succeed means to a caller who waits for more than an outcome.
+
+        Raises:
+            ProviderUnusable: Stripe refuses us until somebody changes a setting.
+            ProviderUnavailable: It did not answer.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                yield
+        except (TimeoutError, StripeFailure) as error:
+            if isinstance(error, StripeFailure) and error.kind is FailureKind.UNUSABLE:
+                raise ProviderUnusable(
+                    "Stripe does not take the API key, or the key lacks a right: put a secret key in "
+                    "TOLLGATE_STRIPE_API_KEY, or a restricted one that may write customers, PaymentMethods, "
+                    "SetupIntents, PaymentIntents and refunds."
+                ) from error
+            raise ProviderUnavailable from error
 
     async def _charge(self, attempt: ChargeAttempt, amount: int, *, began_at_ms: int) -> ChargeOutcome:
         try:
@@ -370,12 +381,3 @@ def _weightiest(outcomes: Sequence[ChargeOutcome]) -> ChargeOutcome:
     """The outcome that counts, of several intents of one key: money that was taken, then money that may be."""
     order = (Succeeded, Unknown, ActionRequired)
     return min(outcomes, key=lambda outcome: next((i for i, kind in enumerate(order) if isinstance(outcome, kind)), 9))
-
-
-def _unusable_or_away(failure: StripeFailure) -> ProviderUnusable | ProviderUnavailable:
-    if failure.kind is FailureKind.UNUSABLE:
-        return ProviderUnusable(
-            "Stripe does not take the API key, or the key lacks a right: put a secret key in TOLLGATE_STRIPE_API_KEY, "
-            "or a restricted one that may write customers, PaymentMethods, SetupIntents, PaymentIntents and refunds."
-        )
-    return ProviderUnavailable()

@@ -37,14 +37,14 @@ from gateway.payments.provider import (
 from gateway.payments.stripe_provider import StripeProvider
 from gateway.payments.webhook_signatures import sign_webhook
 from tests.support.idempotency_proxy import Fault, Request
-from tests.support.localstripe import API_KEY, localstripe  # noqa: F401 - fixtures are found by their names
+from tests.support.localstripe import API_KEY
 from tests.support.stripe import WEBHOOK_SECRET, StripeStandIn, stripe_stand_in, wall_ms
 
 DELIVERY_SECONDS = 15.0
 
 
 @pytest.fixture
-def url(localstripe: str) -> str:  # noqa: F811
+def url(localstripe: str) -> str:
     return localstripe
 
 

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.payments.contract import OpenSubject, ProviderContract, Subject, Tokens
-from tests.support.localstripe import localstripe  # noqa: F401 - fixtures are found by their names
 from tests.support.stripe import stripe_stand_in, wall_ms
 
 TOKENS = Tokens(
@@ -33,7 +32,7 @@ async def stripe_subject(url: str) -> AsyncIterator[Subject]:
 
 
 @pytest.fixture
-def open_subject(localstripe: str) -> OpenSubject:  # noqa: F811
+def open_subject(localstripe: str) -> OpenSubject:
     return lambda: stripe_subject(localstripe)
 
 

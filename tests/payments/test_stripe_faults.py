@@ -27,7 +27,6 @@ from gateway.payments.provider import (
 from gateway.payments.stripe_provider import StripeProvider
 from tests.support.balances import ManualClock
 from tests.support.idempotency_proxy import Fault, Request
-from tests.support.localstripe import localstripe  # noqa: F401 - fixtures are found by their names
 from tests.support.servers import free_port
 from tests.support.stripe import StripeStandIn, stripe_stand_in, wall_ms
 
@@ -95,7 +94,7 @@ async def scene(url: str, token: str = "pm_card_visa") -> AsyncIterator[Scene]:
 
 
 @pytest.fixture
-def url(localstripe: str) -> str:  # noqa: F811
+def url(localstripe: str) -> str:
     return localstripe
 
 
