@@ -17,12 +17,13 @@ _SMALLEST_STEP_MICROS: Final = 10_000
 """No step that a card is charged in is smaller: see the third exception."""
 
 
-def to_stripe_amount(amount_micros: int, currency: str) -> int:
+def to_stripe_amount(amount_micros: int, currency: str, field: str = "amount_micros") -> int:
     """Turn micros into the number that Stripe takes, exactly: 50,000,000 micros of USD are 5000, of JPY 50.
 
     Args:
         amount_micros: Above zero.
         currency: ISO 4217, capital letters.
+        field: What an error calls the amount.
 
     Raises:
         InvalidArgument: Stripe cannot charge that amount to the micro, or nobody is charged in that currency.
@@ -30,7 +31,7 @@ def to_stripe_amount(amount_micros: int, currency: str) -> int:
     unit = _unit_micros(currency)
     step = max(unit, minor_unit_micros(currency), _SMALLEST_STEP_MICROS)
     if amount_micros % step:
-        raise InvalidArgument("amount_micros", f"must be a multiple of {step} micros: so Stripe charges {currency}")
+        raise InvalidArgument(field, f"must be a multiple of {step} micros: so Stripe charges {currency}")
     return amount_micros // unit
 
 

@@ -5,12 +5,14 @@ The HTTP client beneath repeats a GET, once, whose kept connection turns out to 
 """
 
 from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Final, TypeVar
 
 import aiohttp
 import stripe
 import structlog
-from stripe import AIOHTTPClient, PaymentIntent, PaymentMethod, Refund, SetupIntent, StripeClient
+from stripe import AIOHTTPClient, ListObject, PaymentIntent, PaymentMethod, Refund, SetupIntent, StripeClient
 
 from gateway.payments.errors import ProviderKeyReused
 from gateway.payments.stripe_failures import FailureKind, StripeFailure, failure_of
@@ -34,6 +36,15 @@ CONNECT_SECONDS: Final = 10.0
 """How long name look-up, TCP and TLS may take together."""
 
 _Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Intents, as they were when Stripe was asked."""
+
+    intents: list[PaymentIntent]
+    asked_at: int
+    """By Stripe's clock, as the `created` of an intent is: Unix seconds."""
 
 
 class StripeApi:
@@ -123,7 +134,7 @@ class StripeApi:
         """
         return await _answer(self._client.v1.payment_intents.cancel_async(intent_id))
 
-    async def intents_of_key(self, customer_id: str, idempotency_key: str, *, since_ms: int) -> list[PaymentIntent]:
+    async def intents_of_key(self, customer_id: str, idempotency_key: str, *, since_ms: int) -> "Listed":
         """The customer's intents that were made under a provider key, newest first.
 
         By listing and not by Stripe's search, which knows of an intent only some time after it was made.
@@ -133,7 +144,7 @@ class StripeApi:
             idempotency_key: In their metadata.
             since_ms: Made then or later; Unix milliseconds.
         """
-        found: list[PaymentIntent] = []
+        listed: Listed | None = None
         after = ""
         for _ in range(MAX_PAGES):
             page = await _answer(
@@ -146,9 +157,10 @@ class StripeApi:
                     }
                 )
             )
-            found += [intent for intent in page.data if metadata_of(intent).get(KEY_METADATA) == idempotency_key]
+            listed = listed or Listed([], _answered_at(page))
+            listed.intents.extend(each for each in page.data if metadata_of(each).get(KEY_METADATA) == idempotency_key)
             if not page.has_more or not page.data:
-                return found
+                return listed
             after = page.data[-1].id
         raise StripeFailure(FailureKind.UNANSWERED, "too_many_intents")
 
@@ -213,6 +225,16 @@ class StripeApi:
 def metadata_of(intent: PaymentIntent) -> dict[str, str]:
     """The metadata of an intent: that without KEY_METADATA is not ours."""
     return intent.metadata.to_dict() if intent.metadata else {}
+
+
+def _answered_at(answer: ListObject[PaymentIntent]) -> int:
+    """When Stripe gave an answer, by its clock, in Unix seconds."""
+    response = answer.last_response
+    date = response.headers.get("Date") if response is not None else None
+    try:
+        return int(parsedate_to_datetime(date or "").timestamp())
+    except ValueError as error:
+        raise StripeFailure(FailureKind.UNANSWERED, "not_stripe") from error
 
 
 async def _answer(request: Awaitable[_Answer], key: str = "") -> _Answer:

@@ -8,9 +8,9 @@ Why no card is charged twice, whatever is lost, late or done by two processes at
    ever by listing the customer's intents.
 3. `look_up` finds the intent, or makes it under the same key where there is none: a charge whose request is still on
    its way gets that very intent. If it has not taken money, it is canceled; only a canceled one is `NotCharged`.
-4. Stripe forgets keys after a day. A `charge` that was stopped that long (a frozen machine) therefore gives up instead
-   of confirming when more than the time-out has passed since it began, by the wall clock; and before it begins it
-   looks whether its key has an intent already.
+4. Stripe forgets keys after a day, and a machine may be frozen for longer. So `charge` looks whether its key has an
+   intent already before it makes one, and does not confirm one that was made more than its time-out after it looked: by
+   Stripe's clock, since that of a machine that was frozen may stand still.
 
 See docs/decisions/0010-payment-providers.md.
 """
@@ -41,7 +41,7 @@ from gateway.payments.provider import (
     Unknown,
 )
 from gateway.payments.stripe_amounts import to_stripe_amount
-from gateway.payments.stripe_api import KEY_METADATA, StripeApi, metadata_of
+from gateway.payments.stripe_api import KEY_METADATA, Listed, StripeApi, metadata_of
 from gateway.payments.stripe_cards import StripeCards
 from gateway.payments.stripe_failures import FailureKind, StripeFailure
 from gateway.payments.stripe_outcomes import (
@@ -90,7 +90,7 @@ class StripeProvider:
                 SetupIntents, PaymentIntents and refunds.
             webhook_secrets: Of the endpoint (`whsec_...`); two while one is being changed for the other.
             public_url: Of the gateway's HTTP server, as browsers see it; owners of cards come back to it.
-            clock_ms: The present in Unix milliseconds, by the wall clock: one that a frozen machine does not stop.
+            clock_ms: The present in Unix milliseconds; days and not seconds depend on it.
             timeout_seconds: For each operation as a whole.
             base_url: Of a stand-in for Stripe, for tests.
         """
@@ -123,7 +123,7 @@ class StripeProvider:
         amount = to_stripe_amount(attempt.amount_micros, attempt.currency)
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await self._charge(attempt, amount, began_at_ms=self._clock_ms())
+                return await self._charge(attempt, amount)
         except (TimeoutError, StripeFailure) as error:
             return _unknown(error)
 
@@ -187,19 +187,19 @@ class StripeProvider:
                 ) from error
             raise ProviderUnavailable from error
 
-    async def _charge(self, attempt: ChargeAttempt, amount: int, *, began_at_ms: int) -> ChargeOutcome:
+    async def _charge(self, attempt: ChargeAttempt, amount: int) -> ChargeOutcome:
         try:
-            earlier = await self._intents(attempt, amount, since_ms=began_at_ms - KEY_REMEMBERED_MS)
-            if earlier:
-                _check_words(attempt, earlier)
+            earlier = await self._intents(attempt, amount, since_ms=self._clock_ms() - KEY_REMEMBERED_MS)
+            if earlier.intents:
+                _check_words(attempt, earlier.intents)
                 # A repeat, which the protocol allows and nobody needs: it tells what is, and touches nothing.
-                return _weightiest([present_outcome(intent) or _BEGUN_BEFORE for intent in earlier])
+                return _weightiest([present_outcome(intent) or _BEGUN_BEFORE for intent in earlier.intents])
             intent = await self._create(attempt, amount)
         except StripeFailure as failure:
             if failure.kind is FailureKind.UNANSWERED:
                 raise
             return not_charged(failure)
-        if self._clock_ms() - began_at_ms > self._timeout_seconds * 1000:
+        if intent.created - earlier.asked_at > self._timeout_seconds:
             return Unknown("The charge was held up before its card was charged: look it up.")
         if not attempt.off_session:
             return await self._confirm_on_session(intent.id, attempt)
@@ -249,7 +249,7 @@ class StripeProvider:
 
     async def _look_up(self, attempt: ChargeAttempt, amount: int, *, since_ms: int) -> ChargeOutcome:
         # First, so that another account's API key is an unknown customer, and not taken for "never sent".
-        intents = await self._intents(attempt, amount, since_ms=since_ms)
+        intents = (await self._intents(attempt, amount, since_ms=since_ms)).intents
         if not intents:
             try:
                 await self._create(attempt, amount)
@@ -257,7 +257,7 @@ class StripeProvider:
                 return _used_up(failure)
             # Anew, and not by the answer: that of a repeated key tells how the intent was at first, and we may have
             # been frozen for longer than Stripe remembers keys, with a charge made in between.
-            intents = await self._intents(attempt, amount, since_ms=since_ms)
+            intents = (await self._intents(attempt, amount, since_ms=since_ms)).intents
         return _weightiest([await self._settle(intent) for intent in intents]) if intents else _NOT_LISTED
 
     async def _settle(self, intent: PaymentIntent) -> ChargeOutcome:
@@ -282,7 +282,7 @@ class StripeProvider:
             return ended_outcome(refused or refusal_of(ended))
         return present_outcome(ended) or Unknown(f"Stripe does not end the charge, which is {ended.status}.")
 
-    async def _intents(self, attempt: ChargeAttempt, amount: int, *, since_ms: int) -> list[PaymentIntent]:
+    async def _intents(self, attempt: ChargeAttempt, amount: int, *, since_ms: int) -> Listed:
         """The intents of an attempt's key: one at most, but for a key that came again after Stripe had forgotten it.
 
         Raises:
@@ -290,10 +290,10 @@ class StripeProvider:
             StripeFailure: Stripe did not answer, or does not know the customer.
         """
         customer_id, key = attempt.method.customer_id, attempt.idempotency_key
-        intents = await self._api.intents_of_key(customer_id, key, since_ms=since_ms)
-        if any((intent.amount, intent.currency) != (amount, attempt.currency.lower()) for intent in intents):
+        listed = await self._api.intents_of_key(customer_id, key, since_ms=since_ms)
+        if any((intent.amount, intent.currency) != (amount, attempt.currency.lower()) for intent in listed.intents):
             raise ProviderKeyReused(key)
-        return intents
+        return listed
 
     async def _create(self, attempt: ChargeAttempt, amount: int) -> PaymentIntent:
         return await self._api.create_intent(

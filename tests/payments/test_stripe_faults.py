@@ -25,12 +25,9 @@ from gateway.payments.provider import (
     Unknown,
 )
 from gateway.payments.stripe_provider import StripeProvider
-from tests.support.balances import ManualClock
 from tests.support.idempotency_proxy import Fault, Request
 from tests.support.servers import free_port
 from tests.support.stripe import StripeStandIn, stripe_stand_in, wall_ms
-
-DAYS = 3 * 86_400.0
 
 LIST = r"GET /v1/payment_intents "
 READ = r"GET /v1/payment_intents/"
@@ -153,19 +150,17 @@ async def test_a_look_up_with_a_fault_can_be_repeated(url: str, charge_step: str
 async def test_a_charge_that_is_held_up_and_a_look_up_elsewhere(
     url: str, step: str, reply: bool, days_pass: bool
 ) -> None:
-    async with scene(url) as at, at.stripe.provider() as elsewhere:
-        clock = ManualClock(wall_ms())
-        async with at.stripe.provider(clock_ms=clock.now_ms) as frozen:
-            gate = at.stripe.proxy.hold_reply(step) if reply else at.stripe.proxy.hold(step)
-            charging = asyncio.create_task(frozen.charge(at.attempt()))
-            await gate.reached()
-            found = await at.look_up(at.attempt(), elsewhere)
-            charged_before = await at.charges()
-            if days_pass:
-                at.stripe.proxy.forget_keys()
-                clock.move(DAYS)
-            gate.open()
-            late = await charging
+    # By its own clock, no time passes for the frozen machine: it stands still, too.
+    async with scene(url) as at, at.stripe.provider() as frozen, at.stripe.provider() as elsewhere:
+        gate = at.stripe.proxy.hold_reply(step) if reply else at.stripe.proxy.hold(step)
+        charging = asyncio.create_task(frozen.charge(at.attempt()))
+        await gate.reached()
+        found = await at.look_up(at.attempt(), elsewhere)
+        charged_before = await at.charges()
+        if days_pass:
+            at.stripe.proxy.days_pass()
+        gate.open()
+        late = await charging
         charged = await at.charges()
         if isinstance(found, NotCharged):
             assert charged == 0
@@ -186,7 +181,7 @@ async def test_a_look_up_that_is_frozen_for_days_sees_the_charge_made_meanwhile(
         await gate.reached()
         charged = await at.provider.charge(at.attempt())
         assert isinstance(charged, Succeeded)
-        at.stripe.proxy.forget_keys()
+        at.stripe.proxy.days_pass()
         gate.open()
         assert await looking == charged
         assert await at.look_up(at.attempt()) == charged
@@ -196,7 +191,7 @@ async def test_a_look_up_that_is_frozen_for_days_sees_the_charge_made_meanwhile(
 async def test_a_charge_that_begins_days_after_its_key_was_used_up_charges_nothing(url: str) -> None:
     async with scene(url) as at:
         assert isinstance(await at.look_up(at.attempt()), NotCharged)
-        at.stripe.proxy.forget_keys()
+        at.stripe.proxy.days_pass()
         assert isinstance(await at.provider.charge(at.attempt()), NotCharged)
         assert await at.charges() == 0
 
@@ -205,7 +200,7 @@ async def test_days_later_a_charge_is_still_found(url: str) -> None:
     async with scene(url) as at:
         at.stripe.proxy.fail(CONFIRM, Fault.REPLY_LOST)
         assert isinstance(await at.provider.charge(at.attempt()), Unknown)
-        at.stripe.proxy.forget_keys()
+        at.stripe.proxy.days_pass()
         await at.pays_once(await at.look_up(at.attempt()))
 
 
@@ -213,7 +208,7 @@ async def test_a_charge_is_found_among_the_customers_many(url: str, monkeypatch:
     monkeypatch.setattr(stripe_api, "PAGE_SIZE", 2)
     async with scene(url) as at:
         outcomes = [await at.provider.charge(at.attempt(f"refill/{number}")) for number in range(5)]
-        at.stripe.proxy.forget_keys()
+        at.stripe.proxy.days_pass()
         assert [await at.look_up(at.attempt(f"refill/{number}")) for number in range(5)] == outcomes
         monkeypatch.setattr(stripe_api, "MAX_PAGES", 2)
         assert isinstance(await at.look_up(at.attempt("refill/0")), Unknown)
@@ -308,7 +303,7 @@ async def test_a_refund_with_a_fault_is_one_refund(url: str, fault: Fault) -> No
         assert isinstance(await at.provider.refund(charged.charge_id, idempotency_key="back/1"), Unknown)
         given_back = await at.provider.refund(charged.charge_id, idempotency_key="back/1")
         assert isinstance(given_back, Refunded)
-        at.stripe.proxy.forget_keys()
+        at.stripe.proxy.days_pass()
         assert await at.provider.refund(charged.charge_id, idempotency_key="back/1") == given_back
 
 
@@ -319,7 +314,7 @@ async def test_a_refund_that_failed_inside_stripe_is_made_when_the_key_is_forgot
         at.stripe.proxy.fail(REFUND, Fault.FAILS_BEFORE)
         for _ in range(2):
             assert isinstance(await at.provider.refund(charged.charge_id, idempotency_key="back/1"), Unknown)
-        at.stripe.proxy.forget_keys()
+        at.stripe.proxy.days_pass()
         assert isinstance(await at.provider.refund(charged.charge_id, idempotency_key="back/1"), Refunded)
 
 

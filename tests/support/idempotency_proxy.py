@@ -7,14 +7,16 @@ In front of localstripe, which ignores the header. By Stripe's documentation of 
 - a request while the key's first is under way is a 409;
 - what was turned away before it began (wrong parameters, credentials, too many requests) is not kept.
 
-`forget_keys` does what a day does.
+`days_pass` does what days do: the keys are forgotten, and the `Date` of the answers is a later one.
 """
 
 import asyncio
 import json
 import re
+import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from email.utils import formatdate
 from enum import Enum
 from types import TracebackType
 from typing import Self
@@ -23,6 +25,7 @@ from urllib.parse import parse_qs
 from aiohttp import web
 
 WAIT_SECONDS = 10.0
+DAY_SECONDS = 86_400
 
 NOT_KEPT = frozenset({400, 401, 403, 404, 409, 429})
 
@@ -36,6 +39,8 @@ class Request:
     query: str = ""
     body: str = ""
     authorization: str = ""
+    at: int = field(default=0, compare=False)
+    """When it is carried out, by Stripe's clock; Unix seconds."""
 
     @property
     def form(self) -> dict[str, str]:
@@ -128,6 +133,8 @@ class IdempotencyProxy:
         self._kept: dict[str, _Kept] = {}
         self._runner: web.AppRunner | None = None
         self.url = ""
+        self.later_seconds = 0
+        """How much later than the present it is at Stripe's."""
         self.requests: list[Request] = []
         """What has come in."""
 
@@ -164,9 +171,10 @@ class IdempotencyProxy:
         self._plans.append(_Plan(re.compile(wanted), after=gate))
         return gate
 
-    def forget_keys(self) -> None:
-        """Forget every key, as Stripe may after 24 hours."""
+    def days_pass(self, days: int = 3) -> None:
+        """Forget every key, as Stripe may after 24 hours, and go on at a later date."""
         self._kept.clear()
+        self.later_seconds += days * DAY_SECONDS
 
     async def _handle(self, incoming: web.Request) -> web.StreamResponse:
         request = Request(
@@ -185,15 +193,21 @@ class IdempotencyProxy:
             case Fault.DROPPED:
                 return _cut_off(incoming)
             case Fault.RATE_LIMITED:
-                return _response(Answer.error(429, "invalid_request_error", "Too many requests", code="rate_limit"))
+                too_many = Answer.error(429, "invalid_request_error", "Too many requests", code="rate_limit")
+                return _response(too_many, self._now())
         answer, replayed = await self._once(incoming.headers.get("Idempotency-Key"), request, fault)
+        answered_at = self._now()
         if plan.after:
             await plan.after.pass_through()
         if fault is Fault.REPLY_LOST:
             return _cut_off(incoming)
         if fault is Fault.BAD_GATEWAY:
             return web.Response(status=502, text="<html>Bad gateway</html>", content_type="text/html")
-        return _response(Answer.of(200, {}) if fault is Fault.NONSENSE else answer, replayed=replayed)
+        given = Answer.of(200, {}) if fault is Fault.NONSENSE else answer
+        return _response(given, answered_at, replayed=replayed)
+
+    def _now(self) -> int:
+        return int(time.time()) + self.later_seconds
 
     def _plan_of(self, request: Request) -> _Plan:
         for plan in self._plans:
@@ -231,12 +245,14 @@ class IdempotencyProxy:
         failed = Answer.error(500, "api_error", "Something went wrong at Stripe's")
         if fault is Fault.FAILS_BEFORE:
             return failed
-        answer = await self._backend(request)
+        answer = await self._backend(replace(request, at=self._now()))
         return failed if fault is Fault.FAILS_AFTER else answer
 
 
-def _response(answer: Answer, *, replayed: bool = False) -> web.Response:
-    headers = {"Request-Id": "req_of_the_proxy", **({"Idempotent-Replayed": "true"} if replayed else {})}
+def _response(answer: Answer, at: int, *, replayed: bool = False) -> web.Response:
+    headers = {"Date": formatdate(at, usegmt=True), "Request-Id": "req_of_the_proxy"}
+    if replayed:
+        headers["Idempotent-Replayed"] = "true"
     return web.Response(status=answer.status, text=answer.body, content_type="application/json", headers=headers)
 
 

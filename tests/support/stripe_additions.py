@@ -91,12 +91,12 @@ class _Intent:
 
     description: str | None
     method_id: str
+    created: int
     return_url: str | None = None
     error: dict[str, Any] | None = None
     """The last one, where it is not localstripe's."""
     back_to_start: bool = False
     """Whether it failed here, so that localstripe does not know of it."""
-    order: int = 0
 
 
 @dataclass
@@ -190,7 +190,7 @@ class StripeAdditions:
         if answer.status != 200:
             return answer
         intent_id = json.loads(answer.body)["id"]
-        self._intents[intent_id] = _Intent(form.get("description"), form["payment_method"], order=len(self._intents))
+        self._intents[intent_id] = _Intent(form.get("description"), form["payment_method"], request.at)
         return await self._show_intent(answer, intent_id)
 
     async def _list_intents(self, request: Request) -> Answer:
@@ -201,9 +201,10 @@ class StripeAdditions:
         if answer.status != 200:
             return answer
         since = int(form.get("created[gte]", "0"))
+        shown = [self._shown(intent) for intent in reversed(json.loads(answer.body)["data"])]
         found = [
-            self._shown(intent)
-            for intent in reversed(json.loads(answer.body)["data"])
+            intent
+            for intent in shown
             if form.get("customer") in (None, intent["customer"]) and intent["created"] >= since
         ]
         if after := form.get("starting_after"):
@@ -261,7 +262,7 @@ class StripeAdditions:
         kept = self._intents.get(intent["id"])
         if kept is None:
             return intent
-        shown = {**intent, "description": kept.description}
+        shown = {**intent, "description": kept.description, "created": kept.created}
         if kept.back_to_start and intent["status"] != "canceled":
             shown |= {"status": "requires_payment_method", "payment_method": None}
         if kept.error is not None and (kept.back_to_start or intent["last_payment_error"]):
