@@ -136,7 +136,7 @@ async def places(back: BackUnderTest) -> tuple[Place, Place]:
         cards = [await confirmed_card(back, token, of) for token in ("tok_visa", "tok_mastercard")]
         viewer = await back.token(Role.VIEWER, at.company_id, of)
         made.append(Place(at.company_id, of, hash_secret(viewer)[:12], *cards))
-    await back.till.authorize("c1", office_id="a1")
+    await back.till.authorize("c1", office_id="a1", version=(await back.till.office("a1")).settings.version)
     await back.refill("a1")
     await back.back.background.journaler.turn()
     return made[0], made[1]
