@@ -136,7 +136,7 @@ async def test_a_process_that_was_thought_dead_charges_nothing_more(valkey: Stor
             await go_on.wait()
             return await charge(attempt)
 
-        sleeper.back.provider.charge = charge_late
+        sleeper.back.provider.charge = charge_late  # type: ignore[method-assign]  # a provider that is slow to ask
         buying = asyncio.create_task(buy(sleeper, card))
         await asleep.wait()
         async with running_back(valkey, tmp_path, flush=False, clock=sleeper.clock) as other:
