@@ -21,16 +21,11 @@ from gateway.api.answers import (
 )
 from gateway.api.emergencies import GRANTED_SECONDS, EmergencyCalls
 from gateway.api.rating import CurrentRater, RatedCall, fingerprint, verdict_without_office
-from gateway.api.validation import (
-    CallRequestMessage,
-    check_call,
-    check_label,
-    check_seconds,
-)
+from gateway.api.validation import CallFields, CallRequestMessage, check_call, check_label, check_seconds
 from gateway.domain.identity import Identity
 from gateway.domain.ids import validate_id, validate_office_id
 from gateway.domain.numbers import is_emergency
-from gateway.domain.vocabulary import Category, Direction, License, Reason, Service
+from gateway.domain.vocabulary import Category, Reason
 from gateway.errors import AlreadyExists, NotFound, PermissionDenied, TollgateError
 from gateway.store.balances import BalanceStore, CallGrant, CallProgress, CallRequest
 from gateway.store.codes import Code
@@ -102,10 +97,9 @@ class Calls:
         rated, grant = await self._ask(request, identity, ticked_by_gateway=ticked_by_gateway)
         if grant.code is Code.REPLAYED:
             return _replay(grant)
-        reason = Reason(grant.code)
         return pb.AuthorizeCallResponse(
-            decision=decision_of(reason),
-            reason=reason_of(reason),
+            decision=decision_of(grant.code),
+            reason=reason_of(grant.code),
             granted_seconds=grant.granted_seconds,
             final_unit=_is_final_unit(grant.final),
             category=category_of(rated.category),
@@ -224,29 +218,31 @@ class Calls:
         dry_run: bool = False,
     ) -> _Asked:
         """Check, rate and ask the store: one round trip, two for an office that is not cached or just changed."""
-        direction, license_, service = check_call(request, needs_id=not dry_run)
-        identity.may_use_office_as_switch(request.office_id)
+        call = check_call(request, needs_id=not dry_run)
+        identity.may_use_office_as_switch(call.office_id)
         rater = self._rater.current()
-        office = await self._offices.get(request.office_id)
+        office = self._offices.cached(call.office_id) or await self._offices.get(call.office_id)
         if office is None:
-            code = verdict_without_office(request.called_number)
+            code = verdict_without_office(call.called_number)
             return _Asked(RatedCall(code, None, None, None), CallGrant(code, 0, 0, 0))
         asked = fingerprint(
-            direction, request.calling_number, request.called_number, license_, service, request.requested_seconds
+            call.direction, call.calling_number, call.called_number, call.license, call.service, call.requested_seconds
         )
         for _ in range(OFFICE_CHANGES):
-            rated = rater.rate_call(office, direction, license_, service, request.calling_number, request.called_number)
+            rated = rater.rate_call(
+                office, call.direction, call.license, call.service, call.calling_number, call.called_number
+            )
             ask = CallRequest(
-                request.call_id,
+                call.call_id,
                 rated.verdict,
                 asked,
-                request.requested_seconds,
+                call.requested_seconds,
                 self._max_duration,
                 ticked_by_gateway,
                 rated.row.rate if rated.verdict is Code.FUNDED and rated.row is not None else None,
                 rated.row.rate.price_per_minute_micros if rated.row is not None else 0,
                 identity.switch_id,
-                _details(request, direction, license_, service, rated),
+                _details(call, rated),
             )
             try:
                 grant = await self._store.authorize_call(office, ask, dry_run=dry_run)
@@ -264,7 +260,7 @@ class Calls:
             if grant.code is not Code.OFFICE_CHANGED:
                 return _Asked(rated, grant)
             assert grant.record is not None  # noqa: S101  # the script sends it with this code
-            office = self._offices.remember(request.office_id, grant.record)
+            office = self._offices.remember(call.office_id, grant.record)
         raise settings_keep_changing()
 
     async def _progress(
@@ -314,7 +310,7 @@ class Calls:
         validate_office_id(office_id)
         validate_id(call_id, "call_id")
         identity.may_use_office_as_switch(office_id)
-        office = await self._offices.get(office_id)
+        office = self._offices.cached(office_id) or await self._offices.get(office_id)
         if office is None:
             raise _call_not_found()
         return office
@@ -331,21 +327,21 @@ class Calls:
         )
 
     async def _record_emergency(self, request: pb.AuthorizeCallRequest, identity: Identity) -> None:
-        direction, license_, service = check_call(request, needs_id=True)
-        office = await self._offices.get(request.office_id)
+        call = check_call(request, needs_id=True)
+        office = await self._offices.get(call.office_id)
         if office is None:
             return
         ask = CallRequest(
-            request.call_id,
+            call.call_id,
             Code.EMERGENCY,
-            fingerprint(Code.EMERGENCY, request.called_number),
+            fingerprint(Code.EMERGENCY, call.called_number),
             0,
             GRANTED_SECONDS,
             False,
             None,
             0,
             identity.switch_id,
-            _details(request, direction, license_, service, RatedCall(Code.EMERGENCY, Category.EMERGENCY, None, None)),
+            _details(call, RatedCall(Code.EMERGENCY, Category.EMERGENCY, None, None)),
         )
         await self._store.authorize_call(office, ask)
 
@@ -388,19 +384,17 @@ def _record_of(grant: CallGrant) -> CallRecord:
     return call
 
 
-def _details(
-    request: CallRequestMessage, direction: Direction, license_: License, service: Service, rated: RatedCall
-) -> bytes:
+def _details(call: CallFields, rated: RatedCall) -> bytes:
     return Details(
-        called_number=rated.called.e164 if rated.called is not None else request.called_number,
-        calling_number=request.calling_number,
-        direction=direction,
-        license=license_,
-        service=service,
+        called_number=rated.called.e164 if rated.called is not None else call.called_number,
+        calling_number=call.calling_number,
+        direction=call.direction,
+        license=call.license,
+        service=call.service,
         category=rated.category or 0,
-        user_id=request.user_id,
-        department_id=request.department_id,
-        switch_label=request.switch_id,
+        user_id=call.user_id,
+        department_id=call.department_id,
+        switch_label=call.switch_label,
         deck_version=rated.deck_version if rated.row is not None else 0,
         rate_line=rated.row.row_id if rated.row is not None else 0,
     ).SerializeToString()
