@@ -19,6 +19,7 @@ import structlog
 
 from gateway.errors import Unavailable
 from gateway.store.address import StoreAddress
+from gateway.store.packing import pack, pack_script
 from gateway.store.scripts import Library
 
 log = structlog.get_logger(__name__)
@@ -144,7 +145,7 @@ class StoreConnection:
         Raises:
             StoreUnavailable: There is no connection now. (The reply raises it too, for what happens later.)
         """
-        return self._connected_wire().send(_pack(command), None)
+        return self._connected_wire().send(pack(command), None)
 
     def run(self, operation: str, keys: tuple[bytes, ...], args: tuple[bytes | str | int, ...]) -> Reply:
         """Run a script; its reply is awaited, raw.
@@ -153,7 +154,7 @@ class StoreConnection:
             StoreUnavailable: No answer in time, or the store cannot write now.
             StoreFault: The script failed.
         """
-        packed = _pack(("FCALL", self._library.functions[operation], len(keys), *keys, *args))
+        packed = pack_script(operation, self._library.functions[operation], keys, args)
         return self._connected_wire().send(packed, packed)
 
     def batch(self) -> "_Batch":
@@ -245,8 +246,8 @@ class StoreConnection:
                 )
         try:
             for command in self._address.greeting():
-                await wire.send(_pack(command), None)
-            await self._load_library(lambda *command: wire.send(_pack(command), None))
+                await wire.send(pack(command), None)
+            await self._load_library(lambda *command: wire.send(pack(command), None))
         except BaseException as error:
             wire.close("greeting failed")
             if isinstance(error, hiredis.ReplyError):
@@ -389,11 +390,6 @@ class _Wire(asyncio.Protocol):
             reply.settle(StoreUnavailable(why))
         if not self.lost.done():
             self.lost.set_result(why)
-
-
-def _pack(command: tuple[bytes | str | int, ...]) -> bytes:
-    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub allows only one argument
-    return packed
 
 
 def _caused(exception: Exception, cause: Exception) -> Exception:
