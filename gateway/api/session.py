@@ -58,37 +58,34 @@ class _Running:
         self.key = key
         self.after: _Running | None = None
 
-    def begin(self) -> None:
-        """Run until something has to be waited for, or to the end."""
+    def begin(self, _: object = None) -> None:
+        """Run, or go on, until something has to be waited for; after the end begin what waited for it."""
         running: _Running | None = self
         # A loop, since a thousand operations on one call may each end at once.
         while running is not None:
-            running = running._advance()
+            try:
+                awaited = running._work.send(None)
+            except StopIteration as done:
+                running = running._session.finish(running, packed_result(running.tag, running.kind, done.value))
+            except TollgateError as error:
+                running = running._session.finish(running, packed_error(running.tag, error))
+            except Exception:
+                log.exception("an operation of a Session failed", operation=running.kind)
+                running = running._session.finish(running, packed_error(running.tag, Internal()))
+            else:
+                running._wait_for(awaited)
+                return
 
-    def _go_on(self, _: object = None) -> None:
-        self.begin()
-
-    def _advance(self) -> "_Running | None":
-        """Take the next step; returns what is to be begun now that this is over."""
-        try:
-            awaited = self._work.send(None)
-        except StopIteration as done:
-            return self._session.finish(self, packed_result(self.tag, self.kind, done.value))
-        except TollgateError as error:
-            return self._session.finish(self, packed_error(self.tag, error))
-        except Exception:
-            log.exception("an operation of a Session failed", operation=self.kind)
-            return self._session.finish(self, packed_error(self.tag, Internal()))
-        # What a task does with what its coroutine yields; None is a sleep of no time.
+    def _wait_for(self, awaited: Any) -> None:
+        """Do what a task does with what its coroutine yields; None is a sleep of no time."""
         if awaited is None:
             asyncio.get_running_loop().call_soon(self.begin)
-            return None
+            return
         awaited._asyncio_future_blocking = False
         if type(awaited) is Reply:
             awaited.resume = self.begin
         else:
-            awaited.add_done_callback(self._go_on)
-        return None
+            awaited.add_done_callback(self.begin)
 
 
 class Session:
