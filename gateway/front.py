@@ -101,8 +101,8 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
     service = Service(SERVICE, "TOLLGATE_LISTEN", settings.listen)
     serve_authorization(service.server, AuthorizationServicer(runner, calls, messages, sessions))
     await connection.start()
-    # What is here by now stays: the collector need not walk it, some 5 % of the time of a busy front. What comes is
-    # freed by its counts; with Python's 700, some hundred operations in flight alone set the collector off: another 7 %.
+    # What is here by now stays: the collector need not walk it, some 5 % of the time of a busy front. With Python's
+    # threshold of 700 the operations in flight alone would set it off again and again: another 7 %.
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS)

@@ -6,7 +6,7 @@ rate, ask the store once, answer. Emergency comes before all of that and waits f
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import structlog
 
@@ -39,13 +39,6 @@ log = structlog.get_logger(__name__)
 
 _LATEST_MS: Final = 2**52
 _BACKGROUND_TASKS: Final = 1_000
-
-
-class _Asked(NamedTuple):
-    """What rating made of a request for a call, and what the store said."""
-
-    rated: RatedCall
-    grant: CallGrant
 
 
 class Calls:
@@ -97,15 +90,17 @@ class Calls:
         rated, grant = await self._ask(request, identity, ticked_by_gateway=ticked_by_gateway)
         if grant.code is Code.REPLAYED:
             return _replay(grant)
-        return pb.AuthorizeCallResponse(
-            decision=decision_of(grant.code),
-            reason=reason_of(grant.code),
-            granted_seconds=grant.granted_seconds,
-            final_unit=_is_final_unit(grant.final),
-            category=category_of(rated.category),
-            price_per_minute_micros=rated.row.rate.price_per_minute_micros if rated.row is not None else 0,
-            available_micros=grant.available_micros,
-        )
+        # Field by field, here and where an end is answered: keywords take protobuf a third longer.
+        response = pb.AuthorizeCallResponse()
+        response.decision = decision_of(grant.code)
+        response.reason = reason_of(grant.code)
+        response.granted_seconds = grant.granted_seconds
+        response.final_unit = _is_final_unit(grant.final)
+        response.category = category_of(rated.category)
+        if rated.row is not None:
+            response.price_per_minute_micros = rated.row.rate.price_per_minute_micros
+        response.available_micros = grant.available_micros
+        return response
 
     async def quote(self, request: pb.QuoteCallRequest, identity: Identity) -> pb.QuoteCallResponse:
         """Say what `authorize` would decide now and what a duration would cost; changes nothing.
@@ -216,7 +211,7 @@ class Calls:
         *,
         ticked_by_gateway: bool = False,
         dry_run: bool = False,
-    ) -> _Asked:
+    ) -> tuple[RatedCall, CallGrant]:
         """Check, rate and ask the store: one round trip, two for an office that is not cached or just changed."""
         call = check_call(request, needs_id=not dry_run)
         identity.may_use_office_as_switch(call.office_id)
@@ -224,7 +219,7 @@ class Calls:
         office = self._offices.cached(call.office_id) or await self._offices.get(call.office_id)
         if office is None:
             code = verdict_without_office(call.called_number)
-            return _Asked(RatedCall(code, None, None, None), CallGrant(code, 0, 0, 0))
+            return RatedCall(code, None, None, None), CallGrant(code, 0, 0, 0)
         asked = fingerprint(
             call.direction, call.calling_number, call.called_number, call.license, call.service, call.requested_seconds
         )
@@ -253,12 +248,12 @@ class Calls:
                     raise
                 # Free calls need no funds, so they do not wait for a store that keeps them.
                 if office.is_suspended:
-                    return _Asked(rated, CallGrant(Code.OFFICE_SUSPENDED, 0, 0, 0))
-                return _Asked(rated, CallGrant(Code.FREE, self._max_duration, 0, 0))
+                    return rated, CallGrant(Code.OFFICE_SUSPENDED, 0, 0, 0)
+                return rated, CallGrant(Code.FREE, self._max_duration, 0, 0)
             if grant.code is Code.ID_REUSED:
                 raise id_reused("call_id")
             if grant.code is not Code.OFFICE_CHANGED:
-                return _Asked(rated, grant)
+                return rated, grant
             assert grant.record is not None  # noqa: S101  # the script sends it with this code
             office = self._offices.remember(call.office_id, grant.record)
         raise settings_keep_changing()
@@ -298,13 +293,13 @@ class Calls:
                 field="duration_seconds",
             )
         _check_found(end.code)
-        return pb.EndCallResponse(
-            billed_seconds=end.billed_seconds,
-            debited_micros=end.debited_micros,
-            written_off_micros=end.written_off_micros,
-            available_micros=end.available_micros,
-            replayed=end.code is Code.REPLAYED,
-        )
+        response = pb.EndCallResponse()
+        response.billed_seconds = end.billed_seconds
+        response.debited_micros = end.debited_micros
+        response.written_off_micros = end.written_off_micros
+        response.available_micros = end.available_micros
+        response.replayed = end.code is Code.REPLAYED
+        return response
 
     async def _office_of(self, office_id: str, call_id: str, identity: Identity) -> CachedOffice:
         validate_office_id(office_id)
@@ -385,19 +380,20 @@ def _record_of(grant: CallGrant) -> CallRecord:
 
 
 def _details(call: CallFields, rated: RatedCall) -> bytes:
-    return Details(
-        called_number=rated.called.e164 if rated.called is not None else call.called_number,
-        calling_number=call.calling_number,
-        direction=call.direction,
-        license=call.license,
-        service=call.service,
-        category=rated.category or 0,
-        user_id=call.user_id,
-        department_id=call.department_id,
-        switch_label=call.switch_label,
-        deck_version=rated.deck_version if rated.row is not None else 0,
-        rate_line=rated.row.row_id if rated.row is not None else 0,
-    ).SerializeToString()
+    details = Details()
+    details.called_number = rated.called.e164 if rated.called is not None else call.called_number
+    details.calling_number = call.calling_number
+    details.direction = call.direction
+    details.license = call.license
+    details.service = call.service
+    details.category = rated.category or 0
+    details.user_id = call.user_id
+    details.department_id = call.department_id
+    details.switch_label = call.switch_label
+    if rated.row is not None:
+        details.deck_version = rated.deck_version
+        details.rate_line = rated.row.row_id
+    return details.SerializeToString()
 
 
 def _is_final_unit(final: int) -> bool:
