@@ -37,6 +37,16 @@ from gateway.v1.records_pb2 import Details
 
 log = structlog.get_logger(__name__)
 
+# What is compared for every operation: to look a member up in its enum takes 0.1 us each time (Python 3.11).
+_FREE: Final = Code.FREE
+_FUNDED: Final = Code.FUNDED
+_REPLAYED: Final = Code.REPLAYED
+_ID_REUSED: Final = Code.ID_REUSED
+_OFFICE_CHANGED: Final = Code.OFFICE_CHANGED
+_ENDED: Final = Code.ENDED
+_NOT_FOUND: Final = Code.NOT_FOUND
+_FORBIDDEN: Final = Code.FORBIDDEN
+
 _LATEST_MS: Final = 2**52
 _BACKGROUND_TASKS: Final = 1_000
 
@@ -88,7 +98,7 @@ class Calls:
         if self.is_emergency(request):
             return self._grant_emergency(request, identity)
         rated, grant = await self._ask(request, identity, ticked_by_gateway=ticked_by_gateway)
-        if grant.code is Code.REPLAYED:
+        if grant.code is _REPLAYED:
             return _replay(grant)
         # Field by field, here and where an end is answered: keywords take protobuf a third longer.
         response = pb.AuthorizeCallResponse()
@@ -117,7 +127,7 @@ class Calls:
             )
         check_seconds(request.duration_seconds, "duration_seconds")
         rated, grant = await self._ask(request, identity, dry_run=True)
-        reason = _record_of(grant).reason if grant.code is Code.REPLAYED else Reason(grant.code)
+        reason = _record_of(grant).reason if grant.code is _REPLAYED else Reason(grant.code)
         response = pb.QuoteCallResponse(
             decision=decision_of(reason),
             reason=reason_of(reason),
@@ -154,7 +164,7 @@ class Calls:
             final_unit=_is_final_unit(progress.final),
             debited_micros=progress.debited_micros,
             available_micros=progress.available_micros,
-            ended=progress.code is Code.ENDED,
+            ended=progress.code is _ENDED,
             final_reason=progress.final,  # type: ignore[arg-type]  # the numbers are the contract's
         )
 
@@ -180,7 +190,7 @@ class Calls:
             final_unit=_is_final_unit(progress.final),
             debited_micros=progress.debited_micros,
             available_micros=progress.available_micros,
-            ended=progress.code is Code.ENDED,
+            ended=progress.code is _ENDED,
             final_reason=progress.final,  # type: ignore[arg-type]  # the numbers are the contract's
         )
 
@@ -234,7 +244,7 @@ class Calls:
                 call.requested_seconds,
                 self._max_duration,
                 ticked_by_gateway,
-                rated.row.rate if rated.verdict is Code.FUNDED and rated.row is not None else None,
+                rated.row.rate if rated.verdict is _FUNDED and rated.row is not None else None,
                 rated.row.rate.price_per_minute_micros if rated.row is not None else 0,
                 identity.switch_id,
                 _details(call, rated),
@@ -243,16 +253,16 @@ class Calls:
                 grant = await self._store.authorize_call(office, ask, dry_run=dry_run)
             except StoreUnavailable:
                 if rated.verdict is Code.INVALID_NUMBER:
-                    return _Asked(rated, CallGrant(rated.verdict, 0, 0, 0))
-                if rated.verdict is not Code.FREE:
+                    return rated, CallGrant(rated.verdict, 0, 0, 0)
+                if rated.verdict is not _FREE:
                     raise
                 # Free calls need no funds, so they do not wait for a store that keeps them.
                 if office.is_suspended:
                     return rated, CallGrant(Code.OFFICE_SUSPENDED, 0, 0, 0)
                 return rated, CallGrant(Code.FREE, self._max_duration, 0, 0)
-            if grant.code is Code.ID_REUSED:
+            if grant.code is _ID_REUSED:
                 raise id_reused("call_id")
-            if grant.code is not Code.OFFICE_CHANGED:
+            if grant.code is not _OFFICE_CHANGED:
                 return rated, grant
             assert grant.record is not None  # noqa: S101  # the script sends it with this code
             office = self._offices.remember(call.office_id, grant.record)
@@ -286,7 +296,7 @@ class Calls:
         end = await self._store.end_call(
             office, request.call_id, request.duration_seconds, cause=request.cause, switch_id=identity.switch_id
         )
-        if end.code is Code.ID_REUSED:
+        if end.code is _ID_REUSED:
             raise AlreadyExists(
                 "This call was ended with another duration_seconds before, and the first EndCall stands.",
                 reason="CALL_ENDED",
@@ -298,7 +308,7 @@ class Calls:
         response.debited_micros = end.debited_micros
         response.written_off_micros = end.written_off_micros
         response.available_micros = end.available_micros
-        response.replayed = end.code is Code.REPLAYED
+        response.replayed = end.code is _REPLAYED
         return response
 
     async def _office_of(self, office_id: str, call_id: str, identity: Identity) -> CachedOffice:
@@ -402,9 +412,9 @@ def _is_final_unit(final: int) -> bool:
 
 
 def _check_found(code: Code) -> None:
-    if code is Code.NOT_FOUND:
+    if code is _NOT_FOUND:
         raise _call_not_found()
-    if code is Code.FORBIDDEN:
+    if code is _FORBIDDEN:
         raise PermissionDenied
 
 

@@ -10,6 +10,12 @@ from gateway.errors import Unavailable
 from gateway.store.codes import Code
 from gateway.store.offices import CachedOffice
 
+# What is asked of every request: to look a member up in its enum takes 0.1 us each time (Python 3.11).
+_INBOUND: Final = Direction.INBOUND
+_OUTBOUND: Final = Direction.OUTBOUND
+_FREE: Final = Code.FREE
+_FUNDED: Final = Code.FUNDED
+
 _SEPARATOR: Final = "\x1f"
 """No field of a request may hold it, so that two requests never look the same."""
 
@@ -66,14 +72,14 @@ class Rater:
         called = identify(called_number, country)
         if called is None:
             return RatedCall(Code.INVALID_NUMBER, None, None, None)
-        calling = identify(calling_number, country) if direction is Direction.INBOUND else None
+        calling = identify(calling_number, country) if direction is _INBOUND else None
         category = call_category(direction, service, called, calling)
-        if direction is Direction.OUTBOUND and called.e164.startswith(self._blocked):
+        if direction is _OUTBOUND and called.e164.startswith(self._blocked):
             return RatedCall(Code.DESTINATION_BLOCKED, category, called, None)
         row = self.deck.lookup_call(CallQuery(office.tariff, service, direction, license_, country, called))
         if row is None:
             return RatedCall(Code.NO_RATE, category, called, None)
-        return RatedCall(Code.FREE if row.rate.is_free else Code.FUNDED, category, called, row, self.deck.version)
+        return RatedCall(_FREE if row.rate.is_free else _FUNDED, category, called, row, self.deck.version)
 
     def rate_message(self, office: CachedOffice, kind: MessageKind, called_number: str) -> RatedMessage:
         """Find what a message costs."""
@@ -85,7 +91,7 @@ class Rater:
         row = self.deck.lookup_message(MessageQuery(office.tariff, kind, office.country, called))
         if row is None:
             return RatedMessage(Code.NO_RATE, called, None)
-        return RatedMessage(Code.FREE if row.rate.is_free else Code.FUNDED, called, row, self.deck.version)
+        return RatedMessage(_FREE if row.rate.is_free else _FUNDED, called, row, self.deck.version)
 
 
 class CurrentRater:
