@@ -12,6 +12,7 @@ import hiredis
 Part = bytes | str | int
 
 _KEYS_OF_A_CALL: Final = 5
+_ARGS_OF_A_CALL: Final = 5
 _REMEMBERED: Final = 1 << 14
 """Runs of parts, of some 200 bytes each."""
 
@@ -33,26 +34,19 @@ def pack_script(operation: str, function: bytes, keys: tuple[bytes, ...], args: 
     """
     if operation == "authorize_call":
         return _authorize_call(function, keys, args)
-    if len(keys) == _KEYS_OF_A_CALL:
+    if len(keys) == _KEYS_OF_A_CALL and len(args) >= _ARGS_OF_A_CALL:
         return _about_call(function, keys, args)
     return pack(("FCALL", function, len(keys), *keys, *args))
 
 
 def _authorize_call(function: bytes, keys: tuple[bytes, ...], args: tuple[Part, ...]) -> bytes:
-    call = keys[2]
     (
-        now_ms, office_id, call_id, day, version, verdict, fingerprint, requested, tick, max_duration, ticker, price,
-        switch_id, rate, details, setup_ms, dry_run,
+        _, _, _, day, version, verdict, fingerprint, requested, tick, max_duration, ticker, price, switch_id, rate,
+        details, setup_ms, dry_run,
     ) = args  # fmt: skip
-    now, call_id, fingerprint, details = _bytes(now_ms), _bytes(call_id), _bytes(fingerprint), _bytes(details)
-    return b"%b%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b" % (
-        _head(function, len(args)),
-        _again(keys[0], keys[1]),
-        len(call), call,
-        _again(keys[3], keys[4]),
-        len(now), now,
-        _again(office_id),
-        len(call_id), call_id,
+    fingerprint, details = _bytes(fingerprint), _bytes(details)
+    return b"%b%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b" % (
+        _until_day(function, keys, args),
         _again(day, version, verdict),
         len(fingerprint), fingerprint,
         _again(requested, tick, max_duration, ticker, price, switch_id, rate),
@@ -63,20 +57,25 @@ def _authorize_call(function: bytes, keys: tuple[bytes, ...], args: tuple[Part, 
 
 def _about_call(function: bytes, keys: tuple[bytes, ...], args: tuple[Part, ...]) -> bytes:
     """Of the other scripts about a call; the argument after the day is theirs alone: seconds, or an instant."""
-    call = keys[2]
-    now_ms, office_id, call_id, day, own, *rest = args
-    now, call_id, own = _bytes(now_ms), _bytes(call_id), _bytes(own)
-    return b"%b%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b" % (
+    _, _, _, day, own, *rest = args
+    own = _bytes(own)
+    return b"%b%b$%d\r\n%b\r\n%b" % (
+        _until_day(function, keys, args), _again(day), len(own), own, _again(*rest)
+    )  # fmt: skip
+
+
+def _until_day(function: bytes, keys: tuple[bytes, ...], args: tuple[Part, ...]) -> bytes:
+    """What all of them begin with: the function, the keys, the time, the office and the call."""
+    clock, office, call, due, outbox = keys
+    now, call_id = _bytes(args[0]), _bytes(args[2])
+    return b"%b%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n" % (
         _head(function, len(args)),
-        _again(keys[0], keys[1]),
+        _again(clock, office),
         len(call), call,
-        _again(keys[3], keys[4]),
+        _again(due, outbox),
         len(now), now,
-        _again(office_id),
+        _again(args[1]),
         len(call_id), call_id,
-        _again(day),
-        len(own), own,
-        _again(*rest),
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ def test_an_authorization(args: list[Part], keys: list[bytes]) -> None:
     assert packed == by_hiredis(b"authorize_call_0123456789ab", tuple(keys), tuple(args))
 
 
-@given(st.lists(PARTS, min_size=5, max_size=20), st.lists(st.binary(), min_size=5, max_size=5))
+@given(st.lists(PARTS, max_size=20), st.lists(st.binary(), min_size=5, max_size=5))
 def test_another_script_about_a_call(args: list[Part], keys: list[bytes]) -> None:
     assert pack_script("end_call", b"end", tuple(keys), tuple(args)) == by_hiredis(b"end", tuple(keys), tuple(args))
 
@@ -46,9 +46,5 @@ def test_what_is_remembered_is_not_taken_for_something_else(first: tuple[Part, .
 
 @pytest.mark.parametrize("count", [0, 4, 16, 18])
 def test_too_few_or_too_many_arguments_are_a_fault_and_no_broken_command(count: int) -> None:
-    args = tuple(range(count))
     with pytest.raises(ValueError, match="values to unpack"):
-        pack_script("authorize_call", b"authorize", KEYS, args)
-    if count < 5:
-        with pytest.raises(ValueError, match="values to unpack"):
-            pack_script("end_call", b"end", KEYS, args)
+        pack_script("authorize_call", b"authorize", KEYS, tuple(range(count)))
