@@ -227,7 +227,7 @@ class StoreConnection:
             reply.settle(await self._connected_wire().send(packed, None))
         except hiredis.ReplyError as error:
             reply.settle(_caused(translated(error), error))
-        except StoreUnavailable as error:
+        except Exception as error:  # whatever it is, somebody waits for the reply
             reply.settle(error)
 
     async def _connect(self) -> "_Wire":
