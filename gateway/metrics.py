@@ -131,9 +131,9 @@ def _session_counter(kind: str) -> Counter:
     return SESSION_OPERATIONS.labels(kind)
 
 
-def count_session_operation(kind: str) -> None:
-    """Count an operation of a Session by its name in the contract."""
-    _session_counter(kind).inc()
+def count_session_operations(kind: str, count: int) -> None:
+    """Count operations of a Session by their name in the contract."""
+    _session_counter(kind).inc(count)
 
 
 def count_command(kind: str) -> None:

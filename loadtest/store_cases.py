@@ -15,7 +15,7 @@ from gateway.domain.vocabulary import Category, Direction, FinalReason, License,
 from gateway.store.address import StoreAddress
 from gateway.store.balances import BY_CLOCK, BalanceStore, CallRequest, Lifetimes, MessageRequest
 from gateway.store.codes import Code
-from gateway.store.connection import StoreConnection
+from gateway.store.connection import Reply, StoreConnection
 from gateway.store.keys import SHARDS, office_keys
 from gateway.store.offices import CachedOffice
 from gateway.store.records import OfficeRecord, OfficeSettingsRecord
@@ -83,7 +83,7 @@ class _Recorder(StoreConnection):
         self._functions = load_library().functions
         super().__init__(StoreAddress(), load_library())
 
-    async def run(self, operation: str, keys: tuple[bytes, ...], args: tuple[bytes | str | int, ...]) -> Any:
+    def run(self, operation: str, keys: tuple[bytes, ...], args: tuple[bytes | str | int, ...]) -> Reply:
         raise _Recorded(("FCALL", self._functions[operation], len(keys), *keys, *args))
 
 

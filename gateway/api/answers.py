@@ -6,27 +6,30 @@ from gateway.domain.deck import MessageRateRow, RateRow
 from gateway.domain.deck.rows import RowScope
 from gateway.domain.vocabulary import Category, Reason
 from gateway.errors import AlreadyExists, Unavailable
+from gateway.store.codes import Code
 from gateway.v1 import authorization_pb2 as pb
 
 OFFICE_CHANGES: Final = 5
 """How often an office's settings may change under one request before the caller is asked to retry."""
 
-_GRANTING: Final = frozenset({Reason.EMERGENCY, Reason.FREE, Reason.FUNDED})
+_DECISIONS: Final = {int(reason): cast("pb.Decision.ValueType", int(reason.decision)) for reason in Reason}
+_REASONS: Final = {int(reason): cast("pb.Reason.ValueType", int(reason)) for reason in Reason}
+_CATEGORIES: Final = {int(category): cast("pb.Category.ValueType", int(category)) for category in Category}
 
 
-def decision_of(reason: Reason) -> pb.Decision.ValueType:
-    """The decision that a reason stands for, in the contract's terms."""
-    return cast("pb.Decision.ValueType", int(reason.decision))
+def decision_of(reason: Reason | Code) -> pb.Decision.ValueType:
+    """The decision that a reason, or the code of the same number, stands for, in the contract's terms."""
+    return _DECISIONS[reason]
 
 
-def reason_of(reason: Reason) -> pb.Reason.ValueType:
+def reason_of(reason: Reason | Code) -> pb.Reason.ValueType:
     """The same reason in the contract's terms: the numbers are equal."""
-    return cast("pb.Reason.ValueType", int(reason))
+    return _REASONS[reason]
 
 
 def category_of(category: Category | int | None) -> pb.Category.ValueType:
     """The same category in the contract's terms."""
-    return cast("pb.Category.ValueType", int(category or 0))
+    return _CATEGORIES.get(category or 0, pb.CATEGORY_UNSPECIFIED)
 
 
 def id_reused(field: str) -> AlreadyExists:

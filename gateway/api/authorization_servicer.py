@@ -1,7 +1,10 @@
 """CallAuthorization over gRPC: each method names its operation, the rest is `Runner`'s and the deciders'."""
 
 from collections.abc import AsyncIterator
-from typing import TypeVar
+from typing import Final, TypeVar
+
+import grpc
+import grpc.aio
 
 from gateway.api.calls import Calls
 from gateway.api.messages import Messages
@@ -10,7 +13,9 @@ from gateway.api.sessions import Sessions
 from gateway.domain.vocabulary import Reason
 from gateway.metrics import count_decision
 from gateway.v1 import authorization_pb2 as pb
-from gateway.v1.authorization_pb2_grpc import CallAuthorizationServicer
+from gateway.v1.authorization_pb2_grpc import CallAuthorizationServicer, add_CallAuthorizationServicer_to_server
+
+SERVICE: Final = pb.DESCRIPTOR.services_by_name["CallAuthorization"].full_name
 
 Answer = TypeVar("Answer", pb.AuthorizeCallResponse, pb.AuthorizeMessageResponse)
 
@@ -89,10 +94,20 @@ class AuthorizationServicer(CallAuthorizationServicer):
     async def Session(  # type: ignore[override]  # noqa: N802  # written to the context, which the stubs do not know
         self,
         request_iterator: AsyncIterator[pb.SessionRequest],  # noqa: ARG002  # read from the context, beside the writing
-        context: ServicerContext[pb.SessionRequest, pb.SessionResponse],
+        context: ServicerContext[pb.SessionRequest, bytes],
     ) -> None:
         """Serve one Session to its end."""
         await self._runner.run_session(context, self._sessions.serve)
+
+
+def serve_authorization(server: grpc.aio.Server, servicer: AuthorizationServicer) -> None:
+    """Have a server answer CallAuthorization; the responses of a Session come packed (session_codec.py)."""
+    add_CallAuthorizationServicer_to_server(servicer, server)
+    session: grpc.RpcMethodHandler[pb.SessionRequest, bytes] = grpc.stream_stream_rpc_method_handler(
+        servicer.Session, request_deserializer=pb.SessionRequest.FromString, response_serializer=None
+    )
+    # The last one that is registered for a method counts.
+    server.add_registered_method_handlers(SERVICE, {"Session": session})
 
 
 def _counted(operation: str, answer: Answer) -> Answer:

@@ -6,7 +6,7 @@ rate, ask the store once, answer. Emergency comes before all of that and waits f
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import structlog
 
@@ -21,16 +21,11 @@ from gateway.api.answers import (
 )
 from gateway.api.emergencies import GRANTED_SECONDS, EmergencyCalls
 from gateway.api.rating import CurrentRater, RatedCall, fingerprint, verdict_without_office
-from gateway.api.validation import (
-    CallRequestMessage,
-    check_call,
-    check_label,
-    check_seconds,
-)
+from gateway.api.validation import CallFields, CallRequestMessage, check_call, check_label, check_seconds
 from gateway.domain.identity import Identity
 from gateway.domain.ids import validate_id, validate_office_id
 from gateway.domain.numbers import is_emergency
-from gateway.domain.vocabulary import Category, Direction, License, Reason, Service
+from gateway.domain.vocabulary import Category, Reason
 from gateway.errors import AlreadyExists, NotFound, PermissionDenied, TollgateError
 from gateway.store.balances import BalanceStore, CallGrant, CallProgress, CallRequest
 from gateway.store.codes import Code
@@ -42,15 +37,18 @@ from gateway.v1.records_pb2 import Details
 
 log = structlog.get_logger(__name__)
 
+# What is compared for every operation: to look a member up in its enum takes 0.1 us each time (Python 3.11).
+_FREE: Final = Code.FREE
+_FUNDED: Final = Code.FUNDED
+_REPLAYED: Final = Code.REPLAYED
+_ID_REUSED: Final = Code.ID_REUSED
+_OFFICE_CHANGED: Final = Code.OFFICE_CHANGED
+_ENDED: Final = Code.ENDED
+_NOT_FOUND: Final = Code.NOT_FOUND
+_FORBIDDEN: Final = Code.FORBIDDEN
+
 _LATEST_MS: Final = 2**52
 _BACKGROUND_TASKS: Final = 1_000
-
-
-class _Asked(NamedTuple):
-    """What rating made of a request for a call, and what the store said."""
-
-    rated: RatedCall
-    grant: CallGrant
 
 
 class Calls:
@@ -100,18 +98,19 @@ class Calls:
         if self.is_emergency(request):
             return self._grant_emergency(request, identity)
         rated, grant = await self._ask(request, identity, ticked_by_gateway=ticked_by_gateway)
-        if grant.code is Code.REPLAYED:
+        if grant.code is _REPLAYED:
             return _replay(grant)
-        reason = Reason(grant.code)
-        return pb.AuthorizeCallResponse(
-            decision=decision_of(reason),
-            reason=reason_of(reason),
-            granted_seconds=grant.granted_seconds,
-            final_unit=_is_final_unit(grant.final),
-            category=category_of(rated.category),
-            price_per_minute_micros=rated.row.rate.price_per_minute_micros if rated.row is not None else 0,
-            available_micros=grant.available_micros,
-        )
+        # Field by field, here and where an end is answered: keywords take protobuf a third longer.
+        response = pb.AuthorizeCallResponse()
+        response.decision = decision_of(grant.code)
+        response.reason = reason_of(grant.code)
+        response.granted_seconds = grant.granted_seconds
+        response.final_unit = _is_final_unit(grant.final)
+        response.category = category_of(rated.category)
+        if rated.row is not None:
+            response.price_per_minute_micros = rated.row.rate.price_per_minute_micros
+        response.available_micros = grant.available_micros
+        return response
 
     async def quote(self, request: pb.QuoteCallRequest, identity: Identity) -> pb.QuoteCallResponse:
         """Say what `authorize` would decide now and what a duration would cost; changes nothing.
@@ -128,7 +127,7 @@ class Calls:
             )
         check_seconds(request.duration_seconds, "duration_seconds")
         rated, grant = await self._ask(request, identity, dry_run=True)
-        reason = _record_of(grant).reason if grant.code is Code.REPLAYED else Reason(grant.code)
+        reason = _record_of(grant).reason if grant.code is _REPLAYED else Reason(grant.code)
         response = pb.QuoteCallResponse(
             decision=decision_of(reason),
             reason=reason_of(reason),
@@ -165,7 +164,7 @@ class Calls:
             final_unit=_is_final_unit(progress.final),
             debited_micros=progress.debited_micros,
             available_micros=progress.available_micros,
-            ended=progress.code is Code.ENDED,
+            ended=progress.code is _ENDED,
             final_reason=progress.final,  # type: ignore[arg-type]  # the numbers are the contract's
         )
 
@@ -191,7 +190,7 @@ class Calls:
             final_unit=_is_final_unit(progress.final),
             debited_micros=progress.debited_micros,
             available_micros=progress.available_micros,
-            ended=progress.code is Code.ENDED,
+            ended=progress.code is _ENDED,
             final_reason=progress.final,  # type: ignore[arg-type]  # the numbers are the contract's
         )
 
@@ -222,49 +221,51 @@ class Calls:
         *,
         ticked_by_gateway: bool = False,
         dry_run: bool = False,
-    ) -> _Asked:
+    ) -> tuple[RatedCall, CallGrant]:
         """Check, rate and ask the store: one round trip, two for an office that is not cached or just changed."""
-        direction, license_, service = check_call(request, needs_id=not dry_run)
-        identity.may_use_office_as_switch(request.office_id)
+        call = check_call(request, needs_id=not dry_run)
+        identity.may_use_office_as_switch(call.office_id)
         rater = self._rater.current()
-        office = await self._offices.get(request.office_id)
+        office = self._offices.cached(call.office_id) or await self._offices.get(call.office_id)
         if office is None:
-            code = verdict_without_office(request.called_number)
-            return _Asked(RatedCall(code, None, None, None), CallGrant(code, 0, 0, 0))
+            code = verdict_without_office(call.called_number)
+            return RatedCall(code, None, None, None), CallGrant(code, 0, 0, 0)
         asked = fingerprint(
-            direction, request.calling_number, request.called_number, license_, service, request.requested_seconds
+            call.direction, call.calling_number, call.called_number, call.license, call.service, call.requested_seconds
         )
         for _ in range(OFFICE_CHANGES):
-            rated = rater.rate_call(office, direction, license_, service, request.calling_number, request.called_number)
+            rated = rater.rate_call(
+                office, call.direction, call.license, call.service, call.calling_number, call.called_number
+            )
             ask = CallRequest(
-                request.call_id,
+                call.call_id,
                 rated.verdict,
                 asked,
-                request.requested_seconds,
+                call.requested_seconds,
                 self._max_duration,
                 ticked_by_gateway,
-                rated.row.rate if rated.verdict is Code.FUNDED and rated.row is not None else None,
+                rated.row.rate if rated.verdict is _FUNDED and rated.row is not None else None,
                 rated.row.rate.price_per_minute_micros if rated.row is not None else 0,
                 identity.switch_id,
-                _details(request, direction, license_, service, rated),
+                _details(call, rated),
             )
             try:
                 grant = await self._store.authorize_call(office, ask, dry_run=dry_run)
             except StoreUnavailable:
                 if rated.verdict is Code.INVALID_NUMBER:
-                    return _Asked(rated, CallGrant(rated.verdict, 0, 0, 0))
-                if rated.verdict is not Code.FREE:
+                    return rated, CallGrant(rated.verdict, 0, 0, 0)
+                if rated.verdict is not _FREE:
                     raise
                 # Free calls need no funds, so they do not wait for a store that keeps them.
                 if office.is_suspended:
-                    return _Asked(rated, CallGrant(Code.OFFICE_SUSPENDED, 0, 0, 0))
-                return _Asked(rated, CallGrant(Code.FREE, self._max_duration, 0, 0))
-            if grant.code is Code.ID_REUSED:
+                    return rated, CallGrant(Code.OFFICE_SUSPENDED, 0, 0, 0)
+                return rated, CallGrant(Code.FREE, self._max_duration, 0, 0)
+            if grant.code is _ID_REUSED:
                 raise id_reused("call_id")
-            if grant.code is not Code.OFFICE_CHANGED:
-                return _Asked(rated, grant)
+            if grant.code is not _OFFICE_CHANGED:
+                return rated, grant
             assert grant.record is not None  # noqa: S101  # the script sends it with this code
-            office = self._offices.remember(request.office_id, grant.record)
+            office = self._offices.remember(call.office_id, grant.record)
         raise settings_keep_changing()
 
     async def _progress(
@@ -295,26 +296,26 @@ class Calls:
         end = await self._store.end_call(
             office, request.call_id, request.duration_seconds, cause=request.cause, switch_id=identity.switch_id
         )
-        if end.code is Code.ID_REUSED:
+        if end.code is _ID_REUSED:
             raise AlreadyExists(
                 "This call was ended with another duration_seconds before, and the first EndCall stands.",
                 reason="CALL_ENDED",
                 field="duration_seconds",
             )
         _check_found(end.code)
-        return pb.EndCallResponse(
-            billed_seconds=end.billed_seconds,
-            debited_micros=end.debited_micros,
-            written_off_micros=end.written_off_micros,
-            available_micros=end.available_micros,
-            replayed=end.code is Code.REPLAYED,
-        )
+        response = pb.EndCallResponse()
+        response.billed_seconds = end.billed_seconds
+        response.debited_micros = end.debited_micros
+        response.written_off_micros = end.written_off_micros
+        response.available_micros = end.available_micros
+        response.replayed = end.code is _REPLAYED
+        return response
 
     async def _office_of(self, office_id: str, call_id: str, identity: Identity) -> CachedOffice:
         validate_office_id(office_id)
         validate_id(call_id, "call_id")
         identity.may_use_office_as_switch(office_id)
-        office = await self._offices.get(office_id)
+        office = self._offices.cached(office_id) or await self._offices.get(office_id)
         if office is None:
             raise _call_not_found()
         return office
@@ -331,21 +332,21 @@ class Calls:
         )
 
     async def _record_emergency(self, request: pb.AuthorizeCallRequest, identity: Identity) -> None:
-        direction, license_, service = check_call(request, needs_id=True)
-        office = await self._offices.get(request.office_id)
+        call = check_call(request, needs_id=True)
+        office = await self._offices.get(call.office_id)
         if office is None:
             return
         ask = CallRequest(
-            request.call_id,
+            call.call_id,
             Code.EMERGENCY,
-            fingerprint(Code.EMERGENCY, request.called_number),
+            fingerprint(Code.EMERGENCY, call.called_number),
             0,
             GRANTED_SECONDS,
             False,
             None,
             0,
             identity.switch_id,
-            _details(request, direction, license_, service, RatedCall(Code.EMERGENCY, Category.EMERGENCY, None, None)),
+            _details(call, RatedCall(Code.EMERGENCY, Category.EMERGENCY, None, None)),
         )
         await self._store.authorize_call(office, ask)
 
@@ -388,22 +389,21 @@ def _record_of(grant: CallGrant) -> CallRecord:
     return call
 
 
-def _details(
-    request: CallRequestMessage, direction: Direction, license_: License, service: Service, rated: RatedCall
-) -> bytes:
-    return Details(
-        called_number=rated.called.e164 if rated.called is not None else request.called_number,
-        calling_number=request.calling_number,
-        direction=direction,
-        license=license_,
-        service=service,
-        category=rated.category or 0,
-        user_id=request.user_id,
-        department_id=request.department_id,
-        switch_label=request.switch_id,
-        deck_version=rated.deck_version if rated.row is not None else 0,
-        rate_line=rated.row.row_id if rated.row is not None else 0,
-    ).SerializeToString()
+def _details(call: CallFields, rated: RatedCall) -> bytes:
+    details = Details()
+    details.called_number = rated.called.e164 if rated.called is not None else call.called_number
+    details.calling_number = call.calling_number
+    details.direction = call.direction
+    details.license = call.license
+    details.service = call.service
+    details.category = rated.category or 0
+    details.user_id = call.user_id
+    details.department_id = call.department_id
+    details.switch_label = call.switch_label
+    if rated.row is not None:
+        details.deck_version = rated.deck_version
+        details.rate_line = rated.row.row_id
+    return details.SerializeToString()
 
 
 def _is_final_unit(final: int) -> bool:
@@ -412,9 +412,9 @@ def _is_final_unit(final: int) -> bool:
 
 
 def _check_found(code: Code) -> None:
-    if code is Code.NOT_FOUND:
+    if code is _NOT_FOUND:
         raise _call_not_found()
-    if code is Code.FORBIDDEN:
+    if code is _FORBIDDEN:
         raise PermissionDenied
 
 

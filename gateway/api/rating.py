@@ -1,14 +1,20 @@
 """From a request to its price: number, category, rate row and what they say before funds are looked at."""
 
-import hashlib
+from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from gateway.domain.deck import CallQuery, Deck, MessageQuery, MessageRateRow, RateRow
-from gateway.domain.numbers import NumberInfo, call_category, classify, normalise
+from gateway.domain.numbers import NumberInfo, call_category, identify, normalise
 from gateway.domain.vocabulary import Category, Direction, License, MessageKind, Service
 from gateway.errors import Unavailable
 from gateway.store.codes import Code
 from gateway.store.offices import CachedOffice
+
+# What is asked of every request: to look a member up in its enum takes 0.1 us each time (Python 3.11).
+_INBOUND: Final = Direction.INBOUND
+_OUTBOUND: Final = Direction.OUTBOUND
+_FREE: Final = Code.FREE
+_FUNDED: Final = Code.FUNDED
 
 _SEPARATOR: Final = "\x1f"
 """No field of a request may hold it, so that two requests never look the same."""
@@ -63,33 +69,29 @@ class Rater:
     ) -> RatedCall:
         """Find what a call is and what it costs."""
         country = office.country
-        e164 = normalise(called_number, country)
-        if e164 is None:
+        called = identify(called_number, country)
+        if called is None:
             return RatedCall(Code.INVALID_NUMBER, None, None, None)
-        called = classify(e164, country)
-        calling = None
-        if direction is Direction.INBOUND and (caller := normalise(calling_number, country)) is not None:
-            calling = classify(caller, country)
+        calling = identify(calling_number, country) if direction is _INBOUND else None
         category = call_category(direction, service, called, calling)
-        if direction is Direction.OUTBOUND and e164.startswith(self._blocked):
+        if direction is _OUTBOUND and called.e164.startswith(self._blocked):
             return RatedCall(Code.DESTINATION_BLOCKED, category, called, None)
         row = self.deck.lookup_call(CallQuery(office.tariff, service, direction, license_, country, called))
         if row is None:
             return RatedCall(Code.NO_RATE, category, called, None)
-        return RatedCall(Code.FREE if row.rate.is_free else Code.FUNDED, category, called, row, self.deck.version)
+        return RatedCall(_FREE if row.rate.is_free else _FUNDED, category, called, row, self.deck.version)
 
     def rate_message(self, office: CachedOffice, kind: MessageKind, called_number: str) -> RatedMessage:
         """Find what a message costs."""
-        e164 = normalise(called_number, office.country)
-        if e164 is None:
+        called = identify(called_number, office.country)
+        if called is None:
             return RatedMessage(Code.INVALID_NUMBER, None, None)
-        called = classify(e164, office.country)
-        if e164.startswith(self._blocked):
+        if called.e164.startswith(self._blocked):
             return RatedMessage(Code.DESTINATION_BLOCKED, called, None)
         row = self.deck.lookup_message(MessageQuery(office.tariff, kind, office.country, called))
         if row is None:
             return RatedMessage(Code.NO_RATE, called, None)
-        return RatedMessage(Code.FREE if row.rate.is_free else Code.FUNDED, called, row, self.deck.version)
+        return RatedMessage(_FREE if row.rate.is_free else _FUNDED, called, row, self.deck.version)
 
 
 class CurrentRater:
@@ -129,5 +131,5 @@ def verdict_without_office(called_number: str) -> Code:
 
 def fingerprint(*fields: object) -> bytes:
     """8 bytes that tell one request from another with the same id."""
-    text = _SEPARATOR.join(map(str, fields))
-    return hashlib.blake2b(text.encode(), digest_size=8).digest()
+    text = _SEPARATOR.join([field if type(field) is str else str(field) for field in fields])
+    return blake2b(text.encode(), digest_size=8).digest()

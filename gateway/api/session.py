@@ -1,19 +1,24 @@
 """The Session stream: batches of operations in, batches of results and commands out.
 
-Many operations are in flight at once. They share one flush of pipelined scripts a turn of the event loop
-(gateway/store/connection.py) and one stream message a turn: results gather while the message before is being written.
+Many operations are in flight at once. Those of one batch leave in one flush of pipelined scripts, and the store's
+replies themselves drive them on (`_Running`). Results gather until the event loop's next turn, and while the message
+before is being written.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import structlog
 
 from gateway import metrics
 from gateway.api.runner import ServicerContext, status_of
+from gateway.api.session_codec import packed_response, packed_result
 from gateway.domain.identity import Identity
 from gateway.errors import Internal, InvalidArgument, TollgateError
+from gateway.store.connection import Reply
 from gateway.v1 import authorization_pb2 as pb
 
 log = structlog.get_logger(__name__)
@@ -27,9 +32,60 @@ MAX_COMMANDS: Final = 4_096
 
 _MESSAGE_ITEMS: Final = 1_000
 
-Operation = Callable[[Any, Identity], Awaitable[Any]]
+Operation = Callable[[Any, Identity], Coroutine[Any, Any, Any]]
 Hear = Callable[[pb.LiveCalls, "Session"], Awaitable[None]]
-Context = ServicerContext[pb.SessionRequest, pb.SessionResponse]
+Context = ServicerContext[pb.SessionRequest, bytes]
+Batch = Callable[[], AbstractContextManager[None]]
+
+
+class _Running:
+    """One operation, from its beginning to its result.
+
+    A coroutine without a task: it goes on when the store's reply comes, in the same turn of the event loop. A task
+    costs some 7 us an operation, and two turns. So an operation may await replies and futures, but it has no current
+    task: nothing in it can use `asyncio.timeout`.
+    """
+
+    __slots__ = ("_session", "_work", "after", "key", "kind", "tag")
+
+    def __init__(
+        self, session: "Session", tag: int, kind: str, key: tuple[str, str], work: Coroutine[Any, Any, Any]
+    ) -> None:
+        self._session = session
+        self._work = work
+        self.tag = tag
+        self.kind = kind
+        self.key = key
+        self.after: _Running | None = None
+
+    def begin(self, _: object = None) -> None:
+        """Run, or go on, until something has to be waited for; after the end begin what waited for it."""
+        running: _Running | None = self
+        # A loop, since a thousand operations on one call may each end at once.
+        while running is not None:
+            try:
+                awaited = running._work.send(None)
+            except StopIteration as done:
+                running = running._session.finish(running, packed_result(running.tag, running.kind, done.value))
+            except TollgateError as error:
+                running = running._session.finish(running, packed_error(running.tag, error))
+            except Exception:
+                log.exception("an operation of a Session failed", operation=running.kind)
+                running = running._session.finish(running, packed_error(running.tag, Internal()))
+            else:
+                running._wait_for(awaited)
+                return
+
+    def _wait_for(self, awaited: Any) -> None:
+        """Do what a task does with what its coroutine yields; None is a sleep of no time."""
+        if awaited is None:
+            asyncio.get_running_loop().call_soon(self.begin)
+            return
+        awaited._asyncio_future_blocking = False
+        if type(awaited) is Reply:
+            awaited.resume = self.begin
+        else:
+            awaited.add_done_callback(self.begin)
 
 
 class Session:
@@ -39,6 +95,7 @@ class Session:
         identity: Of the stream; its switch_id says whose calls are authorized here.
         operations: How each of an Operation's oneof is answered.
         hear: Takes the switch's live calls.
+        batch: What is sent to the store inside of its block leaves together.
         max_operations: Allowed in one batch.
 
     Attributes:
@@ -47,25 +104,24 @@ class Session:
     """
 
     def __init__(
-        self, identity: Identity, operations: Mapping[str, Operation], hear: Hear, *, max_operations: int
+        self, identity: Identity, operations: Mapping[str, Operation], hear: Hear, batch: Batch, *, max_operations: int
     ) -> None:
         self.identity = identity
         self.list_began_ms: int | None = None
         self.list_is_whole = True
         self._operations = operations
         self._hear = hear
+        self._batch = batch
         self._max_operations = max_operations
         self._tags: set[int] = set()
-        # The last operation begun on each call or message: what comes next on it waits for this one.
-        self._last: dict[tuple[str, str], asyncio.Task[None]] = {}
-        self._results: list[pb.Result] = []
+        # The last operation on each call or message: what comes next on it waits for this one.
+        self._last: dict[tuple[str, str], _Running] = {}
+        self._results: list[bytes] = []
         self._commands: list[pb.Command] = []
         self._outgoing = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
-        # Kept, since asking for the running loop is a system call in Python 3.11, and this is done for every operation.
-        self._loop = asyncio.get_running_loop()
-        self._heard: asyncio.Future[None] = self._loop.create_future()
+        self._heard: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._heard.set_result(None)
         self._ended: TollgateError | None = None
         self._drained: TollgateError | None = None
@@ -119,8 +175,7 @@ class Session:
                         "operations",
                         f"has {len(request.operations)} entries, a batch has at most {self._max_operations}",
                     )
-                for operation in request.operations:
-                    self._begin(operation)
+                self._begin_all(request)
                 if request.HasField("live_calls"):
                     # Beside the operations, since a list is long; the next list waits for this one.
                     await self._heard
@@ -137,48 +192,44 @@ class Session:
         except TollgateError as error:
             self.end(error)
 
-    def _begin(self, operation: pb.Operation) -> None:
-        tag, kind = operation.tag, operation.WhichOneof("operation")
-        if tag in self._tags:
-            self._refuse(
-                tag, InvalidArgument("tag", f"{tag} is in flight already; give each operation a tag of its own")
-            )
-            return
-        if kind is None:
-            self._refuse(tag, InvalidArgument("operation", "is empty; set one of authorize_call, answer_call, ..."))
-            return
-        request = getattr(operation, kind)
-        key = (request.office_id, request.message_id if "message" in kind else request.call_id)
-        self._tags.add(tag)
-        metrics.count_session_operation(kind)
-        # A task an operation costs some 7 us, a tenth of all, and keeps each of them as plain to read as the unary way.
-        task = self._loop.create_task(self._run(tag, kind, request, key, self._last.get(key)))
-        self._last[key] = task
+    def _begin_all(self, request: pb.SessionRequest) -> None:
+        kinds: list[str] = []
+        with self._batch():
+            for operation in request.operations:
+                tag, kind = operation.tag, operation.WhichOneof("operation")
+                if tag in self._tags:
+                    self._refuse(tag, "tag", f"{tag} is in flight already; give each operation a tag of its own")
+                elif kind is None:
+                    self._refuse(tag, "operation", "is empty; set one of authorize_call, answer_call, ...")
+                else:
+                    kinds.append(kind)
+                    self._begin(tag, kind, getattr(operation, kind))
         self._check_room()
+        for name, count in Counter(kinds).items():
+            metrics.count_session_operations(name, count)
 
-    async def _run(
-        self, tag: int, kind: str, request: Any, key: tuple[str, str], before: "asyncio.Task[None] | None"
-    ) -> None:
-        if before is not None and not before.done():
-            await asyncio.wait([before])
-        try:
-            response = await self._operations[kind](request, self.identity)
-            result = pb.Result(tag=tag, **{kind: response})
-        except TollgateError as error:
-            result = pb.Result(tag=tag, error=status_of(error))
-        except Exception:
-            log.exception("an operation of a Session failed", operation=kind)
-            result = pb.Result(tag=tag, error=status_of(Internal()))
-        if self._last.get(key) is asyncio.current_task(self._loop):
-            del self._last[key]
-        self._tags.discard(tag)
+    def _begin(self, tag: int, kind: str, request: Any) -> None:
+        key = (request.office_id, request.message_id if "message" in kind else request.call_id)
+        running = _Running(self, tag, kind, key, self._operations[kind](request, self.identity))
+        self._tags.add(tag)
+        before, self._last[key] = self._last.get(key), running
+        if before is None:
+            running.begin()
+        else:
+            before.after = running
+
+    def finish(self, running: _Running, result: bytes) -> _Running | None:
+        """Take the result of an operation; returns the one that waited for it."""
+        if running.after is None:
+            del self._last[running.key]
+        self._tags.discard(running.tag)
         self._results.append(result)
         self._outgoing.set()
+        return running.after
 
-    def _refuse(self, tag: int, error: TollgateError) -> None:
-        self._results.append(pb.Result(tag=tag, error=status_of(error)))
+    def _refuse(self, tag: int, field: str, what: str) -> None:
+        self._results.append(packed_error(tag, InvalidArgument(field, what)))
         self._outgoing.set()
-        self._check_room()
 
     async def _write(self, context: Context) -> None:
         while True:
@@ -187,7 +238,7 @@ class Session:
             while self._ended is None and (self._results or self._commands):
                 results, self._results = self._results[:_MESSAGE_ITEMS], self._results[_MESSAGE_ITEMS:]
                 commands, self._commands = self._commands[:_MESSAGE_ITEMS], self._commands[_MESSAGE_ITEMS:]
-                await context.write(pb.SessionResponse(results=results, commands=commands))
+                await context.write(packed_response(results, commands))
                 self._check_room()
             if self._ended is not None:
                 raise self._ended
@@ -199,3 +250,8 @@ class Session:
             self._room.set()
         else:
             self._room.clear()
+
+
+def packed_error(tag: int, error: TollgateError) -> bytes:
+    """The Result of an operation that could not be answered."""
+    return packed_result(tag, "error", status_of(error))

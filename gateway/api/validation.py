@@ -1,7 +1,7 @@
 """Checks of a request's fields: each says which field is wrong and what it may be, before anything is touched."""
 
-import re
-from typing import Final, TypeVar
+from enum import IntEnum
+from typing import Final, NamedTuple
 
 from gateway.domain.ids import validate_id, validate_office_id
 from gateway.domain.vocabulary import Direction, License, MessageKind, Service
@@ -11,10 +11,7 @@ from gateway.v1 import authorization_pb2 as pb
 MAX_SECONDS: Final = 86_400
 MAX_SEGMENTS: Final = 255
 MAX_NUMBER_LENGTH: Final = 64
-
-_LABEL: Final = re.compile(r"[ -~]{0,128}").fullmatch
-
-E = TypeVar("E", Direction, License, MessageKind, Service)
+MAX_LABEL_LENGTH: Final = 128
 
 CallRequestMessage = pb.AuthorizeCallRequest | pb.QuoteCallRequest
 MessageRequestMessage = pb.AuthorizeMessageRequest | pb.QuoteMessageRequest
@@ -28,28 +25,63 @@ def check_seconds(value: int, field: str) -> None:
 
 def check_label(value: str, field: str) -> None:
     """Raise InvalidArgument unless it is at most 128 printable ASCII characters."""
-    if not _LABEL(value):
+    if len(value) > MAX_LABEL_LENGTH or not (value.isascii() and value.isprintable()):
         raise InvalidArgument(field, "must be at most 128 printable ASCII characters")
 
 
-def check_call(request: CallRequestMessage, *, needs_id: bool) -> tuple[Direction, License, Service]:
-    """Hold every field of a call's request against its range; return the enums with their defaults in place.
+class CallFields(NamedTuple):
+    """The checked fields of a request for a call, with the defaults in place.
+
+    Each is read once: protobuf makes a new string every time that one is asked for.
+    """
+
+    office_id: str
+    call_id: str
+    direction: Direction
+    license: License
+    service: Service
+    requested_seconds: int
+    calling_number: str
+    called_number: str
+    user_id: str
+    department_id: str
+    switch_label: str
+
+
+def check_call(request: CallRequestMessage, *, needs_id: bool) -> CallFields:
+    """Hold every field of a call's request against its range.
 
     Raises:
         InvalidArgument: Names the first field that is wrong.
     """
-    validate_office_id(request.office_id)
-    if needs_id or request.call_id:
-        validate_id(request.call_id, "call_id")
-    direction = _enum(Direction, request.direction, "direction", None)
-    license_ = _enum(License, request.license, "license", License.STANDARD)
-    service = _enum(Service, request.service, "service", Service.VOICE)
-    check_seconds(request.requested_seconds, "requested_seconds")
-    check_label(request.user_id, "user_id")
-    check_label(request.department_id, "department_id")
-    check_label(request.switch_id, "switch_id")
-    _check_numbers(request.calling_number, request.called_number)
-    return direction, license_, service
+    office_id, call_id = request.office_id, request.call_id
+    validate_office_id(office_id)
+    if needs_id or call_id:
+        validate_id(call_id, "call_id")
+    direction = _DIRECTIONS.get(request.direction)
+    if direction is None:
+        raise _wrong_enum(Direction, request.direction, "direction")
+    license_ = _LICENSES.get(request.license)
+    if license_ is None:
+        raise _wrong_enum(License, request.license, "license")
+    service = _SERVICES.get(request.service)
+    if service is None:
+        raise _wrong_enum(Service, request.service, "service")
+    requested_seconds = request.requested_seconds
+    check_seconds(requested_seconds, "requested_seconds")
+    user_id, department_id, switch_label = request.user_id, request.department_id, request.switch_id
+    labels = user_id + department_id + switch_label
+    if len(labels) > MAX_LABEL_LENGTH or not (labels.isascii() and labels.isprintable()):
+        # At least one of them may be wrong: which?
+        check_label(user_id, "user_id")
+        check_label(department_id, "department_id")
+        check_label(switch_label, "switch_id")
+    calling_number, called_number = request.calling_number, request.called_number
+    _check_numbers(calling_number, called_number)
+    return CallFields(
+        office_id, call_id, direction, license_, service, requested_seconds, calling_number, called_number, user_id,
+        department_id, switch_label,
+    )  # fmt: skip
 
 
 def check_message(request: MessageRequestMessage, *, needs_id: bool) -> MessageKind:
@@ -61,7 +93,9 @@ def check_message(request: MessageRequestMessage, *, needs_id: bool) -> MessageK
     validate_office_id(request.office_id)
     if needs_id or request.message_id:
         validate_id(request.message_id, "message_id")
-    kind = _enum(MessageKind, request.kind, "kind", MessageKind.SMS)
+    kind = _MESSAGE_KINDS.get(request.kind)
+    if kind is None:
+        raise _wrong_enum(MessageKind, request.kind, "kind")
     if not 1 <= request.segments <= MAX_SEGMENTS:
         raise InvalidArgument("segments", f"is {request.segments}, it must be 1 to {MAX_SEGMENTS}")
     check_label(request.user_id, "user_id")
@@ -79,11 +113,13 @@ def _check_numbers(calling: str, called: str) -> None:
         raise InvalidArgument("called_number", f"must be 1 to {MAX_NUMBER_LENGTH} printable characters")
 
 
-def _enum(kind: type[E], value: int, field: str, default: E | None) -> E:
-    if value == 0 and default is not None:
-        return default
-    try:
-        return kind(value)
-    except ValueError:
-        names = ", ".join(member.name for member in kind)
-        raise InvalidArgument(field, f"is {value}, it must be one of {names}") from None
+# By number, with what 0 stands for: a look-up takes a fifth of the time of `Direction(number)`.
+_DIRECTIONS: Final = {int(member): member for member in Direction}
+_LICENSES: Final = {0: License.STANDARD, **{int(member): member for member in License}}
+_SERVICES: Final = {0: Service.VOICE, **{int(member): member for member in Service}}
+_MESSAGE_KINDS: Final = {0: MessageKind.SMS, **{int(member): member for member in MessageKind}}
+
+
+def _wrong_enum(kind: type[IntEnum], value: int, field: str) -> InvalidArgument:
+    names = ", ".join(member.name for member in kind)
+    return InvalidArgument(field, f"is {value}, it must be one of {names}")

@@ -7,8 +7,8 @@ from gateway.errors import InvalidArgument
 
 MAX_NAME_LENGTH = 200
 
-_OFFICE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_ID = re.compile(r"[\x20-\x7e]{1,128}")
+_is_office_id = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
+_MAX_ID_LENGTH = 128
 
 
 def validate_office_id(value: str, field: str = "office_id") -> None:
@@ -17,7 +17,7 @@ def validate_office_id(value: str, field: str = "office_id") -> None:
     Raises:
         InvalidArgument: It does not match.
     """
-    if not _OFFICE_ID.fullmatch(value):
+    if not _is_office_id(value):
         raise InvalidArgument(field, "must be 1 to 64 characters out of A-Z a-z 0-9 . _ -")
 
 
@@ -27,7 +27,7 @@ def validate_id(value: str, field: str) -> None:
     Raises:
         InvalidArgument: It does not match.
     """
-    if not _ID.fullmatch(value):
+    if not (0 < len(value) <= _MAX_ID_LENGTH and value.isascii() and value.isprintable()):
         raise InvalidArgument(field, "must be 1 to 128 printable ASCII characters")
 
 

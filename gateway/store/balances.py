@@ -4,12 +4,12 @@ Nothing but these scripts moves money. A method raises `StoreUnavailable` when n
 then have happened or not, and the same call with the same id finds out.
 """
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from gateway.domain.rate import Rate
 from gateway.store.clock import Clock
-from gateway.store.codes import Code
-from gateway.store.connection import StoreConnection
+from gateway.store.codes import CODES, Code
+from gateway.store.connection import Reply, StoreConnection
 from gateway.store.keys import lease_key, office_keys, outbox_key
 from gateway.store.offices import CachedOffice
 from gateway.store.records import NO_RATE, CallRecord, CallStub, OfficeRecord, unpack_call
@@ -213,7 +213,7 @@ class BalanceStore:
             self._lifetimes.setup_ms,
             1 if dry_run else 0,
         )
-        return CallGrant(Code(reply[0]), *reply[1:])
+        return CallGrant(CODES[reply[0]], *reply[1:])
 
     async def answer_call(
         self, office: CachedOffice, call_id: str, *, answered_ms: int = 0, switch_id: str = ""
@@ -223,7 +223,7 @@ class BalanceStore:
         reply = await self._run_call(
             "answer_call", office, call_id, answered_ms, switch_id, times.setup_ms, times.grace_ms
         )
-        return CallProgress(Code(reply[0]), *reply[1:])
+        return CallProgress(CODES[reply[0]], *reply[1:])
 
     async def tick_call(
         self,
@@ -247,7 +247,7 @@ class BalanceStore:
             times.grace_ms,
             times.fresh_ms,
         )
-        progress = CallProgress(Code(reply[0]), *reply[1:5])
+        progress = CallProgress(CODES[reply[0]], *reply[1:5])
         if len(reply) == _PLAIN_PROGRESS:
             return progress
         return progress._replace(heard_ms=reply[5], switch_id=reply[6].decode())
@@ -260,14 +260,14 @@ class BalanceStore:
         reply = await self._run_call(
             "hear_call", office, call_id, used_seconds, switch_id, times.setup_ms, times.grace_ms
         )
-        return CallProgress(Code(reply[0]), *reply[1:])
+        return CallProgress(CODES[reply[0]], *reply[1:])
 
     async def cut_call(self, office: CachedOffice, call_id: str, *, forced: bool = False) -> CallCut:
         """Look once more, then mark the call cut; forced: at an operator's word."""
         code, granted, final, switch_id, late_ms = await self._run_call(
             "cut_call", office, call_id, 1 if forced else 0, self._lifetimes.grace_ms
         )
-        return CallCut(Code(code), granted, final, switch_id.decode(), late_ms)
+        return CallCut(CODES[code], granted, final, switch_id.decode(), late_ms)
 
     async def end_call(
         self, office: CachedOffice, call_id: str, duration_seconds: int, *, cause: str = "", switch_id: str = ""
@@ -277,7 +277,7 @@ class BalanceStore:
         reply = await self._run_call(
             "end_call", office, call_id, duration_seconds, cause, switch_id, times.setup_ms, times.stub_ms
         )
-        return CallSettlement(Code(reply[0]), *reply[1:])
+        return CallSettlement(CODES[reply[0]], *reply[1:])
 
     async def lapse_call(self, office: CachedOffice, call_id: str, *, missing_since_ms: int = 0) -> CallLapse:
         """Settle a call that nothing is heard of at its confirmed seconds.
@@ -292,7 +292,7 @@ class BalanceStore:
         reply = await self._run_call(
             "lapse_call", office, call_id, missing_since_ms, times.setup_ms, times.grace_ms, times.lapsed_ms
         )
-        return CallLapse(Code(reply[0]), *reply[1:])
+        return CallLapse(CODES[reply[0]], *reply[1:])
 
     async def authorize_message(
         self, office: CachedOffice, request: MessageRequest, *, dry_run: bool = False
@@ -310,12 +310,12 @@ class BalanceStore:
             self._lifetimes.stub_ms,
             1 if dry_run else 0,
         )
-        return MessageGrant(Code(reply[0]), *reply[1:])
+        return MessageGrant(CODES[reply[0]], *reply[1:])
 
     async def refund_message(self, office: CachedOffice, message_id: str) -> MessageRefund:
         """Give the debit of a message back, once."""
         reply = await self._run_message("refund_message", office, message_id, self._lifetimes.stub_ms)
-        return MessageRefund(Code(reply[0]), *reply[1:])
+        return MessageRefund(CODES[reply[0]], *reply[1:])
 
     async def apply_credit(
         self, office_id: str, number: int, amount_micros: int, *, refill_number: int = 0
@@ -327,7 +327,7 @@ class BalanceStore:
             (keys.clock, keys.office, keys.outbox),
             (self._clock.now_ms(), keys.office_id, number, amount_micros, refill_number),
         )
-        return CreditResult(Code(reply[0]), *reply[1:])
+        return CreditResult(CODES[reply[0]], *reply[1:])
 
     async def put_office(
         self, office_id: str, settings: bytes, *, refill_enabled: bool, create: bool
@@ -339,13 +339,13 @@ class BalanceStore:
             (keys.clock, keys.office, keys.outbox),
             (self._clock.now_ms(), keys.office_id, settings, 1 if refill_enabled else 0, 1 if create else 0),
         )
-        return PutOfficeResult(Code(reply[0]), *reply[1:])
+        return PutOfficeResult(CODES[reply[0]], *reply[1:])
 
     async def claim_refill(self, office_id: str, number: int) -> RefillClaim:
         """Write the claim without which no card may be charged."""
         keys = office_keys(office_id)
         reply = await self._connection.run("claim_refill", (keys.clock, keys.office), (self._clock.now_ms(), number))
-        return RefillClaim(Code(reply[0]), *reply[1:])
+        return RefillClaim(CODES[reply[0]], *reply[1:])
 
     async def fail_refill(self, office_id: str, number: int, attempt: int, until_ms: int) -> RefillFailure:
         """Say that an attempt to charge for a refill has failed, or (attempt 0) that it must wait for another day."""
@@ -353,7 +353,7 @@ class BalanceStore:
         reply = await self._connection.run(
             "fail_refill", (keys.clock, keys.office), (self._clock.now_ms(), number, attempt, until_ms)
         )
-        return RefillFailure(Code(reply[0]), *reply[1:])
+        return RefillFailure(CODES[reply[0]], *reply[1:])
 
     async def judge_refill(self, office_id: str) -> bool:
         """Raise the trigger of an office whose waiting time is over; True if it was raised."""
@@ -383,21 +383,19 @@ class BalanceStore:
         packed = await self._connection.ask("GET", office_keys(office_id).call_prefix + call_id.encode())
         return None if packed is None else unpack_call(packed)
 
-    async def _run_call(self, operation: str, office: CachedOffice, call_id: str, *args: bytes | str | int) -> Any:
+    def _run_call(self, operation: str, office: CachedOffice, call_id: str, *args: bytes | str | int) -> Reply:
         """Run a script about a call: all of them have these keys, and begin with these arguments."""
         keys, now_ms = office.keys, self._clock.now_ms()
-        return await self._connection.run(
+        return self._connection.run(
             operation,
             (keys.clock, keys.office, keys.call_prefix + call_id.encode(), keys.due, keys.outbox),
             (now_ms, keys.office_id, call_id, office.day(now_ms), *args),
         )
 
-    async def _run_message(
-        self, operation: str, office: CachedOffice, message_id: str, *args: bytes | str | int
-    ) -> Any:
+    def _run_message(self, operation: str, office: CachedOffice, message_id: str, *args: bytes | str | int) -> Reply:
         """Run a script about a message, likewise."""
         keys, now_ms = office.keys, self._clock.now_ms()
-        return await self._connection.run(
+        return self._connection.run(
             operation,
             (keys.clock, keys.office, keys.message_prefix + message_id.encode(), keys.outbox),
             (now_ms, keys.office_id, message_id, office.day(now_ms), *args),

@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -16,6 +17,7 @@ from gateway.v1 import authorization_pb2 as pb
 from gateway.v1.authorization_pb2_grpc import CallAuthorizationStub
 from tests.integration.test_authorization import call, message, ready
 from tests.support.front import ADMIN, OPERATOR, SWITCH_A, SWITCH_B, Front, metadata, running_front
+from tests.support.proxy import FaultProxy
 from tests.support.servers import StoreServer
 
 OPERATION_NAMES = {
@@ -173,6 +175,71 @@ def test_errors_are_of_the_operation(valkey: StoreServer) -> None:
         await stream.close()
 
     run(valkey, test)
+
+
+def test_a_thousand_operations_on_one_call_end_one_after_the_other(valkey: StoreServer) -> None:
+    """Each begins where the one before ends, whether that ends at once or waits for the store."""
+
+    async def test(front: Front) -> None:
+        await front.add_office("a", 10_000_000)
+        stream = Stream(front)
+        wrong = await stream.ask(*[tick("a", "1", -1)] * 1_000)
+        assert {reason_of(each)[2] for each in wrong} == {"used_seconds"}
+        granted, *ticked, ended = await stream.ask(
+            call("a", "1"), *[tick("a", "1", used) for used in (*[-1] * 499, *range(1, 500))], end("a", "1", 61)
+        )
+        assert (granted.reason, ended.debited_micros) == (pb.FUNDED, 240_000)
+        assert [each.debited_micros for each in ticked[499:]] == [-(-used // 60) * 120_000 for used in range(1, 500)]
+        await stream.close()
+
+    run(valkey, test)
+
+
+def test_functions_that_the_store_lost_are_loaded_again(valkey: StoreServer) -> None:
+    async def test(front: Front) -> None:
+        await front.add_office("a", 10_000_000)
+        stream = Stream(front)
+        for turn in range(3):
+            await front.connection.ask("FUNCTION", "FLUSH", "SYNC")
+            results = await stream.ask(*[each for n in range(10) for each in (call("a", f"{turn}-{n}"),) * 2])
+            assert [(each.reason, each.replayed) for each in results] == [(pb.FUNDED, False), (pb.FUNDED, True)] * 10
+        assert await front.available("a") == 10_000_000 - 30 * 120_000
+        await stream.close()
+
+    run(valkey, test)
+
+
+@pytest.mark.parametrize("fault", ["cut_before_send", "cut_after_send", "stall"])
+def test_a_store_that_does_not_answer_is_the_operations_error(valkey: StoreServer, fault: str) -> None:
+    """The stream goes on; the same ids find out what happened."""
+
+    async def test() -> None:
+        proxy = FaultProxy((valkey.host, valkey.port))
+        async with proxy, running_front(valkey.url, via=proxy.url, store_timeout_ms=100) as front:
+            await ready(front)
+            await front.add_office("a", 10_000_000)
+            stream = Stream(front)
+            async with asyncio.timeout(30):
+                await stream.ask(call("a", "first"))
+                getattr(proxy, fault)()
+                # Whether it met the batch or the front's own questions beside it, the answer is one of two.
+                lives = [call("a", str(n)) for n in range(20)]
+                for result in await stream.ask(*lives, *[answer("a", str(n)) for n in range(20)]):
+                    assert not hasattr(result, "details") or reason_of(result)[1] in {
+                        "STORE_UNAVAILABLE",
+                        "CALL_NOT_FOUND",
+                    }
+                proxy.resume()
+                await proxy.fault_happened()
+                replays = await stream.ask(*lives)
+                while any(hasattr(each, "details") for each in replays):
+                    replays = await stream.ask(*lives)
+                replays = await stream.ask(*lives)
+                assert [(each.reason, each.replayed) for each in replays] == [(pb.FUNDED, True)] * 20
+                assert await front.available("a") == 10_000_000 - 21 * 120_000
+                await stream.close()
+
+    asyncio.run(test())
 
 
 def test_a_batch_too_large_ends_the_stream_and_changes_nothing(valkey: StoreServer) -> None:

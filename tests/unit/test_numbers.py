@@ -18,6 +18,7 @@ from gateway.domain.numbers import (
     NumberType,
     call_category,
     classify,
+    identify,
     is_emergency,
     normalise,
     number_types,
@@ -207,6 +208,29 @@ def test_whatever_comes_out_is_a_number(raw: str, country: str) -> None:
     assert number is None or (number[0] == "+" and 4 <= len(number) <= 16 and number[1:].isdecimal())
     assert isinstance(is_emergency(raw, country), bool)
     assert classify(raw, country).e164 == raw
+
+
+def in_two_steps(raw: str, country: str) -> NumberInfo | None:
+    number = normalise(raw, country)
+    return None if number is None else classify(number, country)
+
+
+@given(
+    st.one_of(st.text(max_size=80), st.from_regex(r"(\+|00|011)?[-0-9 ]{1,18}", fullmatch=True)),
+    st.sampled_from(["US", "CA", "GB", "GG", "DE", "AR", "JP", "IT", "RU", "", "??"]),
+)
+def test_identifies_in_one_step_what_two_steps_find(raw: str, country: str) -> None:
+    assert identify(raw, country) == in_two_steps(raw, country)
+
+
+@pytest.mark.parametrize("country", ["US", "CA", "JM", "GB", "GG", "DE", "RU", "KZ", "IT", ""])
+def test_identifies_known_numbers_however_they_are_written(country: str) -> None:
+    for number in FIXED_SET:
+        for raw in (number, f"{number[:3]} ({number[3:6]}) {number[6:]}", f"011{number[1:]}", f"00{number[1:]}"):
+            assert identify(raw, country) == in_two_steps(raw, country)
+        found = identify(number, country)
+        assert found is not None
+        assert found == classify(number, country)
 
 
 @pytest.mark.parametrize(

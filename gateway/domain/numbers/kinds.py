@@ -1,8 +1,7 @@
 """What a number is: its kind, its region, and the words a tariff deck has for it."""
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.domain.vocabulary import Direction
 
@@ -35,8 +34,7 @@ class NumberType(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
-@dataclass(frozen=True, slots=True)
-class NumberInfo:
+class NumberInfo(NamedTuple):
     """A number as seen from one country.
 
     Attributes:

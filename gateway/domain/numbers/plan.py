@@ -22,6 +22,10 @@ CALLING_CODES: Final = {str(code): regions for code, regions in COUNTRY_CODE_TO_
 """The regions of each calling code, the main one first."""
 
 _LONGEST_CALLING_CODE: Final = 3
+# The length of a calling code by the first two digits of a number; those that are not here have three.
+_LENGTHS: Final = {code: len(code) for code in CALLING_CODES if len(code) < _LONGEST_CALLING_CODE} | {
+    code + second: 1 for code in CALLING_CODES if len(code) == 1 for second in "0123456789"
+}
 
 # In the library's order, which matters: the patterns overlap, and the first that matches names the kind.
 _SPECIAL_KINDS: Final = (
@@ -168,11 +172,10 @@ def plans_of_calling_code(calling_code: str) -> tuple[Plan, ...]:
 
 def split_calling_code(digits: str) -> tuple[str, str] | None:
     """Split the digits of an international number into calling code and the rest; None if no code begins them."""
-    for length in range(1, _LONGEST_CALLING_CODE + 1):
-        # No calling code is the beginning of another, so the first that fits is the only one.
-        if digits[:length] in CALLING_CODES:
-            return digits[:length], digits[length:]
-    return None
+    # No calling code is the beginning of another, so the first two digits tell how long the only one that can fit is.
+    length = _LENGTHS.get(digits[:2], _LONGEST_CALLING_CODE)
+    calling_code = digits[:length]
+    return (calling_code, digits[length:]) if calling_code in CALLING_CODES else None
 
 
 def compile_plans() -> Iterator[str]:
