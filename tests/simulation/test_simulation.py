@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from gateway.domain.rate import Rate, Slot
-from gateway.domain.vocabulary import OfficeState, RefillState
+from gateway.domain.vocabulary import RefillState
 from gateway.store.address import StoreAddress
 from gateway.store.codes import Code
 from gateway.store.connection import StoreConnection
 from gateway.store.scripts import load_library
 from tests.simulation.model import GRANTING, Call, Office, Request, Settings
+from tests.simulation.strategies import amounts, balances, seldom, settings_of
 from tests.simulation.world import DETAILS, REPLIES, World
 from tests.support.balances import (
     BY_THE_SECOND,
@@ -67,7 +68,6 @@ MESSAGE_IDS: Final = tuple((office_id, f"m{n}") for office_id in ("o-1", "o-2", 
 Target = tuple[int, bool]
 
 switches = st.sampled_from(["", "sw1", "sw1", "sw1", "sw1", "sw2"])
-seldom = st.sampled_from([False] * 9 + [True])
 
 # A moment of a call, as its switch or its gateway would know it, and a little beside it.
 moments = st.tuples(
@@ -79,24 +79,6 @@ Moment = tuple[str, int]
 steps_of_time = st.sampled_from(
     [0.001, 0.5, 1, 2, 5, 10, 29, 44, 45, 50, 60, 61, 119, 180, 600, 3_600, 14_400, 86_400, -0.001, -1, -60, -90_000]
 )
-
-balances = st.sampled_from([60_000, 90_000, 180_000, 310_000, 1_000_000, 5_020_000, 50_000_000, 10**12, 10**15])
-relative = ["-available", "-available-1", "to the top", "over the top"]
-amounts = st.sampled_from([1, -1, 50_000, 60_000, 119_999, 180_000, 1_000_000, 50_000_000, 10**12, *relative])
-
-
-@st.composite
-def settings_of(draw: st.DrawFn) -> Settings:
-    threshold = draw(st.sampled_from([1, 100_000, 5_000_000]))
-    return Settings(
-        state=draw(st.sampled_from([OfficeState.ACTIVE] * 14 + [OfficeState.SUSPENDED])),
-        credit_limit=draw(st.sampled_from([0, 0, 0, 1, 120_000, 1_000_000, 10**15])),
-        max_calls=draw(st.sampled_from([0, 0, 0, 0, 1, 2, 3])),
-        max_price=draw(st.sampled_from([0] * 8 + [60_000, 120_000])),
-        daily_limit=draw(st.sampled_from([0, 0, 0, 0, 100_000, 240_000, 400_000, 10**9])),
-        threshold=threshold,
-        refill_amount=max(threshold, draw(st.sampled_from([1, 5_000_000, 50_000_000]))),
-    )
 
 
 @st.composite
