@@ -279,6 +279,23 @@ def test_live_calls_say_what_is_unknown(valkey: StoreServer) -> None:
     run(valkey, test)
 
 
+def test_an_emergency_call_on_a_list_is_never_unknown(valkey: StoreServer) -> None:
+    """Not even in an office that is not the switch's: unknown might be taken for a reason to hang up."""
+
+    async def test(front: Front) -> None:
+        await front.add_office("a", 10_000_000)
+        stream = Stream(front, SWITCH_B)
+        (granted,) = await stream.ask(call("a", "sos", "911"))
+        assert granted.reason == pb.EMERGENCY
+        await stream.list_calls(("a", "sos", 30), ("a", "never", 9))
+        command = await stream.next_command()
+        assert (command.call_id, command.WhichOneof("command")) == ("never", "unknown_call")
+        await stream.close()
+        assert not stream.commands
+
+    run(valkey, test)
+
+
 def test_commands_reach_every_session_of_the_switch(valkey: StoreServer) -> None:
     async def test(front: Front) -> None:
         await front.add_office("a", 120_000)
