@@ -381,7 +381,8 @@ class Fleet:
             self._see_list(sent, str(rest[1]), str(rest[2]))
         if name != "FCALL":
             return
-        operation, args = self._names[rest[0]], tuple(rest[2 + int(rest[1]) :])  # type: ignore[index]
+        operation = self._names[rest[0]]  # type: ignore[index]  # the name of a function is bytes
+        args: tuple[Any, ...] = tuple(rest[2 + int(rest[1]) :])
         assert not isinstance(reply, BaseException), f"{operation}{args} failed: {reply}"
         if operation in UNMODELLED:
             return
@@ -417,7 +418,8 @@ class Fleet:
         if operation == "cut_call":
             self._looked.add(call)
             if code in (Code.CUT, Code.REPLAYED):
-                self._expect_published(after, "cut_call", after.final)  # type: ignore[union-attr]
+                assert isinstance(after, Call)
+                self._expect_published(after, "cut_call", after.final)
             if code is Code.CUT and self._is_living and before.granted_end_ms >= self._smooth_since_ms:
                 assert said[4] <= LATEST_CUT_MS, f"{call} was cut {said[4]} ms after its time"
         if operation == "lapse_call" and args[4]:
@@ -465,7 +467,9 @@ class Fleet:
         assert not part.live_calls.more, "a list is noted before it is complete"
         heard_whole = part.was_answered and part.stream.list_was_heard
         assert heard_whole or sent.reply.done(), "a list is noted of which not all was heard"
-        self._lists[switch_id].append(int(times.split()[1]))
+        began_ms = int(times.split()[1])
+        assert began_ms == part.stream.list_began_ms or sent.reply.done(), "a list began when its first part came"
+        self._lists[switch_id].append(began_ms)
 
     def _see_heard(self, part: List, call: CallId, said: tuple[Any, ...]) -> None:
         code, granted, final = said[:3]

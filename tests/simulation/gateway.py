@@ -240,10 +240,23 @@ class Gateway:
         return outcome
 
     async def _hear(self, live_calls: pb.LiveCalls, session: Session) -> None:
+        try:
+            await self._listen(live_calls, session)
+        except TollgateError:
+            raise
+        except Exception as error:
+            self.failures.append(error)
+            raise
+
+    async def _listen(self, live_calls: pb.LiveCalls, session: Session) -> None:
         stream = STREAM.get()
         assert stream is not None
         part = stream.listed.popleft()
         assert part.live_calls == live_calls, "lists are heard out of order"
+        assert not stream.is_hearing, "a part of a list is heard before the one before it was"
+        stream.is_hearing = True
+        if stream.list_began_ms is None:
+            stream.list_began_ms, stream.list_was_heard = self.clock.now_ms(), True
         OPERATION.set(part)
         await self._listener.hear(live_calls, session)
         if part.was_answered:
@@ -252,7 +265,8 @@ class Gateway:
             stream.list_was_heard = False
             stream.may.update(part.told)
         if not live_calls.more:
-            stream.list_was_heard = True
+            stream.list_began_ms = None
+        stream.is_hearing = False
 
     async def _guarded(self, work: Coroutine[Any, Any, Any]) -> Any:
         try:

@@ -90,6 +90,9 @@ class State(Enum):
 WHOLE: Final = 6
 """Operations that a batch may have in the simulation."""
 
+IN_FLIGHT: Final = 8
+"""Of one Session, so few that the bound is met."""
+
 
 class Stream:
     """The servicer's context on one side, the switch on the other.
@@ -116,12 +119,16 @@ class Stream:
         self.reading.set()
         self.now_ms = opened_ms
         self.list_was_heard = True
+        self.list_began_ms: int | None = None
+        self.is_hearing = False
         self.must_end = False
         self.listed: deque[List] = deque()
         self._sent: asyncio.Queue[pb.SessionRequest | None] = asyncio.Queue()
         self._line: defaultdict[Key, deque[Asked]] = defaultdict(deque)
         self._running: set[Key] = set()
+        self.faults: list[str] = []
         self._tag = 0
+        self._unwritten = 0
 
     # The switch's side.
 
@@ -181,6 +188,7 @@ class Stream:
 
     def check(self, *, is_quiet: bool) -> None:
         """What must hold of every stream; quiet: nothing is on its way, and the switch reads."""
+        assert not self.faults, f"{self.switch_id}: {self.faults}"
         unasked = self.got - (self.must + self.may)
         assert not unasked, f"{self.switch_id} was told what nobody had to say: {unasked}"
         if self.state is State.OPEN and is_quiet:
@@ -193,13 +201,19 @@ class Stream:
     # The gateway's side: what it uses of a servicer's context.
 
     async def read(self) -> Any:
+        if self._unwritten >= IN_FLIGHT:
+            self.faults.append(f"read on with {self._unwritten} operations in flight")
         request = await self._sent.get()
-        return grpc.aio.EOF if request is None else request
+        if request is None:
+            return grpc.aio.EOF
+        self._unwritten += len(request.operations)
+        return request
 
     async def write(self, response: pb.SessionResponse) -> None:
         await self.reading.wait()
         assert self.state in (State.OPEN, State.CLOSING), f"written to a stream that is {self.state}"
         assert response.results or response.commands, "a message with nothing in it"
+        self._unwritten -= len(response.results)
         for result in response.results:
             self._take(result)
         for command in response.commands:

@@ -28,7 +28,7 @@ from tests.simulation.fleet import OFFICES_OF, Disaster, Fault, Fleet
 from tests.simulation.gateway import Gateway, owning_tasks
 from tests.simulation.model import Call, Settings
 from tests.simulation.strategies import amounts, balances, seldom, settings_of
-from tests.simulation.stream import WHOLE, State, Stream
+from tests.simulation.stream import IN_FLIGHT, WHOLE, State, Stream
 from tests.simulation.world import REPLIES
 from tests.support.balances import NOON, PATIENT_SECONDS, ManualClock
 from tests.support.hypothesis_seed import SEED_VARIABLE
@@ -36,9 +36,6 @@ from tests.support.servers import StoreServer
 
 SIZES: Final = {"default": (60, 30), "thorough": (2_000, 60)}
 """Examples and steps an example, by HYPOTHESIS_PROFILE."""
-
-IN_FLIGHT: Final = 8
-"""Of one Session: few, so that its bound is met."""
 
 DECK: Final = """\
 tariff,service,direction,license,origin,prefix,number_type,from_second,price,per_seconds,increment_seconds,connect_fee,tick_seconds,description
@@ -143,33 +140,31 @@ class Gateways(RuleBasedStateMachine):
     def request(self, operation: Operation, switch_id: str) -> tuple[str, Any]:
         kind, whom, number, amount = operation
         office_id, call_id = self.call(whom, switch_id)
-        called = NUMBERS.get(number or "", "")
-        ids = {"office_id": office_id, "call_id": call_id}
+        called, wanted = NUMBERS.get(number or "", ""), amount or 0
+        now = self.elapsed((office_id, call_id)) + wanted
+        request: Any
         match kind:
             case "authorize_call":
-                return kind, self.new_call(whom, called, amount or 0)
+                request = self.new_call(whom, called, wanted)
             case "quote_call":
-                request = pb.QuoteCallRequest(
-                    **ids, direction=pb.OUTBOUND, called_number=called, duration_seconds=amount or 0
-                )
-                return kind, request
+                request = pb.QuoteCallRequest(direction=pb.OUTBOUND, called_number=called, duration_seconds=wanted)
             case "answer_call":
-                request = pb.AnswerCallRequest(**ids)
-                if amount:
-                    request.answered_at.FromMilliseconds(self.fleet.clock.now_ms() - amount * 1000)
-                return kind, request
+                request = pb.AnswerCallRequest()
+                if wanted:
+                    request.answered_at.FromMilliseconds(self.fleet.clock.now_ms() - wanted * 1000)
             case "tick_call":
-                return kind, pb.TickCallRequest(
-                    **ids, used_seconds=max(0, self.elapsed((office_id, call_id)) + (amount or 0))
-                )
+                request = pb.TickCallRequest(used_seconds=max(0, now))
             case "end_call":
-                seconds = max(0, self.elapsed((office_id, call_id)) + (amount or 0))
-                return kind, pb.EndCallRequest(**ids, duration_seconds=seconds)
+                request = pb.EndCallRequest(duration_seconds=max(0, now))
             case "authorize_message":
-                message = {"office_id": OFFICES[whom[0] % 4], "message_id": f"m{whom[0] % 3}"}
-                return kind, pb.AuthorizeMessageRequest(**message, called_number=called, segments=amount or 1)
+                request = pb.AuthorizeMessageRequest(called_number=called, segments=wanted)
             case _:
-                return kind, pb.RefundMessageRequest(office_id=OFFICES[whom[0] % 4], message_id=f"m{whom[0] % 3}")
+                request = pb.RefundMessageRequest()
+        if "message" in kind:
+            request.office_id, request.message_id = OFFICES[whom[0] % 4], f"m{whom[0] % 3}"
+        elif kind != "authorize_call":
+            request.office_id, request.call_id = office_id, call_id
+        return kind, request
 
     def new_call(self, whom: Target, called: str, requested: int) -> pb.AuthorizeCallRequest:
         """An id that is free, where there is one."""
