@@ -223,6 +223,8 @@ class Fleet:
         strikes_ms = (self.clock.now_ms() + end_ms) // 2
         while self.clock.now_ms() < end_ms:
             await self.move(min(end_ms, self._next_event_ms()) - self.clock.now_ms())
+            # Before anybody is told anew, too: nobody looked at anything in between.
+            self._check_cut_calls_are_told()
             strike = disaster if self.clock.now_ms() >= strikes_ms else None
             disaster = disaster if strike is None else None
             self._list_where_due()
