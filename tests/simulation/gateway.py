@@ -12,6 +12,7 @@ from gateway.api.live_calls import LiveCallsListener, published_command
 from gateway.api.messages import Messages
 from gateway.api.rating import CurrentRater
 from gateway.api.session import Context, Operation, Session
+from gateway.api.session_operations import session_operations
 from gateway.api.sessions import Sessions
 from gateway.background.due import DueLoop
 from gateway.background.shards import ShardLeases
@@ -100,17 +101,7 @@ class Gateway:
         messages = Messages(store, offices, self.rater)
         self.lists = SwitchLists(self.wire)
         self._listener = LiveCallsListener(store, offices, self.lists, self.clock, calls)
-        self._calls = calls
-        operations: dict[str, Operation] = {
-            "authorize_call": partial(calls.authorize, ticked_by_gateway=True),
-            "answer_call": calls.answer,
-            "tick_call": calls.tick,
-            "end_call": calls.end,
-            "authorize_message": messages.authorize,
-            "refund_message": messages.refund,
-            "quote_call": calls.quote,
-            "quote_message": messages.quote,
-        }
+        operations = session_operations(calls, messages)
         watched = {kind: partial(self._run, kind, operation) for kind, operation in operations.items()}
         self.sessions = Sessions(watched, self._hear, max_operations=WHOLE)
         self.leases = ShardLeases(self.wire, store, self.clock, shuffle=Random(seed))

@@ -6,7 +6,6 @@ which anything gets to the store, and every death are the simulation's. Run and 
 
 import asyncio
 import logging
-import os
 from collections import Counter
 from collections.abc import Awaitable, Iterator
 from dataclasses import replace
@@ -14,9 +13,8 @@ from typing import Any, ClassVar, Final
 
 import pytest
 import structlog
-from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from gateway.api import session as session_module
 from gateway.domain.deck import Deck, parse_deck
@@ -27,14 +25,13 @@ from gateway.v1 import authorization_pb2 as pb
 from tests.simulation.fleet import OFFICES_OF, Disaster, Fault, Fleet
 from tests.simulation.gateway import Gateway, owning_tasks
 from tests.simulation.model import Call, Settings
+from tests.simulation.running import run_simulation
 from tests.simulation.strategies import amounts, balances, seldom, settings_of
 from tests.simulation.stream import IN_FLIGHT, WHOLE, State, Stream
-from tests.simulation.world import REPLIES
 from tests.support.balances import NOON, PATIENT_SECONDS, ManualClock
-from tests.support.hypothesis_seed import SEED_VARIABLE
 from tests.support.servers import StoreServer
 
-SIZES: Final = {"default": (60, 30), "thorough": (2_000, 60)}
+SIZES: Final = {"default": (80, 30), "thorough": (3_000, 50)}
 """Examples and steps an example, by HYPOTHESIS_PROFILE."""
 
 DECK: Final = """\
@@ -432,20 +429,4 @@ def machine(store_server: StoreServer, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 def test_two_gateways_and_their_switches(machine: type[Gateways], store_engine: str) -> None:
-    examples, steps = SIZES[os.environ.get("HYPOTHESIS_PROFILE", "default")]
-    chosen = os.environ[SEED_VARIABLE]
-    print(f"run again with --hypothesis-seed={chosen}")
-    REPLIES.clear()
-    run_state_machine_as_test(
-        seed(f"{chosen} on {store_engine}")(machine),
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            print_blob=True,
-        ),
-    )
-    for counted in (machine.counts, REPLIES):
-        for name, times in sorted(counted.items()):
-            print(f"  {times:9,}  {name}")
+    run_simulation(machine, store_engine, SIZES, lambda: machine.counts)

@@ -5,15 +5,14 @@ printed as a little program; `--hypothesis-seed` (in the head of the report) run
 """
 
 import asyncio
-import os
+from collections import Counter
 from collections.abc import Awaitable, Iterator
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 import pytest
-from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from gateway.domain.rate import Rate, Slot
 from gateway.domain.vocabulary import RefillState
@@ -22,8 +21,9 @@ from gateway.store.codes import Code
 from gateway.store.connection import StoreConnection
 from gateway.store.scripts import load_library
 from tests.simulation.model import GRANTING, Call, Office, Request, Settings
+from tests.simulation.running import run_simulation
 from tests.simulation.strategies import amounts, balances, seldom, settings_of
-from tests.simulation.world import DETAILS, REPLIES, World
+from tests.simulation.world import DETAILS, World
 from tests.support.balances import (
     BY_THE_SECOND,
     DAY_MS,
@@ -36,7 +36,6 @@ from tests.support.balances import (
     THIRTY_SIX,
     ManualClock,
 )
-from tests.support.hypothesis_seed import SEED_VARIABLE
 from tests.support.servers import StoreServer
 
 SIZES: Final = {"default": (260, 60), "thorough": (3_000, 100)}
@@ -453,21 +452,4 @@ def machine(store_server: StoreServer) -> Iterator[type[SideBySide]]:
 
 
 def test_model_and_store_side_by_side(machine: type[SideBySide], store_engine: str) -> None:
-    examples, steps = SIZES[os.environ.get("HYPOTHESIS_PROFILE", "default")]
-    chosen = os.environ[SEED_VARIABLE]
-    print(f"run again with --hypothesis-seed={chosen}")
-    REPLIES.clear()
-    run_state_machine_as_test(
-        # Another seed for each engine: two runs that differ find more than one run twice.
-        seed(f"{chosen} on {store_engine}")(machine),
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            print_blob=True,
-        ),
-    )
-    print(f"{machine.steps_done} operations compared")
-    for reply, times in sorted(REPLIES.items()):
-        print(f"  {times:9,}  {reply}")
+    run_simulation(machine, store_engine, SIZES, lambda: Counter({"operations compared": machine.steps_done}))
