@@ -422,7 +422,8 @@ class Fleet:
             if code in (Code.CUT, Code.REPLAYED):
                 assert isinstance(after, Call)
                 self._expect_published(after, "cut_call", after.final)
-            if code is Code.CUT and self._is_living and before.granted_end_ms >= self._smooth_since_ms:
+            on_time = self._is_living and self._clocks_agree() and now_ms <= self.clock.now_ms()
+            if code is Code.CUT and on_time and before.granted_end_ms >= self._smooth_since_ms:
                 assert said[4] <= LATEST_CUT_MS, f"{call} was cut {said[4]} ms after its time"
         if operation == "lapse_call" and args[4]:
             self._see_lapse(call, args[4], code, before)
@@ -440,7 +441,7 @@ class Fleet:
             self._expect_published(after, kind, after.granted)
         # Listed twice without it, by lists that every gateway has read by now: it must lapse at this look.
         now_ms = self.clock.now_ms()
-        if not self._is_living or any(abs(g.clock.now_ms() - now_ms) > 5 for g in self.gateways):
+        if not self._is_living or not self._clocks_agree():
             return
         lists = [ms for ms in self._lists[after.request.switch_id] if ms < now_ms - FOLLOW_EVERY_SECONDS * 1000 - 500]
         heard_ms = self._last_word.get(call, 0)
@@ -541,6 +542,11 @@ class Fleet:
         latest_ms = self.clock.now_ms() - PATIENCE_MS - 5
         self._looked.clear()
         return {call for call, c in self._live_calls().items() if c.due_ms <= latest_ms}
+
+    def _clocks_agree(self) -> bool:
+        """Whether every gateway knows the store's time."""
+        now_ms = self.clock.now_ms()
+        return all(abs(gateway.clock.now_ms() - now_ms) < 5 for gateway in self.gateways)
 
     def _is_smooth(self) -> bool:
         """Whether a gateway is there that knows the time, and the shards have not been told of a later one."""
