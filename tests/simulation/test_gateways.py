@@ -52,6 +52,8 @@ NUMBERS: Final = {
 OFFICES: Final = ("o-1", "o-2", "o-59", "o-none")
 IDS: Final = tuple(f"c{n}" for n in range(4))
 
+STRANGE_LISTS: Final = ("foreign", "made up", "backwards", "broken off", "bad")
+
 which = st.integers(0, 11)
 orders = st.integers(0, 2**16)
 disasters = (
@@ -262,7 +264,9 @@ class Gateways(RuleBasedStateMachine):
     @rule(
         on=which,
         lacks=st.sets(which, max_size=3),
-        what=st.sampled_from(["whole"] * 5 + ["parts", "foreign", "made up", "backwards", "broken off", "bad"]),
+        what=st.sampled_from(
+            ["whole"] * 4 + ["parts", "parts", "parts", "foreign", "made up", "backwards", "broken off", "bad"]
+        ),
         order=orders,
         disaster=disasters,
     )
@@ -281,9 +285,16 @@ class Gateways(RuleBasedStateMachine):
                 call.used_seconds //= 2
         if what == "bad":
             calls.append(pb.LiveCall(office_id="o-1", call_id="c1", used_seconds=86_401))
+        if what == "twice":
+            self.fleet.list_calls(stream, calls)
         if what == "parts":
+            # A disaster strikes the first part; a second later the other completes the list all the same.
             self.fleet.list_calls(stream, calls[::2], more=True)
-            calls = calls[1::2]
+            self.run(self.fleet.pump(order, disaster))
+            calls, disaster = calls[1::2], None
+            self.run(self.fleet.move(1_000))
+            if stream.state is not State.OPEN:
+                return
         self.fleet.list_calls(stream, calls, more=what == "broken off")
         self.run(self.fleet.pump(order, disaster))
 
