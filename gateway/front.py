@@ -4,7 +4,6 @@ import asyncio
 import gc
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Final
 
 from gateway import metrics
@@ -14,7 +13,7 @@ from gateway.api.live_calls import LiveCallsListener, published_command
 from gateway.api.messages import Messages
 from gateway.api.rating import CurrentRater
 from gateway.api.runner import Runner
-from gateway.api.session import Operation
+from gateway.api.session_operations import session_operations
 from gateway.api.sessions import Sessions
 from gateway.background.due import DueLoop
 from gateway.background.shards import ShardLeases
@@ -72,18 +71,13 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
         return connection.is_connected and directory.is_ready
 
     lists = SwitchLists(connection)
-    operations: dict[str, Operation] = {
-        "authorize_call": partial(calls.authorize, ticked_by_gateway=True),
-        "answer_call": calls.answer,
-        "tick_call": calls.tick,
-        "end_call": calls.end,
-        "authorize_message": messages.authorize,
-        "refund_message": messages.refund,
-        "quote_call": calls.quote,
-        "quote_message": messages.quote,
-    }
     listener = LiveCallsListener(store, offices, lists, clock, calls)
-    sessions = Sessions(operations, listener.hear, connection.batch, max_operations=settings.batch_max_operations)
+    sessions = Sessions(
+        session_operations(calls, messages),
+        listener.hear,
+        connection.batch,
+        max_operations=settings.batch_max_operations,
+    )
 
     def deliver(published: PublishedCommand) -> None:
         sessions.deliver(published.switch_id, published_command(published))

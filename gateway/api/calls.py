@@ -77,11 +77,7 @@ class Calls:
         return is_emergency(request.called_number, office.country if office is not None else None)
 
     def is_emergency_call(self, office_id: str, call_id: str, identity: Identity) -> bool:
-        """Whether this is a live emergency call that was granted here.
-
-        Raises:
-            PermissionDenied: It is another switch's.
-        """
+        """Whether this is a live emergency call that was granted here, to this switch."""
         return self._emergencies.holds(office_id, call_id, identity.switch_id)
 
     async def authorize(
@@ -205,7 +201,7 @@ class Calls:
         check_seconds(request.duration_seconds, "duration_seconds")
         check_label(request.cause, "cause")
         if self.is_emergency_call(request.office_id, request.call_id, identity):
-            self._emergencies.remove(request.office_id, request.call_id)
+            self._emergencies.remove(request.office_id, request.call_id, identity.switch_id)
             self._tell_store(self._settle(request, identity))
             return pb.EndCallResponse(billed_seconds=request.duration_seconds)
         return await self._settle(request, identity)
@@ -333,6 +329,8 @@ class Calls:
 
     async def _record_emergency(self, request: pb.AuthorizeCallRequest, identity: Identity) -> None:
         call = check_call(request, needs_id=True)
+        # The call was granted all the same, but in the usage of an office only its own switches have a say.
+        identity.may_use_office_as_switch(call.office_id)
         office = await self._offices.get(call.office_id)
         if office is None:
             return

@@ -74,10 +74,10 @@ class LiveCallsListener:
     async def _hear(self, call: pb.LiveCall, identity: Identity) -> pb.Command | None:
         """Confirm one call; returns what the switch must be told of it."""
         office_id, call_id = call.office_id, call.call_id
+        if self._calls.is_emergency_call(office_id, call_id, identity):
+            return None
         try:
             identity.may_use_office_as_switch(office_id)
-            if self._calls.is_emergency_call(office_id, call_id, identity):
-                return None
         except PermissionDenied:
             return command_of(_UNKNOWN, office_id, call_id, 0)
         office = await self._offices.get(office_id)

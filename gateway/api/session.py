@@ -236,9 +236,11 @@ class Session:
             await self._outgoing.wait()
             self._outgoing.clear()
             while self._ended is None and (self._results or self._commands):
-                results, self._results = self._results[:_MESSAGE_ITEMS], self._results[_MESSAGE_ITEMS:]
+                results = self._results[:_MESSAGE_ITEMS]
                 commands, self._commands = self._commands[:_MESSAGE_ITEMS], self._commands[_MESSAGE_ITEMS:]
                 await context.write(packed_response(results, commands))
+                # Only now: a switch that does not read holds up this write, and what is in it still counts.
+                del self._results[: len(results)]
                 self._check_room()
             if self._ended is not None:
                 raise self._ended

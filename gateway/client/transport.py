@@ -1,8 +1,9 @@
 """The road to a gateway: opening a Session stream, and what broke it."""
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 import grpc
 import grpc.aio
@@ -17,6 +18,15 @@ if TYPE_CHECKING:  # it is in the stubs only
     from gateway.v1.authorization_pb2_grpc import CallAuthorizationAsyncStub
 
 _DETAILS: Final = "grpc-status-details-bin"
+
+_MADE_UP: Final = "Internal error from Core"
+"""What grpc.aio says of its own accord of a write that failed, even where the gateway has said why it ended the stream.
+"""
+
+_SAID_LATE_SECONDS: Final = 1.0
+"""How long after such a write the gateway's own word may take."""
+
+T = TypeVar("T")
 
 _OPTIONS: Final = (
     # One channel a connection: the pauses between attempts are the client's own, not gRPC's, which grow to 2 minutes.
@@ -125,10 +135,25 @@ class GrpcTransport:
             state = channel.get_state(try_to_connect=True)
 
 
+class _Status(NamedTuple):
+    """How a stream ended, in the words of whoever ended it."""
+
+    code: str
+    message: str
+    details: bytes | None
+
+    @property
+    def is_made_up(self) -> bool:
+        return self.code == "INTERNAL" and self.message == _MADE_UP
+
+
 class _GrpcStream:
     def __init__(self, channel: grpc.aio.Channel, call: Any) -> None:
         self._channel = channel
         self._call = call
+        self._statuses: list[_Status] = []
+        self._ended = asyncio.Event()
+        call.add_done_callback(self._note_status)
 
     async def write(self, request: pb.SessionRequest) -> None:
         try:
@@ -160,9 +185,41 @@ class _GrpcStream:
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
             raise error
         # A cancelled write takes the read with it, and grpc says CancelledError there to a task that nobody cancelled.
-        code, message = (await self._call.code()).name, await self._call.details() or ""
-        for key, value in await self._call.trailing_metadata() or ():
-            if key == _DETAILS and isinstance(value, bytes):
-                with suppress(DecodeError):
-                    return StreamBroken(code, message, *error_info(Status.FromString(value).details))
-        return StreamBroken(code, message)
+        status = await self._status()
+        if status.details is not None:
+            with suppress(DecodeError):
+                return StreamBroken(status.code, status.message, *error_info(Status.FromString(status.details).details))
+        return StreamBroken(status.code, status.message)
+
+    async def _status(self) -> _Status:
+        """The gateway's word, where it said one: STOPPING decides whether what is owed may have happened.
+
+        A write that fails as the gateway ends the stream puts INTERNAL in the place of the status that has come, or
+        that is about to (https://github.com/grpc/grpc/issues/36066).
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SAID_LATE_SECONDS):
+                while all(status.is_made_up for status in self._statuses):
+                    self._ended.clear()
+                    await self._ended.wait()
+        return next((status for status in self._statuses if not status.is_made_up), _Status("INTERNAL", _MADE_UP, None))
+
+    def _note_status(self, call: Any) -> None:
+        """Called each time grpc sets the status of the call, at which moment its parts can be had without waiting."""
+        trailers = _without_waiting(call.trailing_metadata())
+        details = next((value for key, value in trailers or () if key == _DETAILS and isinstance(value, bytes)), None)
+        code, message = _without_waiting(call.code()).name, _without_waiting(call.details()) or ""
+        self._statuses.append(_Status(code, message, details))
+        self._ended.set()
+
+
+def _without_waiting(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that has nothing to wait for."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    finally:
+        coroutine.close()
+    raise AssertionError("it had something to wait for")

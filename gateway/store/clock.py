@@ -6,6 +6,7 @@ Nothing else in the gateway asks what time it is; tests pass a clock that they m
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import structlog
@@ -32,22 +33,26 @@ class StoreClock:
 
     The offset is measured on connecting and every 10 s. When it jumps by more than 2 s (somebody set a clock) `is_sure`
     is False until three measurements agree: until then nobody may tick or cut.
+
+    Args:
+        monotonic: This machine's clock that nobody sets, in seconds.
     """
 
-    def __init__(self) -> None:
-        self._offset_ms = time.time() * 1000 - time.monotonic() * 1000
+    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._offset_ms = time.time() * 1000 - monotonic() * 1000
         self._measured = False
         self._recent: deque[float] = deque(maxlen=AGREEING_MEASUREMENTS)
         self.is_sure = False
 
     def now_ms(self) -> int:
         """The store's time in Unix milliseconds; this machine's until the first measurement."""
-        return int(time.monotonic() * 1000 + self._offset_ms)
+        return int(self._monotonic() * 1000 + self._offset_ms)
 
     @property
     def offset_ms(self) -> float:
         """How far the store's clock is from this machine's wall clock, in milliseconds."""
-        return self._offset_ms + time.monotonic() * 1000 - time.time() * 1000
+        return self._offset_ms + self._monotonic() * 1000 - time.time() * 1000
 
     def record(self, offset_ms: float) -> None:
         """Take a measurement: the store's Unix time less this machine's monotonic time, in milliseconds."""
@@ -79,8 +84,8 @@ class StoreClock:
         Raises:
             StoreUnavailable: It did not answer.
         """
-        before = time.monotonic()
+        before = self._monotonic()
         seconds, micros = await connection.ask("TIME")
-        after = time.monotonic()
+        after = self._monotonic()
         # The reply was made about half way of the round trip.
         self.record(int(seconds) * 1000 + int(micros) / 1000 - (before + after) / 2 * 1000)

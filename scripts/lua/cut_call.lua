@@ -61,6 +61,6 @@ end
 
 if taken > 0 then grant_journal(KEYS[5], 'tick', o, c, office_id, call_id, now_ms, taken) end
 office_judge_refill(o, KEYS[5], office_id, now_ms)
-grant_write(KEYS, o, c, office_id .. ':' .. call_id, now_ms, 0, grace_ms)
+grant_write(KEYS, o, c, office_id .. ':' .. call_id, now_ms, 0, grace_ms, true)
 if c.state == CUT then command_publish('cut_call', c, office_id, call_id, c.final) end
 return { code, c.granted, c.final, c.switch_id, late_ms }

@@ -41,10 +41,13 @@ local c = call_unpack(bytes)
 now_ms = clock_now(KEYS[1], now_ms)
 local lapses_at = call_lapses_at(c, setup_ms, grace_ms)
 if now_ms < lapses_at and c.heard_ms >= missing_ms then
-  -- Its next tick or look comes first, overdue or not; only a tick that silence withheld was left to this script.
-  local due_at = call_due_at(c, now_ms, setup_ms, grace_ms)
-  if due_at <= now_ms and not call_ends_with_grant(c) then due_at = lapses_at end
-  redis.call('ZADD', KEYS[4], due_at, member)
+  -- Its next tick or look comes first, overdue or not; only a tick that silence withheld was left to this script. A cut
+  -- call keeps its time: its command is due.
+  if c.state ~= CUT then
+    local due_at = call_due_at(c, now_ms, setup_ms, grace_ms)
+    if due_at <= now_ms and not call_ends_with_grant(c) then due_at = lapses_at end
+    redis.call('ZADD', KEYS[4], due_at, member)
+  end
   return { CODE.NOT_DUE, c.debited, office_available(o) }
 end
 

@@ -450,6 +450,40 @@ def test_store_away(tmp_path_factory: pytest.TempPathFactory) -> None:
     asyncio.run(main())
 
 
+def test_an_emergency_takes_no_other_call_of_its_id_along(valkey: StoreServer) -> None:
+    """It is granted before anybody asks whose the id is; the call that had the id goes on, its own switch's."""
+
+    async def test(front: Front) -> None:
+        await front.add_office("b", 1_000_000)
+        stub, first, second = front.stub, metadata(SWITCH_A), metadata(SWITCH_B)
+        assert (await stub.AuthorizeCall(call("b", "1"), metadata=first)).reason == pb.FUNDED
+        assert (await stub.AuthorizeCall(call("b", "1", "911"), metadata=second)).reason == pb.EMERGENCY
+        answered = await stub.AnswerCall(pb.AnswerCallRequest(office_id="b", call_id="1"), metadata=first)
+        assert answered.granted_seconds == 60
+        end = pb.EndCallRequest(office_id="b", call_id="1", duration_seconds=61)
+        assert (await stub.EndCall(end, metadata=second)).debited_micros == 0
+        assert (await stub.EndCall(end, metadata=first)).debited_micros == 240_000
+        assert await front.available("b") == 760_000
+
+    run(valkey, test)
+
+
+def test_an_emergency_writes_nothing_into_an_office_that_is_not_the_switchs(valkey: StoreServer) -> None:
+    async def test(front: Front) -> None:
+        await front.add_office("a", 1_000_000)
+        emergency = await front.stub.AuthorizeCall(call("a", "sos", "911"), metadata=metadata(SWITCH_B))
+        assert (emergency.decision, emergency.reason) == (pb.GRANTED, pb.EMERGENCY)
+        # The front's commands keep their order, so what it would have told the store comes before this.
+        assert (await front.stub.AuthorizeCall(call("a", "1"), metadata=metadata())).reason == pb.FUNDED
+        assert await front.store.read_call("a", "sos") is None
+        ended = await front.stub.EndCall(
+            pb.EndCallRequest(office_id="a", call_id="sos", duration_seconds=9), metadata=metadata(SWITCH_B)
+        )
+        assert ended.billed_seconds == 9
+
+    run(valkey, test)
+
+
 def test_load_is_shed_but_not_emergencies(valkey: StoreServer) -> None:
     async def test(front: Front) -> None:
         await front.add_office("a", 1_000_000)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,9 +12,12 @@ from random import Random
 from typing import Any
 
 import grpc
+import grpc.aio
 import pytest
 
 from examples.switch import Switch
+from gateway.api.authorization_servicer import SERVICE
+from gateway.api.runner import status_of
 from gateway.client import (
     AlreadyExists,
     Client,
@@ -28,7 +32,8 @@ from gateway.client import (
     Unauthenticated,
     UnknownCall,
 )
-from gateway.client.transport import GrpcTransport, Stream
+from gateway.client.transport import GrpcTransport, Stream, StreamBroken
+from gateway.errors import Unavailable
 from gateway.store.offices import OfficeCache
 from gateway.store.records import CallRecord
 from gateway.v1 import authorization_pb2 as pb
@@ -290,6 +295,39 @@ async def test_a_rolling_restart_fails_no_call_even_without_retries(valkey: Stor
             assert proxy.connections == 2
             assert await books(second) == (FUNDS - len(lives) * 2 * MINUTE, 0, 0)
             await client.close()
+
+
+async def stopping(_: Any, context: Any) -> None:
+    """End a Session as a front does that stops."""
+    status = status_of(Unavailable("This gateway is stopping.", reason="STOPPING")).SerializeToString()
+    await context.abort(grpc.StatusCode.UNAVAILABLE, "stopping", (("grpc-status-details-bin", status),))
+
+
+async def write_for_ever(stream: Stream) -> None:
+    """The loop is held up again and again, so that it finds the end of the stream together with a write that failed."""
+    while True:
+        await stream.write(pb.SessionRequest())
+        time.sleep(0.005)  # noqa: ASYNC251  # to hold the loop up is what it is for
+
+
+async def test_a_write_that_fails_as_the_front_stops_does_not_hide_why() -> None:
+    """grpc.aio puts INTERNAL in the place of the status that came; what is owed would then count as perhaps done."""
+    server = grpc.aio.server()
+    session = grpc.stream_stream_rpc_method_handler(
+        stopping, pb.SessionRequest.FromString, pb.SessionResponse.SerializeToString
+    )
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, {"Session": session})])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        for _ in range(20):
+            stream = await GrpcTransport(f"127.0.0.1:{port}", "", None, None).connect(5.0)
+            with pytest.raises(StreamBroken) as broken:
+                await write_for_ever(stream)
+            assert (broken.value.code, broken.value.reason) == ("UNAVAILABLE", "STOPPING")
+            await stream.close()
+    finally:
+        await server.stop(None)
 
 
 async def test_live_calls_confirm_what_was_used(valkey: StoreServer) -> None:

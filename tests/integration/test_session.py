@@ -10,6 +10,7 @@ import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from gateway.api import sessions
 from gateway.api.session import MAX_IN_FLIGHT
 from gateway.store.directory import publish_tokens
 from gateway.store.offices import OfficeCache
@@ -82,6 +83,9 @@ class Stream:
                 await self.read()
         return self.commands.pop(0)
 
+    def cancel(self) -> None:
+        self._stream.cancel()
+
     async def close(self) -> None:
         await self._stream.done_writing()
         assert await self._stream.read() is grpc.aio.EOF
@@ -95,11 +99,13 @@ class Stream:
         raise AssertionError("the stream ended well")
 
 
-def run(store: StoreServer, test: Callable[[Front], Awaitable[None]], **flags: object) -> None:
+def run(
+    store: StoreServer, test: Callable[[Front], Awaitable[None]], *, within_seconds: float = 60, **flags: object
+) -> None:
     async def main() -> None:
         async with running_front(store.url, **flags) as front:  # type: ignore[arg-type]
             await ready(front)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(within_seconds):
                 await test(front)
 
     asyncio.run(main())
@@ -315,7 +321,7 @@ def test_a_client_that_does_not_read_is_not_read_from(valkey: StoreServer) -> No
         assert accepted is not None
         # The rest waits in the transport's own bounded windows.
         assert accepted.concurrent_calls < min(sent, 3 * MAX_IN_FLIGHT)
-        deaf._stream.cancel()
+        deaf.cancel()
         await channel.close()
         await other.close()
 
@@ -342,6 +348,117 @@ def test_live_calls_say_what_is_unknown(valkey: StoreServer) -> None:
         await bad.list_calls(("a", "1", 86_401))
         assert (await bad.fails())[0] is grpc.StatusCode.INVALID_ARGUMENT
         await stream.close()
+
+    run(valkey, test)
+
+
+def test_a_list_moves_nothing_of_calls_that_are_not_the_switchs(valkey: StoreServer) -> None:
+    """Foreign, in an office that it may not use, made up: unknown, all of them, and nothing says which it was."""
+
+    async def test(front: Front) -> None:
+        for office in ("a", "b"):
+            await front.add_office(office, 10_000_000)
+        owner, nosy = Stream(front), Stream(front, SWITCH_B)
+        calls = (("a", "1"), ("b", "1"))
+        await owner.ask(*[request for each in calls for request in (call(*each), answer(*each))])
+        before = [await front.store.read_call(*each) for each in calls]
+        await nosy.list_calls(("a", "1", 70), ("b", "1", 70), ("b", "never", 70))
+        commands = [await nosy.next_command() for _ in range(3)]
+        assert {each.WhichOneof("command") for each in commands} == {"unknown_call"}
+        assert [await front.store.read_call(*each) for each in calls] == before
+        (ended,) = await owner.ask(end("b", "1", 61))
+        assert ended.debited_micros == 240_000
+        assert not owner.commands
+        await owner.close()
+        await nosy.close()
+
+    run(valkey, test)
+
+
+def test_used_seconds_that_run_backwards_change_nothing(valkey: StoreServer) -> None:
+    async def test(front: Front) -> None:
+        await front.add_office("a", 10_000_000)
+        stream, other = Stream(front), Stream(front)
+        await stream.ask(call("a", "1"), answer("a", "1"), tick("a", "1", 50))
+        await stream.list_calls(("a", "1", 40))
+        (ticked,) = await stream.ask(tick("a", "1", 20))
+        assert (ticked.granted_seconds, ticked.debited_micros) == (120, 120_000)
+        record = await front.store.read_call("a", "1")
+        assert record is not None
+        assert (record.used_seconds, record.confirmed_seconds) == (50, 50)  # type: ignore[union-attr]
+        await stream.list_calls(("a", "1", -1))
+        assert (await stream.fails())[0] is grpc.StatusCode.INVALID_ARGUMENT
+        (ended,) = await other.ask(end("a", "1", 50))
+        assert ended.debited_micros == 120_000
+        await other.close()
+
+    run(valkey, test)
+
+
+def test_a_switch_that_opens_too_many_sessions(valkey: StoreServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ones beyond the limit are told so; those that are open, and other switches, do not notice."""
+    monkeypatch.setattr(sessions, "MAX_SESSIONS_OF_A_SWITCH", 50)
+
+    async def test(front: Front) -> None:
+        await front.add_office("a", 10_000_000)
+        await front.add_office("b", 10_000_000)
+        streams = [Stream(front) for _ in range(50)]
+        await asyncio.gather(*[stream.ask(call("a", str(n))) for n, stream in enumerate(streams)])
+        for _ in range(20):
+            code, text = await Stream(front).fails()
+            assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "Sessions" in text
+        other = Stream(front, SWITCH_B)
+        (granted,) = await other.ask(call("b", "1"))
+        assert granted.reason == pb.FUNDED
+        ends = await asyncio.gather(*[stream.ask(end("a", str(n), 5)) for n, stream in enumerate(streams)])
+        assert [ended.billed_seconds for (ended,) in ends] == [5] * 50
+        await streams.pop().close()
+        again = Stream(front)
+        (granted,) = await again.ask(call("a", "again"))
+        assert granted.reason == pb.FUNDED
+        for stream in (*streams, again, other):
+            await stream.close()
+
+    run(valkey, test)
+
+
+@pytest.mark.slow
+def test_ten_thousand_sessions_of_one_switch(valkey: StoreServer) -> None:
+    """They are held, answered, and do not keep another switch waiting."""
+
+    async def test(front: Front) -> None:
+        await front.add_office("a", 10**12)
+        await front.add_office("b", 10_000_000)
+        other = Stream(front, SWITCH_B)
+        streams: list[Stream] = []
+        for began in range(0, 10_000, 500):
+            batch = [Stream(front) for _ in range(500)]
+            asked = asyncio.gather(*[stream.ask(call("a", f"{began + n}")) for n, stream in enumerate(batch)])
+            granted, _ = await other.ask(call("b", str(began)), end("b", str(began), 0))
+            assert granted.reason == pb.FUNDED
+            assert {granted.reason for (granted,) in await asked} == {pb.FUNDED}
+            streams += batch
+        for stream in streams:
+            stream.cancel()
+        await other.close()
+
+    run(valkey, test, within_seconds=300)
+
+
+def test_an_emergency_call_on_a_list_is_never_unknown(valkey: StoreServer) -> None:
+    """Not even in an office that is not the switch's: unknown might be taken for a reason to hang up."""
+
+    async def test(front: Front) -> None:
+        await front.add_office("a", 10_000_000)
+        stream = Stream(front, SWITCH_B)
+        (granted,) = await stream.ask(call("a", "sos", "911"))
+        assert granted.reason == pb.EMERGENCY
+        await stream.list_calls(("a", "sos", 30), ("a", "never", 9))
+        command = await stream.next_command()
+        assert (command.call_id, command.WhichOneof("command")) == ("never", "unknown_call")
+        await stream.close()
+        assert not stream.commands
 
     run(valkey, test)
 

@@ -79,6 +79,28 @@ async def test_the_command_is_repeated_every_5_s_until_the_grace_is_over(store_u
         assert (await till.lapse()).code == Code.LAPSED
 
 
+async def test_whoever_hears_of_a_cut_call_does_not_put_its_command_off(store_url: str) -> None:
+    """It goes to every Session of the switch, and only the one that ticks or lists the call would be answered."""
+    async with open_till(store_url) as till:
+        await till.open_office(180_000)
+        await till.authorize()
+        await till.answer()
+        till.clock.move(3)
+        assert (await till.cut(forced=True)).code == Code.CUT
+        due = await till.due()
+        assert due == NOON + 8_000
+        for seconds in range(4, 8):
+            till.clock.set(NOON + seconds * 1000)
+            assert (await till.hear(seconds)).code == Code.ENDED
+            assert (await till.tick(seconds)).code == Code.ENDED
+            assert (await till.answer()).code == Code.ENDED
+            assert (await till.lapse()).code == Code.NOT_DUE
+            assert await till.due() == due
+        till.clock.set(NOON + 8_000)
+        assert (await till.cut()).code == Code.REPLAYED
+        assert await till.due() == NOON + 13_000
+
+
 async def test_the_look_before_the_cut_lets_the_call_go_on(store_url: str) -> None:
     async with open_till(store_url) as till:
         await last_grant(till)

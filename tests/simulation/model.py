@@ -277,9 +277,11 @@ class Model:
         self.offices[o.office_id] = o
         self.clocks[o.shard] = now_ms
 
-    def keep(self, c: Call, now_ms: int) -> None:
+    def keep(self, c: Call, now_ms: int, *, is_look: bool = False) -> None:
+        """What is heard of a cut call does not put off the next command to cut it; the look that gives it does."""
         self.calls[c.request.office_id, c.request.call_id] = c
-        c.due_ms = c.next_look(now_ms)
+        due_ms = c.next_look(now_ms)
+        c.due_ms = min(c.due_ms, due_ms) if c.state == CallState.CUT and not is_look else due_ms
 
     def judge(self, o: Office, now_ms: int, lacking: int | None = None) -> bool:
         ready = o.refill == RefillState.ARMED or (o.refill == RefillState.WAITING and now_ms >= o.refill_until)
@@ -573,7 +575,7 @@ class Model:
             else:
                 code = Code.OK
         if code not in (Code.NOT_DUE, Code.LAPSE_DUE):
-            self.keep(c, now_ms)
+            self.keep(c, now_ms, is_look=True)
             if taken:
                 self.write_call("tick", o, c, now_ms, taken)
             self.commit(o, now_ms)

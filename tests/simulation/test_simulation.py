@@ -5,24 +5,25 @@ printed as a little program; `--hypothesis-seed` (in the head of the report) run
 """
 
 import asyncio
-import os
+from collections import Counter
 from collections.abc import Awaitable, Iterator
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 import pytest
-from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from gateway.domain.rate import Rate, Slot
-from gateway.domain.vocabulary import OfficeState, RefillState
+from gateway.domain.vocabulary import RefillState
 from gateway.store.address import StoreAddress
 from gateway.store.codes import Code
 from gateway.store.connection import StoreConnection
 from gateway.store.scripts import load_library
 from tests.simulation.model import GRANTING, Call, Office, Request, Settings
-from tests.simulation.world import DETAILS, REPLIES, World
+from tests.simulation.running import run_simulation
+from tests.simulation.strategies import amounts, balances, seldom, settings_of
+from tests.simulation.world import DETAILS, World
 from tests.support.balances import (
     BY_THE_SECOND,
     DAY_MS,
@@ -35,7 +36,6 @@ from tests.support.balances import (
     THIRTY_SIX,
     ManualClock,
 )
-from tests.support.hypothesis_seed import SEED_VARIABLE
 from tests.support.servers import StoreServer
 
 SIZES: Final = {"default": (260, 60), "thorough": (3_000, 100)}
@@ -67,7 +67,6 @@ MESSAGE_IDS: Final = tuple((office_id, f"m{n}") for office_id in ("o-1", "o-2", 
 Target = tuple[int, bool]
 
 switches = st.sampled_from(["", "sw1", "sw1", "sw1", "sw1", "sw2"])
-seldom = st.sampled_from([False] * 9 + [True])
 
 # A moment of a call, as its switch or its gateway would know it, and a little beside it.
 moments = st.tuples(
@@ -79,24 +78,6 @@ Moment = tuple[str, int]
 steps_of_time = st.sampled_from(
     [0.001, 0.5, 1, 2, 5, 10, 29, 44, 45, 50, 60, 61, 119, 180, 600, 3_600, 14_400, 86_400, -0.001, -1, -60, -90_000]
 )
-
-balances = st.sampled_from([60_000, 90_000, 180_000, 310_000, 1_000_000, 5_020_000, 50_000_000, 10**12, 10**15])
-relative = ["-available", "-available-1", "to the top", "over the top"]
-amounts = st.sampled_from([1, -1, 50_000, 60_000, 119_999, 180_000, 1_000_000, 50_000_000, 10**12, *relative])
-
-
-@st.composite
-def settings_of(draw: st.DrawFn) -> Settings:
-    threshold = draw(st.sampled_from([1, 100_000, 5_000_000]))
-    return Settings(
-        state=draw(st.sampled_from([OfficeState.ACTIVE] * 14 + [OfficeState.SUSPENDED])),
-        credit_limit=draw(st.sampled_from([0, 0, 0, 1, 120_000, 1_000_000, 10**15])),
-        max_calls=draw(st.sampled_from([0, 0, 0, 0, 1, 2, 3])),
-        max_price=draw(st.sampled_from([0] * 8 + [60_000, 120_000])),
-        daily_limit=draw(st.sampled_from([0, 0, 0, 0, 100_000, 240_000, 400_000, 10**9])),
-        threshold=threshold,
-        refill_amount=max(threshold, draw(st.sampled_from([1, 5_000_000, 50_000_000]))),
-    )
 
 
 @st.composite
@@ -471,21 +452,4 @@ def machine(store_server: StoreServer) -> Iterator[type[SideBySide]]:
 
 
 def test_model_and_store_side_by_side(machine: type[SideBySide], store_engine: str) -> None:
-    examples, steps = SIZES[os.environ.get("HYPOTHESIS_PROFILE", "default")]
-    chosen = os.environ[SEED_VARIABLE]
-    print(f"run again with --hypothesis-seed={chosen}")
-    REPLIES.clear()
-    run_state_machine_as_test(
-        # Another seed for each engine: two runs that differ find more than one run twice.
-        seed(f"{chosen} on {store_engine}")(machine),
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            print_blob=True,
-        ),
-    )
-    print(f"{machine.steps_done} operations compared")
-    for reply, times in sorted(REPLIES.items()):
-        print(f"  {times:9,}  {reply}")
+    run_simulation(machine, store_engine, SIZES, lambda: Counter({"operations compared": machine.steps_done}))

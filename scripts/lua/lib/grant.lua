@@ -65,10 +65,16 @@ local function grant_journal(outbox, kind, o, c, office_id, call_id, now_ms, tak
   outbox_add(outbox, kind, office_id, call_id, now_ms, -taken, o.balance, unpack(fields))
 end
 
--- Both records, the due entry and the clock, after a live call moved on.
-local function grant_write(keys, o, c, member, now_ms, setup_ms, grace_ms)
+-- Both records, the due entry and the clock, after a live call moved on. The command to cut has a rhythm of its own, which
+-- only the look moves on: a switch that ticks or lists the call on one Session must not put it off for its others.
+local function grant_write(keys, o, c, member, now_ms, setup_ms, grace_ms, is_look)
   clock_advance(keys[1], now_ms)
   office_write(keys[2], o)
   redis.call('SET', keys[3], call_pack(c))
-  redis.call('ZADD', keys[4], call_due_at(c, now_ms, setup_ms, grace_ms), member)
+  local due_at = call_due_at(c, now_ms, setup_ms, grace_ms)
+  if c.state == CUT and not is_look then
+    redis.call('ZADD', keys[4], 'LT', due_at, member)
+  else
+    redis.call('ZADD', keys[4], due_at, member)
+  end
 end
