@@ -312,15 +312,19 @@ def test_a_client_that_does_not_read_is_not_read_from(valkey: StoreServer) -> No
                 sent += 500
 
         flooding = asyncio.create_task(flood())
-        for n in range(50):
+        # On a busy machine the others may be answered before the flood has got anywhere: go on until it stands still.
+        n = since = before = 0
+        while n < 50 or since < 20:
             (granted,) = await other.ask(call("a", f"other-{n}"))
             assert granted.reason == pb.FUNDED
+            since = since + 1 if 0 < before == sent else 0
+            n, before = n + 1, sent
         flooding.cancel()
         await asyncio.gather(flooding, return_exceptions=True)
         accepted = await front.store.read_office("a")
         assert accepted is not None
         # The rest waits in the transport's own bounded windows.
-        assert accepted.concurrent_calls < min(sent, 3 * MAX_IN_FLIGHT)
+        assert accepted.concurrent_calls - n < min(sent, 3 * MAX_IN_FLIGHT)
         deaf.cancel()
         await channel.close()
         await other.close()

@@ -40,7 +40,7 @@ def normalise(raw: str, country: str) -> str | None:
 
 
 def identify(raw: str, country: str) -> NumberInfo | None:
-    """Normalise and classify in one step, in two thirds of the time; None if it cannot be a number.
+    """Normalise and classify in one step, which takes less time than two; None if it cannot be a number.
 
     Args:
         raw: As `normalise` takes it.
