@@ -37,6 +37,7 @@ from tests.support.balances import ManualClock
 
 LIVE_CALLS_MS: Final = 30_000
 TURN_MS: Final = 200
+LONGEST_STRIDE_MS: Final = 10_000
 PATIENCE_MS: Final = 400
 LATEST_CUT_MS: Final = 1_000
 CUT_AGAIN_MS: Final = 5_000 + PATIENCE_MS + 2 * TURN_MS
@@ -220,17 +221,18 @@ class Fleet:
         """Time passes while the gateways' loops and the switches' lists go on, looked at where something is due."""
         end_ms = self.clock.now_ms() + round(seconds * 1000)
         self._smooth_since_ms = self.clock.now_ms()
+        stride_ms = TURN_MS
         strikes_ms = (self.clock.now_ms() + end_ms) // 2
         while self.clock.now_ms() < end_ms:
-            await self.move(min(end_ms, self._next_event_ms()) - self.clock.now_ms())
+            await self.move(min(end_ms, self._next_event_ms(stride_ms)) - self.clock.now_ms())
             # Before anybody is told anew, too: nobody looked at anything in between.
             self._check_cut_calls_are_told()
             strike = disaster if self.clock.now_ms() >= strikes_ms else None
             disaster = disaster if strike is None else None
             self._list_where_due()
-            for gateway in self.gateways:
-                self._keep_house(gateway)
-            await self.pump(order)
+            busy = [self._keep_house(gateway) for gateway in self.gateways]
+            if any(busy):
+                await self.pump(order)
             overdue = self._overdue()
             for gateway in self.gateways:
                 gateway.spawn(gateway.look_at_due_calls())
@@ -239,7 +241,10 @@ class Fleet:
             self._is_living = False
             if not self._is_smooth() or strike is not None:
                 self._smooth_since_ms = self.clock.now_ms()
+                # Nothing is judged until somebody knows the time again: not every turn need be taken.
+                stride_ms = min(2 * stride_ms, LONGEST_STRIDE_MS)
                 continue
+            stride_ms = TURN_MS
             left = overdue - self._looked
             assert not left, f"due and not looked at: {left}"
             self._check_cut_calls_are_told()
@@ -324,26 +329,30 @@ class Fleet:
             case Fault.DEAF:
                 gateway.hears_commands = False
 
-    def _keep_house(self, gateway: Gateway) -> None:
-        """The turns of all loops but the due loop's, where their time has come."""
+    def _keep_house(self, gateway: Gateway) -> bool:
+        """The turns of all loops but the due loop's, where their time has come; whether there were any."""
         now_ms = self.clock.now_ms()
-        if now_ms - gateway.kept_ms >= KEEP_EVERY_SECONDS * 1000:
+        keeps = now_ms - gateway.kept_ms >= KEEP_EVERY_SECONDS * 1000
+        refreshes = now_ms - gateway.refreshed_ms >= FOLLOW_EVERY_SECONDS * 1000
+        measures = now_ms - gateway.measured_ms >= (MEASURE_EVERY_SECONDS * 1000 if gateway.clock.is_sure else 1_000)
+        if keeps:
             gateway.kept_ms = now_ms
             gateway.spawn(gateway.keep_leases())
-        if now_ms - gateway.refreshed_ms >= FOLLOW_EVERY_SECONDS * 1000:
+        if refreshes:
             gateway.refreshed_ms = now_ms
             gateway.spawn(gateway.refresh_lists())
-        if now_ms - gateway.measured_ms >= (MEASURE_EVERY_SECONDS * 1000 if gateway.clock.is_sure else 1_000):
+        if measures:
             gateway.measured_ms = now_ms
             gateway.spawn(gateway.measure_clock())
+        return keeps or refreshes or measures
 
-    def _next_event_ms(self) -> int:
+    def _next_event_ms(self, stride_ms: int) -> int:
         """The next turn in which there is anything to do."""
         now_ms = self.clock.now_ms()
         times = [call.due_ms + 1 for call in self._live_calls().values()]
         times += [ms for switch, ms in self._next_list_ms.items() if switch not in self.silent]
         times += [gateway.measured_ms + 1_000 for gateway in self.gateways if not gateway.clock.is_sure]
-        return max(now_ms + TURN_MS, min(times, default=now_ms + 60_000))
+        return max(now_ms + stride_ms, min(times, default=now_ms + 60_000))
 
     def _list_where_due(self) -> None:
         now_ms = self.clock.now_ms()
