@@ -46,13 +46,12 @@ class _Running:
     task: nothing in it can use `asyncio.timeout`.
     """
 
-    __slots__ = ("_session", "_work", "after", "key", "kind", "tag")
+    __slots__ = ("_request", "_session", "_work", "after", "key", "kind", "tag")
 
-    def __init__(
-        self, session: "Session", tag: int, kind: str, key: tuple[str, str], work: Coroutine[Any, Any, Any]
-    ) -> None:
+    def __init__(self, session: "Session", tag: int, kind: str, key: tuple[str, str], request: Any) -> None:
         self._session = session
-        self._work = work
+        self._request = request
+        self._work: Coroutine[Any, Any, Any] | None = None
         self.tag = tag
         self.kind = kind
         self.key = key
@@ -63,8 +62,11 @@ class _Running:
         running: _Running | None = self
         # A loop, since a thousand operations on one call may each end at once.
         while running is not None:
+            work = running._work
+            if work is None:
+                work = running._work = running._session.work_on(running.kind, running._request)
             try:
-                awaited = running._work.send(None)
+                awaited = work.send(None)
             except StopIteration as done:
                 running = running._session.finish(running, packed_result(running.tag, running.kind, done.value))
             except TollgateError as error:
@@ -210,13 +212,17 @@ class Session:
 
     def _begin(self, tag: int, kind: str, request: Any) -> None:
         key = (request.office_id, request.message_id if "message" in kind else request.call_id)
-        running = _Running(self, tag, kind, key, self._operations[kind](request, self.identity))
+        running = _Running(self, tag, kind, key, request)
         self._tags.add(tag)
         before, self._last[key] = self._last.get(key), running
         if before is None:
             running.begin()
         else:
             before.after = running
+
+    def work_on(self, kind: str, request: Any) -> Coroutine[Any, Any, Any]:
+        """An operation that begins now."""
+        return self._operations[kind](request, self.identity)
 
     def finish(self, running: _Running, result: bytes) -> _Running | None:
         """Take the result of an operation; returns the one that waited for it."""
