@@ -211,6 +211,21 @@ class Fleet:
             if left <= 0:
                 self._forget(name.decode())
 
+    def next_due_ms(self) -> int | None:
+        """When the next live call comes due that is not due yet."""
+        now_ms = self.clock.now_ms()
+        return min((c.due_ms for c in self._live_calls().values() if c.due_ms > now_ms), default=None)
+
+    async def come_near(self, before_ms: int) -> None:
+        """Time passes to a little before the next call comes due; the gateways keep their leases to the last."""
+        due_ms = self.next_due_ms()
+        assert due_ms is not None
+        await self.move(max(0, due_ms - before_ms - self.clock.now_ms()))
+        for gateway in self.gateways:
+            gateway.kept_ms = self.clock.now_ms()
+            gateway.spawn(gateway.keep_leases())
+        await self.pump(0)
+
     def step_store_clock(self, by_ms: int) -> None:
         """Somebody sets the clock of the store's machine; no other machine notices by itself."""
         self.clock.set(self.clock.now_ms() + by_ms)

@@ -288,9 +288,11 @@ class Gateways(RuleBasedStateMachine):
         if what == "twice":
             self.fleet.list_calls(stream, calls)
         if what == "parts":
-            # A disaster strikes the first part; a second later the other completes the list all the same.
+            # The first part is often not heard; a second later the other completes the list all the same.
+            at = self.fleet.gateways.index(self.fleet.gateway_of(stream))
+            stall = Disaster(Fault.STALL, at, order % 2, 0) if order % 3 else None
             self.fleet.list_calls(stream, calls[::2], more=True)
-            self.run(self.fleet.pump(order, disaster))
+            self.run(self.fleet.pump(order, stall))
             calls, disaster = calls[1::2], None
             self.run(self.fleet.move(1_000))
             if stream.state is not State.OPEN:
@@ -346,6 +348,28 @@ class Gateways(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.2, 1, 5, 12, 30, 61, 61, 95, 130, 200]), order=orders, disaster=disasters)
     def live(self, seconds: float, order: int, disaster: Disaster | None) -> None:
         self.run(self.fleet.live(seconds, order, disaster))
+
+    @precondition(lambda self: self.fleet.gateways and self.fleet.next_due_ms() is not None)
+    @rule(
+        before_ms=st.sampled_from([300, 900, 2_000]),
+        at=which,
+        what=st.sampled_from(["dies", "dies", "does not know the time", "does not know the time", "lives"]),
+        order=orders,
+    )
+    def it_comes_due(self, before_ms: int, at: int, what: str, order: int) -> None:
+        """Just before the next call comes due a gateway dies, and its leases stay behind, or loses the time."""
+        self.run(self.fleet.come_near(before_ms))
+        if what == "dies":
+            self.run(self.fleet.kill(self.gateway(at), 0))
+        elif what == "does not know the time":
+            self.fleet.step_store_clock(2_500)
+            for gateway in self.fleet.gateways:
+                gateway.spawn(gateway.measure_clock())
+            self.run(self.fleet.pump(order))
+            for gateway in self.fleet.gateways:
+                gateway.spawn(gateway.look_at_due_calls())
+            self.run(self.fleet.pump(order))
+        self.run(self.fleet.live(4, order))
 
     @precondition(lambda self: self.fleet.gateways)
     @rule(
