@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import itertools
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
@@ -461,3 +462,56 @@ async def test_a_journaler_that_is_always_faster_is_told_of(
         monkeypatch.setattr(AuditedStandings, "of", of)
         report = await audit(at.database, at.till.connection, pause_seconds=0)
         assert (report.too_busy, report.differences, report.is_clean) == ([OFFICE], [], False)
+
+
+async def test_a_journaler_and_calls_beside_it_make_no_false_alarm(valkey: StoreServer, tmp_path: Path) -> None:
+    """The hardest case: what is compared changes all the time, on all sides."""
+    offices = [f"o{number}" for number in range(5)]
+    async with running_back(valkey, tmp_path) as back:
+        for office_id in offices:
+            await back.open_office(office_id, balance=10**9)
+        over = asyncio.Event()
+        done = 0
+
+        async def load(office_id: str) -> None:
+            nonlocal done
+            till = back.till
+            for number in itertools.count():
+                if over.is_set():
+                    return
+                call_id = f"c{number}"
+                await till.authorize(call_id, BY_THE_SECOND, office_id=office_id)
+                await till.tick(50, call_id, office_id=office_id)
+                await till.message(1_000, f"m{number}", office_id=office_id)
+                await till.refund(f"m{number}", office_id=office_id)
+                await till.end(number % 90, call_id, office_id=office_id)
+                done += 1
+                # So many calls at once as a switch's, not as a benchmark's.
+                await asyncio.sleep(0.002)
+
+        async def take_credits() -> None:
+            for number in itertools.count():
+                if over.is_set():
+                    return
+                await back.adjust(100 + number, f"gift {number}", office_id=offices[number % 5])
+
+        async def keep_journal() -> None:
+            while not over.is_set():
+                await back.back.background.journaler.turn()
+
+        tasks = [asyncio.create_task(work) for work in (*map(load, offices), take_credits(), keep_journal())]
+        try:
+            looked_at = 0
+            for _ in range(4):
+                report = await audit(back.back.database, back.back.connection)
+                assert report.is_clean, [*map(str, report.differences), *report.too_busy]
+                looked_at += report.outbox_entries
+        finally:
+            over.set()
+            await asyncio.gather(*tasks)
+        assert done > 50
+        assert looked_at > 0
+        await back.back.background.journaler.turn()
+        report = await assert_clean(back)
+        assert (report.live_calls, report.outbox_entries) == (0, 0)
+        assert report.usage_records == 2 * done
