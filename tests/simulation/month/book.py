@@ -105,9 +105,7 @@ class Account:
     def month(self, month: str) -> dict[str, Entry]:
         """What began in a month of the office's, by id."""
         return {
-            name: entry
-            for name, entry in self.entries.items()
-            if month_of(entry.started_at, self.time_zone) == month
+            name: entry for name, entry in self.entries.items() if month_of(entry.started_at, self.time_zone) == month
         }
 
     def summary(self, month: str) -> dict[str, Line]:

@@ -115,9 +115,7 @@ class Owners:
             office.payment_method_id = await confirmed_card(back, office_id=office_id)
             await turn_into(back, office.payment_method_id, terms.card)
         if terms.refill_micros:
-            await back.refill(
-                office_id, amount_micros=terms.refill_micros, payment_method_id=office.payment_method_id
-            )
+            await back.refill(office_id, amount_micros=terms.refill_micros, payment_method_id=office.payment_method_id)
         return office
 
     async def buy(self, office: Office, name: str, dice: random.Random) -> Life:
@@ -163,9 +161,7 @@ class Owners:
             lambda back: back.stub.UpdateOffice(
                 pb.UpdateOfficeRequest(office_id=office.office_id, name=name), metadata=bearer()
             ),
-            lambda back: back.stub.ResumeOffice(
-                pb.ResumeOfficeRequest(office_id=office.office_id), metadata=bearer()
-            ),
+            lambda back: back.stub.ResumeOffice(pb.ResumeOfficeRequest(office_id=office.office_id), metadata=bearer()),
         ]
         for step in steps:
             while await self._ask(step, dice) is grpc.StatusCode.UNAVAILABLE:

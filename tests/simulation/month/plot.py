@@ -1,16 +1,17 @@
 """The plot of the month: which offices there are, what happens when, and the end, when everything is settled."""
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 from zoneinfo import ZoneInfo
 
-from gateway.store.keys import SHARDS, due_key, office_keys
-from gateway.store.records import CallRecord, unpack_call
+from gateway.auditing import audit
+from gateway.store.keys import SHARDS, due_key
+from gateway.store.records import CallRecord
 from tests.simulation.month.gateways import Gateways, SureManualClock, patiently, running_gateways
 from tests.simulation.month.owners import Office, Owners
 from tests.simulation.month.switch import Switch
@@ -31,7 +32,8 @@ CHANGES: Final = (datetime(2026, 3, 8, 2), datetime(2026, 3, 29, 1))
 DAY_MS: Final = 86_400_000
 BURST_MS: Final = 300_000
 OUTAGE: Final = (datetime(2026, 3, 17, tzinfo=ZoneInfo("UTC")), datetime(2026, 3, 18, tzinfo=ZoneInfo("UTC")))
-LOOKS_AT_RESERVED: Final = 10
+AUDITS: Final = 3
+ROUNDS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,12 @@ class Month:
         self.clock = clock
         self.offices: list[Office] = []
         self.looks = 0
+        self.audits = 0
         self._dice = random.Random(seed)
         self._size = size
         self._switch = Switch(gateways.fronts, clock)
         self._owners = Owners(gateways.backs, clock)
-        self._timeline = Timeline(clock, self._beside)
+        self._timeline = Timeline(clock, self._beside, self._at_rest)
         self._outage = ExitStack()
         self._numbers = 0
 
@@ -123,35 +126,55 @@ class Month:
         self._outage.close()
 
     def _beside(self) -> Iterator[Awaitable[object]]:
-        """What goes on beside the switches: the loops, and now and then a look at what is reserved."""
+        """What goes on beside the switches: the loops, and now and then an audit, which disturbs nobody."""
         yield from self.gateways.turns(self._dice)
-        if self._dice.random() < 0.002 * max(1, 10_000 / self._size.things) and self.looks < LOOKS_AT_RESERVED:
-            self.looks += 1
-            yield self._look_at_reserved()
+        if self.audits < AUDITS and self._dice.random() < 0.01:
+            self.audits += 1
+            yield patiently(self._audit)
 
-    async def _look_at_reserved(self) -> None:
-        """Invariants 2 and 3, of every office in one moment of its shard."""
+    async def _at_rest(self) -> None:
+        """Invariants 2 and 3, of every office, now and then, between two instants."""
+        if self._dice.random() >= 0.01:
+            return
+        self.looks += 1
+        held = {office.office_id: 0 for office in self.offices}
+        store, connection = self.gateways.fronts[0].store, self.gateways.fronts[0].connection
         for shard in range(SHARDS):
-            offices = [office for office in self.offices if due_key(shard) == office_keys(office.office_id).due]
-            if offices:
-                await self._look_at_shard(shard, offices)
+            for member in await connection.ask("ZRANGE", due_key(shard), 0, -1):
+                office_id, _, call_id = member.decode().partition(":")
+                call = await store.read_call(office_id, call_id)
+                assert isinstance(call, CallRecord)
+                held[office_id] += call.held_micros
+        for office_id, of_calls in held.items():
+            record = await store.read_office(office_id)
+            assert record is not None
+            assert record.available_micros >= 0
+            assert record.reserved_micros == of_calls
 
-    async def _look_at_shard(self, shard: int, offices: list[Office]) -> None:
-        store = self.gateways.fronts[0].connection
-        # One script, since calls go on meanwhile: the office, and every live call of its shard.
-        seen = await store.ask("EVAL", _LOOK, 1, due_key(shard), f"tg:{{{shard}}}:call:")
-        calls = dict(zip([name.decode() for name in seen[0]], seen[1], strict=True))
-        held = {office.office_id: 0 for office in offices}
-        for name, packed in calls.items():
-            record = unpack_call(packed)
-            assert isinstance(record, CallRecord)
-            held[name.partition(":")[0]] += record.held_micros
-        del held
-        raise NotImplementedError
+    async def _audit(self) -> None:
+        back = self.gateways.backs[0].back
+        report = await audit(back.database, back.connection, pause_seconds=0.0)
+        assert not report.differences, [str(each) for each in report.differences]
 
     async def _settle(self) -> None:
-        raise NotImplementedError
+        """Nothing begins any more: what goes on ends, lapses, is paid for and written down."""
+        for _ in range(ROUNDS):
+            self.clock.move(3_600)
+            await self.gateways.take_turns()
 
 
 def _ms(at: datetime) -> int:
     return int(at.timestamp()) * 1000
+
+
+MakeLife: TypeAlias = Callable[[Office, str, random.Random], Life]
+
+
+@asynccontextmanager
+async def played_month(server: StoreServer, folder: Path, seed: int, size: Size) -> AsyncIterator[Month]:
+    """Play a month to its end; the gateways are still there to be asked."""
+    clock = SureManualClock(_ms(BEGIN))
+    async with running_gateways(server, folder, clock) as gateways:
+        month = Month(gateways, clock, seed, size)
+        await month.play()
+        yield month

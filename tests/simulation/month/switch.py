@@ -229,8 +229,10 @@ class Switch:
     async def _end(self, account: Account, call: _Call, duration: int, dice: random.Random) -> None:
         entry, rate = call.entry, call.fare.rate
         request = pb.EndCallRequest(office_id=account.office_id, call_id=entry.id, duration_seconds=duration)
-        response = await self._front(dice).calls.end(request, SWITCH) if entry.reason != "EMERGENCY" else (
-            await call.front.calls.end(request, SWITCH)
+        response = (
+            await self._front(dice).calls.end(request, SWITCH)
+            if entry.reason != "EMERGENCY"
+            else (await call.front.calls.end(request, SWITCH))
         )
         billed, cost = response.billed_seconds, response.debited_micros
         # Up to 2 s past the last granted second are not billed.

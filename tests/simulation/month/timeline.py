@@ -21,10 +21,17 @@ class Timeline:
     Args:
         clock: Moved, never back.
         beside: What else goes on at each instant.
+        at_rest: Awaited between two instants, when nothing goes on.
     """
 
-    def __init__(self, clock: ManualClock, beside: Callable[[], Iterable[Awaitable[object]]]) -> None:
+    def __init__(
+        self,
+        clock: ManualClock,
+        beside: Callable[[], Iterable[Awaitable[object]]],
+        at_rest: Callable[[], Awaitable[None]],
+    ) -> None:
         self._clock = clock
+        self._at_rest = at_rest
         self._beside = beside
         self._waiting: list[tuple[int, int, Life]] = []
         self._order = itertools.count()
@@ -48,6 +55,7 @@ class Timeline:
                     together.create_task(self._step(life, now_ms))
                 for other in self._beside():
                     together.create_task(_waited_for(other))
+            await self._at_rest()
 
     async def _step(self, life: Life, now_ms: int) -> None:
         try:
