@@ -23,7 +23,7 @@ _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[!-~]+")
 _URL_WITH_PASSWORD = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"]*[@=][^\s'\"]*")
 
 # Chatty at info, and about their own insides.
-_QUIET_LIBRARIES = ("asyncio", "aiosqlite", "sqlalchemy", "alembic", "grpc", "hpack", "uvicorn")
+_QUIET_LIBRARIES = ("asyncio", "aiosqlite", "sqlalchemy", "alembic", "grpc", "hpack", "stripe", "uvicorn")
 
 
 def configure_logging(

@@ -158,6 +158,9 @@ class Charging:
                 charge = await (self.send(charge) if intended.is_new else self.settle(charge.charge_key))
         except TimeoutError:
             raise ChargeUndecided from None
+        if charge.status is ChargeStatus.NOT_CHARGED:
+            # Another gateway may have followed it by another attempt, which is the one that counts.
+            charge = await self._charges.latest(charge.purpose, charge.subject_id) or charge
         if not charge.is_decided and charge.status is not ChargeStatus.ACTION_REQUIRED:
             raise ChargeUndecided
         if charge.status in (ChargeStatus.DECLINED, ChargeStatus.NOT_CHARGED):

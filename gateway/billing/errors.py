@@ -49,7 +49,7 @@ class ConfirmationRequired(FailedPrecondition):
 
     def __init__(self, confirmation_url: str) -> None:
         super().__init__(
-            "The card's bank wants its owner to confirm this payment: open the confirmation_url, then repeat the "
+            f"The card's bank wants its owner to confirm this payment: open {confirmation_url}, then repeat the "
             "request with the same idempotency_key to see how it ended.",
             metadata={"confirmation_url": confirmation_url},
         )

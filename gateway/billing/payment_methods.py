@@ -107,7 +107,7 @@ class Cards:
         if method.confirmed_at is not None:
             return CardStanding(method)
         if method.added_at is None:
-            outcome = await self._keep(method)
+            outcome = await self._keep(method, actor)
             if isinstance(outcome, PaymentMethodActionRequired):
                 waiting = await self._methods.await_owner(
                     method,
@@ -169,7 +169,7 @@ class Cards:
         to_minor_units(refill.amount_micros, self._currency)
         await self._methods.usable(office.office_id, refill.payment_method_id, now_ms=self._clock.now_ms())
 
-    async def _keep(self, method: PaymentMethod) -> PaymentMethodAdded | PaymentMethodActionRequired:
+    async def _keep(self, method: PaymentMethod, actor: str) -> PaymentMethodAdded | PaymentMethodActionRequired:
         request = NewPaymentMethod(
             token=method.setup_token,
             owner_id=method.office_id,
@@ -178,15 +178,11 @@ class Cards:
         )
         try:
             outcome = await self._provider.add_payment_method(request)
-        except PaymentTokenInvalid as error:
-            await self._methods.forget(method)
-            raise _of_field(error) from None
-        except InvalidArgument:
-            await self._methods.forget(method)
-            raise
-        if isinstance(outcome, Declined):
-            await self._methods.forget(method)
-            raise CardDeclined(outcome.code, outcome.message, can_retry=outcome.can_retry, again="")
+            if isinstance(outcome, Declined):
+                raise CardDeclined(outcome.code, outcome.message, can_retry=outcome.can_retry, again="")
+        except (InvalidArgument, CardDeclined) as error:
+            await self._methods.forget(method, actor=actor, now_ms=self._clock.now_ms())
+            raise _of_field(error) if isinstance(error, PaymentTokenInvalid) else error from None
         return outcome
 
     def _small_amount(self) -> int:

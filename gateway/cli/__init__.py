@@ -21,6 +21,8 @@ COMMANDS: Final = {
     "token": "tokens",
     "rates": "rates",
     "credits": "credits",
+    "cards": "cards",
+    "invoices": "invoices",
     "call": "place_call",
     "message": "send_message",
     "calls": "calls",

@@ -83,13 +83,18 @@ async def add(
     office: OfficeId,
     amount: Amount,
     *,
-    payment_method: Annotated[str, typer.Option(help="What is charged; none for an office that gets invoices.")] = "",
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method", help="Which of `tollgate cards list` is charged; none for an office that gets invoices."
+        ),
+    ] = "",
     idempotency_key: Key = "",
 ) -> None:
     """Buy credits: one of the offered amounts, charged at once or put on the next invoice."""
     key = idempotency_key or _new_key()
     request = pb.AddCreditsRequest(
-        office_id=office, amount_micros=amount, payment_method_id=payment_method, idempotency_key=key
+        office_id=office, amount_micros=amount, payment_method_id=method, idempotency_key=key
     )
     with _told_how_to_repeat(key):
         answer = await client.credits.AddCredits(request)

@@ -61,7 +61,7 @@ def month_of(now_ms: int, time_zone: str) -> str:
 
 def _midnight_ms(day: int, time_zone: str) -> int:
     """Where clocks skip midnight, the day begins with the first instant behind it."""
-    midnight = datetime.combine(date.fromordinal(day), time.min, tzinfo=_zone(time_zone))
+    midnight = datetime.combine(date.fromordinal(day), time.min, tzinfo=zone_of(time_zone))
     return (midnight.astimezone(UTC) - _EPOCH) // timedelta(milliseconds=1)
 
 

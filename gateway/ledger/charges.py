@@ -99,11 +99,13 @@ class Charge:
         """Whether another attempt may follow by itself.
 
         So it is where this one was never made (the process died before it was sent, say), while whoever asked for it
-        can be thought to wait for it. What a card's bank has declined, only its owner may ask for again.
+        can be thought to wait for it. What a card's bank has declined, or its owner did not confirm, only its owner may
+        ask for again.
         """
         return (
             self.status is ChargeStatus.NOT_CHARGED
             and self.can_retry
+            and not self.provider_charge_id
             and self.attempt < MAX_ATTEMPTS
             and now_ms < self.created_at + GO_ON_MS
         )

@@ -4,6 +4,7 @@ What names a card here are the provider's references, its brand, last four digit
 of it. A card number never comes this way.
 """
 
+import dataclasses
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -178,12 +179,14 @@ class PaymentMethods:
                 row.setup_attempt += 1
             return await _method(session, row)
 
-    async def forget(self, method: PaymentMethod) -> None:
+    async def forget(self, method: PaymentMethod, *, actor: str, now_ms: int) -> None:
         """Drop a card that the provider did not take: it may be tried again from the beginning."""
         async with self._database.write() as session:
-            row = await _locked(session, method.office_id, method.payment_method_id)
-            if row.added_at is None:
+            row = await session.get(PaymentMethodRow, method.payment_method_id, with_for_update=True)
+            if row is not None and row.added_at is None:
                 await session.delete(row)
+                dropped = dataclasses.replace(method, removed_at=now_ms)
+                _record(session, now_ms, actor, "payment_method.forget", method, dropped)
 
     async def complete(
         self,
@@ -291,8 +294,8 @@ class PaymentMethods:
         """
 
         async def update(session: AsyncSession) -> PaymentMethod:
-            office = await session.get(OfficeRow, office_id, with_for_update=True)
             row = await _locked(session, office_id, payment_method_id, even_removed=True)
+            office = await session.get(OfficeRow, office_id)
             before = await _method(session, row)
             if before.removed_at is not None:
                 return before
@@ -441,6 +444,8 @@ async def _found(session: AsyncSession, office_id: str, payment_method_id: str) 
 async def _locked(
     session: AsyncSession, office_id: str, payment_method_id: str, *, even_removed: bool = False
 ) -> PaymentMethodRow:
+    # The office first, as whoever charges the card does, so that nobody waits for the other.
+    await session.get(OfficeRow, office_id, with_for_update=True)
     row = await session.get(PaymentMethodRow, payment_method_id, with_for_update=True)
     if row is None or row.office_id != office_id or (row.removed_at is not None and not even_removed):
         raise PaymentMethodNotFound(payment_method_id)

@@ -11,6 +11,8 @@ from gateway.payments.errors import ProviderUnavailable, ProviderUnusable
 from gateway.payments.minor_units import to_minor_units
 from gateway.payments.provider import PaymentProvider
 from gateway.payments.sandbox import FILE_NAME, SandboxProvider
+from gateway.payments.stripe_amounts import to_stripe_amount
+from gateway.payments.stripe_provider import StripeProvider
 from gateway.settings import Settings
 from gateway.startup import StartupError
 
@@ -54,7 +56,14 @@ async def open_provider(settings: Settings, *, clock_ms: Callable[[], int]) -> P
 async def _open(settings: Settings, clock_ms: Callable[[], int]) -> PaymentProvider:
     match settings.payment_provider:
         case "stripe":
-            raise ProviderUnusable("This version cannot charge by Stripe yet: set TOLLGATE_PAYMENT_PROVIDER=sandbox.")
+            if settings.stripe_api_key is None:
+                raise ProviderUnusable("Stripe needs TOLLGATE_STRIPE_API_KEY.")
+            return StripeProvider(
+                settings.stripe_api_key.get_secret_value(),
+                settings.stripe_webhook_secrets,
+                public_url=settings.base_url,
+                clock_ms=clock_ms,
+            )
         case "sandbox":
             log.warning(
                 "payment_sandbox_in_use",
@@ -66,10 +75,11 @@ async def _open(settings: Settings, clock_ms: Callable[[], int]) -> PaymentProvi
 
 
 def _check_amounts(settings: Settings) -> None:
+    to_chargeable = to_stripe_amount if settings.payment_provider == "stripe" else to_minor_units
     try:
-        to_minor_units(settings.refill_amount_micros, settings.currency, "refill_amount_micros")
+        to_chargeable(settings.refill_amount_micros, settings.currency, "refill_amount_micros")
         for amount in settings.offered_amounts_micros:
-            to_minor_units(amount, settings.currency, "offered_amounts")
+            to_chargeable(amount, settings.currency, "offered_amounts")
     except InvalidArgument as error:
         field, _, problem = error.message.partition(": ")
         raise StartupError(f"TOLLGATE_{field.upper()}: {problem}") from error

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import urllib.request
@@ -20,6 +21,7 @@ import pytest
 from gateway.cli.connection import CONNECTION_FILE, Connection
 from gateway.cli.errors import EXIT_DENIED, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_NOT_ALLOWED, EXIT_USAGE
 from gateway.client_channel import open_channel
+from gateway.domain.money import format_amount
 from gateway.v1 import authorization_pb2 as pb
 from gateway.v1.authorization_pb2_grpc import CallAuthorizationStub
 from tests.support.commands import Outcome, run_command
@@ -302,17 +304,64 @@ def test_a_call_that_several_offices_know(tollgate: Tollgate, office: str) -> No
     assert "say which with --office" in outcome.err
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["credits", "add", "OFFICE", "50.00", "--payment-method", "card"],
-    ],
-    ids=lambda words: " ".join(words[:2]),
-)
-def test_what_this_version_does_not_serve_yet(tollgate: Tollgate, office: str, words: list[str]) -> None:
-    outcome = tollgate(*(office if word == "OFFICE" else word for word in words), code=EXIT_FAILED)
-    assert "UNIMPLEMENTED" in outcome.err
-    assert len(outcome.err.splitlines()) == 1
+def test_a_card_is_added_confirmed_and_charged(tollgate: Tollgate, office: str, gateway: GatewayProcess) -> None:
+    added = tollgate("cards", "add", office, "tok_visa")
+    card = added.value("card")
+    assert (added.value("brand"), added.value("expires"), added.value("state")) == (
+        "visa, ends in 4242",
+        "2040-12",
+        "unconfirmed",
+    )
+    assert "CARD_UNCONFIRMED" in tollgate("credits", "add", office, "50", "--method", card, code=EXIT_FAILED).err
+    wrong = tollgate("cards", "confirm", office, card, "0.01", code=EXIT_FAILED)
+    assert "2 more wrong answers" in wrong.err
+    amount = small_amount(gateway.data_dir, card)
+    assert tollgate("cards", "confirm", office, card, amount).value("state") == "confirmed"
+    bought = tollgate("credits", "add", office, "50.00", "--method", card, "--idempotency-key", "k1")
+    assert (bought.value("purchase"), bought.value("balance")) == (f"{office}/2", "60.00")
+    again = tollgate("credits", "add", office, "50.00", "--method", card, "--idempotency-key", "k1")
+    assert again.value("purchase") == f"{office}/2, made before"
+    assert "AMOUNT_NOT_OFFERED" in tollgate("credits", "add", office, "51", "--method", card, code=EXIT_USAGE).err
+    assert re.search(rf"^{card}  visa +4242  2040-12  confirmed$", tollgate("cards", "list", office).out, re.MULTILINE)
+    assert "is removed" in tollgate("cards", "remove", office, card).out
+    assert "PAYMENT_METHOD_NOT_FOUND" in tollgate("cards", "confirm", office, card, amount, code=EXIT_FAILED).err
+
+
+def test_a_payment_that_waits_for_its_owner_says_where(tollgate: Tollgate, office: str) -> None:
+    waiting = tollgate("cards", "add", office, "tok_authentication_required")
+    assert waiting.value("state") == "waits for its owner"
+    assert "/payments/sandbox/confirm?charge=" in waiting.value("open")
+
+
+def test_a_card_number_is_not_even_sent(tollgate: Tollgate, office: str) -> None:
+    refused = tollgate("cards", "add", office, "4242 4242 4242 4242", code=EXIT_USAGE)
+    assert "4242" not in refused.out + refused.err.replace("OFFICE", "")
+    assert "was not sent" in re.sub(r"\s+", " ", refused.err)
+
+
+def test_an_invoice_grows_with_what_is_bought(tollgate: Tollgate, office: str) -> None:
+    invoiced = f"{office}-inv"
+    tollgate(
+        *("office", "create", invoiced, "--company", "acme", "--name", "x", "--country", "US", "--terms", "invoice")
+    )
+    for amount in ("20", "50"):
+        tollgate("credits", "add", invoiced, amount)
+    invoice, month, total = tollgate("invoices", "list", invoiced).out.splitlines()[1].split()
+    assert (invoice, total) == (f"{invoiced}/{month}", "70.00")
+    shown = tollgate("invoices", "show", invoice).out
+    assert re.search(rf"^{invoiced}/1 .* purchase +20\.00  purchase pur_", shown, re.MULTILINE)
+    assert shown.splitlines()[-1] == "total 70.00"
+    assert "INVOICE_NOT_FOUND" in tollgate("invoices", "show", f"{invoiced}/2999-01", code=EXIT_FAILED).err
+
+
+def small_amount(data_dir: Path, card: str) -> str:
+    """What the statement of a card says: only its owner has that."""
+    connection = sqlite3.connect(data_dir / "tollgate.db")
+    try:
+        query = "SELECT amount_micros FROM charge WHERE purpose = 'CONFIRMATION' AND subject_id = ?"
+        return format_amount(connection.execute(query, (card,)).fetchone()[0])
+    finally:
+        connection.close()
 
 
 def test_an_export_that_is_refused_writes_no_file(tollgate: Tollgate, office: str, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from gateway.domain.vocabulary import Role
 from gateway.ledger.paging import PageRequest
 from gateway.v1 import credits_pb2 as pb
 from tests.support.back import DECK, BackUnderTest, Refusal, bearer, refusal, refusal_of, running_back
+from tests.support.billing import buy, confirmed_card
 from tests.support.servers import StoreServer
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "reference" / "rights.md"
@@ -32,6 +33,8 @@ class Place:
     company_id: str
     office_id: str
     token_id: str
+    payment_method_id: str = "pm_of_nobody"
+    removable_id: str = "pm_of_nobody"
 
 
 OWN = Place("a", "a1", "")
@@ -60,6 +63,20 @@ REQUESTS: Final[dict[str, Make]] = {
     "AdjustBalance": lambda at: pb.AdjustBalanceRequest(
         office_id=at.office_id, amount_micros=1, reason="r", idempotency_key="k"
     ),
+    "AddPaymentMethod": lambda at: pb.AddPaymentMethodRequest(office_id=at.office_id, provider_token="tok_visa_1"),
+    "ConfirmPaymentMethod": lambda at: pb.ConfirmPaymentMethodRequest(
+        office_id=at.office_id, payment_method_id=at.payment_method_id, amount_micros=500_000
+    ),
+    "ListPaymentMethods": lambda at: pb.ListPaymentMethodsRequest(office_id=at.office_id),
+    "RemovePaymentMethod": lambda at: pb.RemovePaymentMethodRequest(
+        office_id=at.office_id, payment_method_id=at.removable_id
+    ),
+    "ListOfferedAmounts": lambda at: pb.ListOfferedAmountsRequest(),
+    "AddCredits": lambda at: pb.AddCreditsRequest(
+        office_id=at.office_id, amount_micros=10_000_000, payment_method_id=at.payment_method_id, idempotency_key="k"
+    ),
+    "ListInvoices": lambda at: pb.ListInvoicesRequest(office_id=at.office_id),
+    "GetInvoice": lambda at: pb.GetInvoiceRequest(invoice_id=f"{at.office_id}/2025-06"),
     "SetAutoRefill": lambda at: pb.SetAutoRefillRequest(office_id=at.office_id),
     "ListTransactions": lambda at: pb.ListTransactionsRequest(office_id=at.office_id),
     "UsageSummary": lambda at: pb.UsageSummaryRequest(office_id=at.office_id, month="2025-06"),
@@ -74,7 +91,9 @@ REQUESTS: Final[dict[str, Make]] = {
 }
 
 # What names no office: there is no foreign one to ask for.
-EVERYWHERE: Final = frozenset({"ListCompanies", "ListTokens", "ImportRates", "ListRateDecks", "WatchRefills"})
+EVERYWHERE: Final = frozenset(
+    {"ListCompanies", "ListTokens", "ImportRates", "ListRateDecks", "ListOfferedAmounts", "WatchRefills"}
+)
 
 
 def table() -> dict[str, dict[Role, str]]:
@@ -110,14 +129,19 @@ async def ask(back: BackUnderTest, rpc: str, request: Any, secret: str) -> Refus
 
 
 async def places(back: BackUnderTest) -> tuple[Place, Place]:
-    """Two companies with an office and a viewer each; the own one has a live call."""
+    """Two companies with an office, a viewer, an invoice and two cards each; the own one has a live call."""
     made = []
     for at in (OWN, FOREIGN):
-        await back.open_office(at.office_id, company_id=at.company_id, balance=1_000_000)
-        viewer = await back.token(Role.VIEWER, at.company_id, at.office_id)
-        made.append(Place(at.company_id, at.office_id, hash_secret(viewer)[:12]))
-    await back.till.authorize("c1", office_id="a1")
-    await back.refill("a1")
+        of = at.office_id
+        await back.open_office(of, company_id=at.company_id, balance=1_000_000, payment_terms=pb.PAYMENT_TERMS_INVOICE)
+        await buy(back, "", office_id=of)
+        terms = pb.UpdateOfficeRequest(office_id=of, payment_terms=pb.PAYMENT_TERMS_CARD)
+        await back.stub.UpdateOffice(terms, metadata=bearer())
+        cards = [await confirmed_card(back, token, of) for token in ("tok_visa", "tok_mastercard")]
+        viewer = await back.token(Role.VIEWER, at.company_id, of)
+        made.append(Place(at.company_id, of, hash_secret(viewer)[:12], *cards))
+    await back.till.authorize("c1", office_id="a1", version=(await back.till.office("a1")).settings.version)
+    await back.refill("a1", threshold_micros=100_000_000, amount_micros=100_000_000)
     await back.back.background.journaler.turn()
     return made[0], made[1]
 

@@ -45,6 +45,11 @@ async def listed(back: BackUnderTest, office_id: str = OFFICE) -> list[pb.Paymen
     return list(answered.payment_methods)
 
 
+def files_below(folder: Path) -> list[str]:
+    """What stands in every file: the databases with their logs."""
+    return [path.read_bytes().decode("latin-1") for path in folder.rglob("*") if path.is_file()]
+
+
 async def remove(back: BackUnderTest, payment_method_id: str, office_id: str = OFFICE) -> pb.PaymentMethod:
     request = pb.RemovePaymentMethodRequest(office_id=office_id, payment_method_id=payment_method_id)
     removed: pb.PaymentMethod = await back.stub.RemovePaymentMethod(request, metadata=ME)
@@ -196,7 +201,7 @@ async def test_a_card_number_is_kept_nowhere(
             assert await listed(back) == []
     output = capsys.readouterr()
     everything = [output.out, output.err, caplog.text, found.message, prometheus_client.generate_latest().decode()]
-    everything += [path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file()]
+    everything += files_below(tmp_path)
     digits = re.sub(r"\D", "", number.removesuffix(" 12/40"))
     for text in everything:
         assert number not in text
