@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import uvloop
 
 from tests.simulation.month.checks import Totals, check
 from tests.simulation.month.plot import Size, played_month
 from tests.support.servers import StartStore
 
 SEED_VARIABLE: Final = "MONTH_SEED"
-SMALL: Final = Size(offices=24, things=1_200, bursts=20, purchases=24)
-LARGE: Final = Size(offices=200, things=100_000, bursts=600, purchases=200)
+SMALL: Final = Size(offices=24, things=800, bursts=8, purchases=24, pace=1.0)
+LARGE: Final = Size(offices=200, things=100_000, bursts=120, purchases=200, pace=0.4)
 
 
 @pytest.mark.parametrize("size", [SMALL, pytest.param(LARGE, marks=pytest.mark.slow)], ids=["small", "large"])
@@ -34,7 +35,9 @@ def test_a_month_adds_up(start_store: StartStore, tmp_path: Path, size: Size) ->
             assert month.audits
             return totals
 
-    totals = asyncio.run(play())
+    # As the processes of a gateway run.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        totals = runner.run(play())
     print(totals)
     assert totals.records > 0.9 * size.things
     assert totals.refused

@@ -132,7 +132,7 @@ async def _check_money(
     record = await back.store.read_office(office_id)
     assert record is not None
     assert record.balance_micros == credits_ - account.spent
-    assert (record.reserved_micros, record.calls) == (0, 0)
+    assert (record.reserved_micros, record.concurrent_calls) == (0, 0)
     assert record.available_micros >= 0
     total = await back.ledger.credits.total(office_id)
     assert (total.unconfirmed, total.applied_micros) == (0, credits_)

@@ -80,13 +80,13 @@ class Gateways:
     fronts: list[Front]
     backs: list[BackUnderTest]
 
-    def turns(self, dice: random.Random) -> Iterator[Awaitable[object]]:
+    def turns(self, dice: random.Random, pace: float) -> Iterator[Awaitable[object]]:
         """Turns of loops as they happen to come, now and then the same loop of both gateways at once."""
         for front in self.fronts:
-            if dice.random() < 0.15:
+            if dice.random() < 0.15 * pace:
                 yield front.due.turn()
         for chance, name in _CHANCES:
-            if dice.random() < chance:
+            if dice.random() < chance * pace:
                 both = dice.random() < 0.3
                 for back in self.backs if both else [dice.choice(self.backs)]:
                     yield patiently(_turn(back, name))

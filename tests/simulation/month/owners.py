@@ -60,6 +60,10 @@ class Office:
         return self.account.office_id
 
     @property
+    def is_troubled(self) -> bool:
+        return self.terms.card in TROUBLED_CARDS
+
+    @property
     def can_buy(self) -> bool:
         return bool(self.payment_method_id) or "payment_terms" in self.terms.settings
 
@@ -167,6 +171,11 @@ class Owners:
             while await self._ask(step, dice) is grpc.StatusCode.UNAVAILABLE:
                 yield self._clock.now_ms() + dice.randrange(HOUR_MS)
             yield self._clock.now_ms() + dice.randrange(3 * HOUR_MS)
+
+    async def turn_refill_off(self, office: Office) -> None:
+        """As an owner does whose card never works."""
+        request = pb.SetAutoRefillRequest(office_id=office.office_id, enabled=False)
+        await self._backs[0].stub.SetAutoRefill(request, metadata=bearer())
 
     async def _ask(self, asking: Callable[[BackUnderTest], Awaitable[object]], dice: random.Random) -> object:
         """The answer, or the code of the status that came instead."""

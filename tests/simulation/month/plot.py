@@ -30,7 +30,7 @@ FIRST: Final = datetime(2026, 3, 1)
 LAST: Final = datetime(2026, 4, 1)
 CHANGES: Final = (datetime(2026, 3, 8, 2), datetime(2026, 3, 29, 1))
 DAY_MS: Final = 86_400_000
-BURST_MS: Final = 300_000
+BURST_MS: Final = 100_000
 OUTAGE: Final = (datetime(2026, 3, 17, tzinfo=ZoneInfo("UTC")), datetime(2026, 3, 18, tzinfo=ZoneInfo("UTC")))
 AUDITS: Final = 3
 ROUNDS: Final = 8
@@ -38,12 +38,21 @@ ROUNDS: Final = 8
 
 @dataclass(frozen=True)
 class Size:
-    """How large a month is: `things` are calls and messages, which come in bursts."""
+    """How large a month is.
+
+    Attributes:
+        offices: How many.
+        things: Calls and messages.
+        bursts: In which they come; some are at the edges of months.
+        purchases: And as many adjustments.
+        pace: How often loops take turns, 1 being once in ten to a hundred instants, each by its chance.
+    """
 
     offices: int
     things: int
     bursts: int
     purchases: int
+    pace: float
 
 
 class Month:
@@ -70,6 +79,11 @@ class Month:
         self._outage = ExitStack()
         self._numbers = 0
 
+    @property
+    def instants(self) -> int:
+        """How many there were."""
+        return self._timeline.instants
+
     async def play(self) -> None:
         """Open the offices, let the month happen, and settle what is left."""
         for number in range(self._size.offices):
@@ -84,7 +98,7 @@ class Month:
     def _plan(self) -> None:
         rich = [office for office in self.offices if not office.terms.is_poor]
         poor = [office for office in self.offices if office.terms.is_poor]
-        bursts = list(self._bursts())
+        bursts = self._bursts()
         for _ in range(self._size.things):
             self._begin(self._dice.choice(bursts), self._dice.choice(rich), self._thing)
         for _ in range(max(len(poor), 3)):
@@ -104,13 +118,12 @@ class Month:
         life = make(office, f"n{self._numbers}", dice)
         self._timeline.begin(burst_ms + dice.randrange(-BURST_MS, BURST_MS), life)
 
-    def _bursts(self) -> Iterator[int]:
-        """When things happen: at the edges of every zone's month, where clocks change, and at any time between."""
-        for zone in map(ZoneInfo, ZONES):
-            for edge in (FIRST, LAST, *CHANGES):
-                yield _ms(edge.replace(tzinfo=zone))
-        for _ in range(self._size.bursts):
-            yield _ms(BEGIN) + self._dice.randrange(34 * DAY_MS)
+    def _bursts(self) -> list[int]:
+        """When things happen: at the edges of the zones' months, where clocks change, and at any time between."""
+        edges = [_ms(edge.replace(tzinfo=ZoneInfo(zone))) for zone in ZONES for edge in (FIRST, LAST, *CHANGES)]
+        at_edges = self._dice.sample(edges, min(len(edges), self._size.bursts // 2))
+        between = self._size.bursts - len(at_edges)
+        return at_edges + [_ms(BEGIN) + self._dice.randrange(34 * DAY_MS) for _ in range(between)]
 
     def _thing(self, office: Office, name: str, dice: random.Random) -> Life:
         if dice.random() < 0.5:
@@ -127,14 +140,14 @@ class Month:
 
     def _beside(self) -> Iterator[Awaitable[object]]:
         """What goes on beside the switches: the loops, and now and then an audit, which disturbs nobody."""
-        yield from self.gateways.turns(self._dice)
-        if self.audits < AUDITS and self._dice.random() < 0.01:
+        yield from self.gateways.turns(self._dice, self._size.pace)
+        if self.audits < AUDITS and self._dice.random() < 0.01 * self._size.pace:
             self.audits += 1
             yield patiently(self._audit)
 
     async def _at_rest(self) -> None:
         """Invariants 2 and 3, of every office, now and then, between two instants."""
-        if self._dice.random() >= 0.01:
+        if self._dice.random() >= 0.02 * self._size.pace:
             return
         self.looks += 1
         held = {office.office_id: 0 for office in self.offices}
@@ -158,6 +171,9 @@ class Month:
 
     async def _settle(self) -> None:
         """Nothing begins any more: what goes on ends, lapses, is paid for and written down."""
+        for office in self.offices:
+            if office.is_troubled:
+                await self._owners.turn_refill_off(office)
         for _ in range(ROUNDS):
             self.clock.move(3_600)
             await self.gateways.take_turns()
