@@ -8,7 +8,7 @@ outboxes hold what it has not taken.
 import asyncio
 import struct
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -52,6 +52,13 @@ class EpochLost(FailedPrecondition):
             f"The store is of epoch {store}, and the ledger has read epoch {ledger}: this store is a copy from before "
             "it was rebuilt. Point TOLLGATE_REDIS_URL at the rebuilt one, or rebuild this one."
         )
+
+
+class _Piece(NamedTuple):
+    """Entries of a shard as they follow each other, and the position that they follow."""
+
+    after: OutboxPosition
+    entries: Sequence[OutboxEntry]
 
 
 class Journaler:
@@ -105,7 +112,7 @@ class Journaler:
         safe_before = await self._durability.settle()
         if safe_before is not None:
             read = {shard: [e for e in entries if e.stored_ms < safe_before] for shard, entries in read.items()}
-        for part in _parts({shard: entries for shard, entries in read.items() if entries}):
+        for part in _parts({shard: _Piece(self._positions[shard], entries) for shard, entries in read.items()}):
             await self._take(part)
         return more
 
@@ -135,14 +142,14 @@ class Journaler:
             positions = {shard: entries[-1].entry_id for shard, entries in found.items() if len(entries) == A_READ}
         return read, bool(positions)
 
-    async def _take(self, read: dict[int, Sequence[OutboxEntry]]) -> None:
-        translated = {shard: _translated(shard, entries) for shard, entries in read.items()}
-        batches = {s: ShardBatch(self._positions[s], entries) for s, entries in translated.items() if entries}
+    async def _take(self, read: dict[int, _Piece]) -> None:
+        translated = {shard: _translated(shard, piece.entries) for shard, piece in read.items()}
+        batches = {s: ShardBatch(read[s].after, entries) for s, entries in translated.items() if entries}
         if not batches:
             return
         taken = await self._journal.take(batches, now_ms=self._clock.now_ms())
         self._positions.update(taken.positions)
-        self._count(taken, [entry for s, entries in read.items() for entry in entries[: len(translated[s])]])
+        self._count(taken, [entry for s, piece in read.items() for entry in piece.entries[: len(translated[s])]])
         await asyncio.gather(*(self._store.trim_outbox(shard, taken.positions[shard].last_id) for shard in batches))
         if any(isinstance(entry.fact, RefillTrigger) for entry in taken.entries):
             self._wake()
@@ -181,18 +188,23 @@ def _translated(shard: int, entries: Sequence[OutboxEntry]) -> list[Entry]:
     return facts
 
 
-def _parts(read: dict[int, list[OutboxEntry]]) -> list[dict[int, Sequence[OutboxEntry]]]:
-    """Cut what was read into transactions; the entries of a shard stay in order."""
-    parts: list[dict[int, Sequence[OutboxEntry]]] = []
+def _parts(read: dict[int, _Piece]) -> list[dict[int, _Piece]]:
+    """Cut what was read into transactions; the entries of a shard stay in order.
+
+    A piece says itself what it follows. Where SQL stands when its turn comes is no answer: another gateway may have
+    taken more than the piece before it, or less, and of a piece before an entry that is not understood nothing was taken.
+    """
+    parts: list[dict[int, _Piece]] = []
     room = 0
-    for shard, entries in read.items():
+    for shard, (after, entries) in read.items():
         start = 0
         while start < len(entries):
             if not room:
                 parts.append({})
                 room = A_TRANSACTION
             piece = entries[start : start + room]
-            parts[-1][shard] = piece
+            parts[-1][shard] = _Piece(after, piece)
+            after = OutboxPosition(after.epoch, piece[-1].entry_id)
             start += len(piece)
             room -= len(piece)
     return parts

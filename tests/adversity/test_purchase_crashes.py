@@ -5,16 +5,14 @@ one knows is what SQL, the store and the provider know.
 """
 
 import asyncio
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import grpc.aio
 import pytest
 
 from gateway.domain.payment import ChargePurpose
-from gateway.ledger import purchases
 from gateway.payments.provider import PaymentEvent, PaymentEventKind
 from gateway.v1 import credits_pb2 as pb
 from tests.support.back import OFFICE, BackUnderTest, Fault, bearer, running_back
@@ -30,19 +28,8 @@ from tests.support.billing import (
     small_charge,
     taken_from_cards,
 )
+from tests.support.money_steps import PURCHASE
 from tests.support.servers import StoreServer
-
-Where = Callable[[BackUnderTest], tuple[object, str]]
-
-STEPS: Final[dict[str, Where]] = {
-    "the purchase and its charge are written down": lambda back: (back.back.billing.purchases, "begin"),
-    "the card is charged": lambda back: (back.back.provider, "charge"),
-    "the outcome is recorded": lambda back: (back.back.billing.charges, "decide"),
-    "the credit is numbered, within that": lambda back: (purchases, "number_credit"),
-    "the credit is sent to the store": lambda back: (back.store, "apply_credit"),
-    "SQL hears that the store has it": lambda back: (back.back.credits, "mark_applied"),
-}
-"""Each step of a purchase by card, in their order."""
 
 
 class Crash(Exception):
@@ -51,14 +38,14 @@ class Crash(Exception):
 
 async def crash(back: BackUnderTest, step: str, done: bool, doing: Any) -> None:
     """Do something that dies at a step."""
-    fault = Fault(*STEPS[step](back), done=done, error=Crash())
+    fault = Fault(*PURCHASE[step](back), done=done, error=Crash())
     with pytest.raises(grpc.aio.AioRpcError):
         await doing
     assert fault.has_struck
 
 
 @pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", PURCHASE)
 async def test_a_purchase_that_died_is_finished_once(
     valkey: StoreServer, tmp_path: Path, step: str, done: bool
 ) -> None:
@@ -88,7 +75,7 @@ async def test_a_purchase_that_died_is_finished_once(
 
 
 @pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("step", [step for step in STEPS if "written down" not in step])
+@pytest.mark.parametrize("step", [step for step in PURCHASE if "written down" not in step])
 async def test_a_repeat_finishes_what_no_loop_has_finished_yet(
     valkey: StoreServer, tmp_path: Path, step: str, done: bool
 ) -> None:

@@ -3,7 +3,7 @@
 As in test_purchase_crashes.py, a crash is an exception at one step, before or after it, and a back thrown away.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -11,30 +11,16 @@ import pytest
 
 from gateway.domain.payment import RefillStatus
 from gateway.domain.vocabulary import RefillState
-from gateway.ledger import auto_refills
 from tests.support.back import OFFICE, BackUnderTest, Fault, running_back
 from tests.support.balances import ManualClock
 from tests.support.billing import DOLLARS, finish
+from tests.support.money_steps import REFILL, Where
 from tests.support.refills import attempts, dip, pay, status_of, told, wait_out, with_refill
 from tests.support.servers import StoreServer
 
-Where = Callable[[BackUnderTest], tuple[object, str]]
-
-STEPS: Final[dict[str, Where]] = {
-    "the trigger is journaled": lambda back: (back.back.background.journaler._journal, "take"),
-    "the intent is written down": lambda back: (back.back.billing.refills, "begin"),
-    "the store is told of the claim": lambda back: (back.store, "claim_refill"),
-    "the charge is written down": lambda back: (back.back.billing.refills, "charge"),
-    "the card is charged": lambda back: (back.back.provider, "charge"),
-    "the outcome is recorded": lambda back: (back.back.billing.charges, "decide"),
-    "the credit is numbered, within that": lambda back: (auto_refills, "number_credit"),
-    "the credit is sent to the store": lambda back: (back.store, "apply_credit"),
-    "SQL hears that the store has it": lambda back: (back.back.credits, "mark_applied"),
-}
-
-FAILING: Final[dict[str, Where]] = {
-    "the card is charged": STEPS["the card is charged"],
-    "the outcome is recorded": STEPS["the outcome is recorded"],
+FAILING: Final[Mapping[str, Where]] = {
+    "the card is charged": REFILL["the card is charged"],
+    "the outcome is recorded": REFILL["the outcome is recorded"],
     "the store is told of the failure": lambda back: (back.store, "fail_refill"),
     "the failure is recorded": lambda back: (back.back.billing.refills, "close"),
 }
@@ -59,13 +45,13 @@ async def go_on(back: BackUnderTest) -> None:
 
 
 @pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", REFILL)
 async def test_a_refill_that_died_is_finished_once(valkey: StoreServer, tmp_path: Path, step: str, done: bool) -> None:
     clock = ManualClock()
     async with running_back(valkey, tmp_path, clock=clock) as back:
         await with_refill(back)
         await dip(back)
-        await crash(back, STEPS[step], done)
+        await crash(back, REFILL[step], done)
     async with running_back(valkey, tmp_path, flush=False, clock=clock) as back:
         await go_on(back)
         if await back.till.refill_state() is RefillState.WAITING:

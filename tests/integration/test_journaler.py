@@ -3,16 +3,20 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import Counter, Gauge
 from sqlalchemy import func, select
 
 from gateway import metrics
+from gateway.background import journaler as journaler_module
+from gateway.background.journal_facts import entry_of
 from gateway.background.journaler import A_READ, EpochLost
 from gateway.domain.usage import UsageState
 from gateway.domain.vocabulary import Category, Reason
 from gateway.ledger.errors import DatabaseError
+from gateway.ledger.journal import ShardBatch, Taken
 from gateway.ledger.models import OfficeBookRow, UsageRow
 from gateway.startup import StartupError
 from gateway.store.balances import CallRequest
@@ -108,6 +112,47 @@ async def test_what_sql_did_not_take_stays_in_the_outbox_and_is_counted_once(
         assert len(await usage(back)) == 1
         assert await booked(back) == 499_000
         assert value(metrics.DEBITED) == before
+
+
+@pytest.mark.parametrize("taken_by_the_other", [3, 5, 9])
+async def test_of_two_gateways_in_a_large_batch_each_entry_is_taken_by_one(
+    valkey: StoreServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken_by_the_other: int
+) -> None:
+    """One has read a batch that takes several transactions; the other commits less or more than the first of them."""
+    async with running_back(valkey, tmp_path) as slow, running_back(valkey, tmp_path, flush=False) as quick:
+        await slow.open_office(balance=500_000)
+        for number in range(1, taken_by_the_other):
+            await slow.spend(1_000, f"m{number}")
+        batch = await read_batch(quick)
+        for number in range(taken_by_the_other, 12):
+            await slow.spend(1_000, f"m{number}")
+        journal = slow.back.background.journaler._journal
+        take = journal.take
+
+        async def take_late(*arguments: Any, **named: Any) -> Taken:
+            monkeypatch.setattr(journal, "take", take)
+            await quick.back.background.journaler._journal.take(batch, now_ms=NOON)
+            return await take(*arguments, **named)
+
+        monkeypatch.setattr(journal, "take", take_late)
+        monkeypatch.setattr(journaler_module, "A_TRANSACTION", 4)
+        while await slow.till.outbox():
+            await slow.back.background.journaler.turn()
+        assert sorted(row.thing_id for row in await usage(slow)) == sorted(f"m{number}" for number in range(1, 12))
+        assert await booked(slow) == 500_000 - 11 * 1_000
+        async with slow.ledger.database.read() as session:
+            assert (await session.scalars(select(OfficeBookRow.gaps))).all() == [0]
+
+
+async def read_batch(back: BackUnderTest) -> dict[int, ShardBatch]:
+    """What a gateway has read and not yet taken."""
+    journaler = back.back.background.journaler
+    await journaler._begin()
+    read, _ = await journaler._read()
+    return {
+        shard: ShardBatch(journaler._positions[shard], [entry_of(entry) for entry in entries])
+        for shard, entries in read.items()
+    }
 
 
 async def test_what_is_not_durable_is_not_taken(valkey: StoreServer, tmp_path: Path) -> None:

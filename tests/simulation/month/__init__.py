@@ -1,0 +1,1 @@
+"""A month of many offices: their calls, messages, refills and owners, beside a book that knows no gateway."""
