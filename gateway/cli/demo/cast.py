@@ -36,12 +36,13 @@ class _Office:
     name: str
     country: str
     time_zone: str
+    payment_terms: credits_pb2.PaymentTerms.ValueType = credits_pb2.PAYMENT_TERMS_CARD
 
 
 _OFFICES: Final = (
     _Office(SUNRISE, "Sunrise Avenue", "US", "America/New_York"),
     _Office(HARBOR, "Harbor contact center", "US", "America/Los_Angeles"),
-    _Office(CORNER, "The corner shop", "GB", "Europe/London"),
+    _Office(CORNER, "The corner shop", "GB", "Europe/London", credits_pb2.PAYMENT_TERMS_INVOICE),
     _Office(STUDIO, "Studio on the hill", "US", "America/Denver"),
 )
 
@@ -59,8 +60,19 @@ async def set_up_offices(credits: "CreditsAsyncStub") -> None:  # noqa: A002 - t
                 name=each.name,
                 country=each.country,
                 time_zone=each.time_zone,
+                payment_terms=each.payment_terms,
             )
         )
+
+
+async def make_admin(credits: "CreditsAsyncStub") -> str:  # noqa: A002 - the contract's word
+    """Let somebody buy for these offices; returns her token."""
+    made = await credits.CreateToken(
+        credits_pb2.CreateTokenRequest(
+            role=credits_pb2.ROLE_OFFICE_ADMIN, company_id=COMPANY, office_ids=OFFICE_IDS, description="of the demo"
+        )
+    )
+    return made.secret
 
 
 async def make_switch(credits: "CreditsAsyncStub", switch_id: str) -> str:  # noqa: A002 - the contract's word

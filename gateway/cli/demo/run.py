@@ -39,6 +39,8 @@ LOG_NAME: Final = "demo.log"
 
 DRAIN_SECONDS: Final = 5
 
+REFILLS_A_DAY: Final = 1_000
+
 _PREFERRED: Final = {
     "listen": DEFAULT_LISTEN,
     "admin_listen": DEFAULT_ADMIN_LISTEN,
@@ -183,6 +185,8 @@ def _settings(directory: Path, addresses: dict[str, Address]) -> Settings:
         rates=write_deck(directory),
         operator_token=secrets.token_urlsafe(32),
         drain_seconds=DRAIN_SECONDS,
+        # As often as somebody plays it in one day on the same data directory.
+        refills_a_day=REFILLS_A_DAY,
         **addresses,
     )
 
