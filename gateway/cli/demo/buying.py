@@ -42,16 +42,14 @@ class Buying:
         """
         screen = self._stage.screen
         screen.title("Their admin buys credits by card; her token opens these offices only, and sets no balance")
-        screen.say(
-            "The cards are the sandbox's. What only an owner sees, on her statement, is read from its file.", "dim"
-        )
+        screen.say("Cards of the sandbox: what only an owner sees, on her statement, is read in its file.", "dim")
         screen.headings()
         self._began = perf_counter()
         offered = (await self._stage.admin.ListOfferedAmounts(credits_pb2.ListOfferedAmountsRequest())).amounts_micros
         # The second: nobody begins with the least.
         amount_micros = offered[1]
         await self._confirm_shown(SUNRISE, amount_micros)
-        await self._refused(SUNRISE, amount_micros + 1_000_000, "AMOUNT_NOT_OFFERED")
+        await self._refused(SUNRISE, amount_micros + 1_000_000, "which is not offered", "AMOUNT_NOT_OFFERED")
         await self._buy(SUNRISE, amount_micros)
         others = [await self._confirm(office_id) for office_id in (HARBOR, STUDIO)]
         listed = " and ".join(f"{card.office_id} ({_name_of(card)})" for card in others)
@@ -89,7 +87,7 @@ class Buying:
             return
         await self._show(office_id, f"adds a card: {_name_of(card)}", "UNCONFIRMED, a small charge", "")
         self._stage.cards[office_id] = card
-        await self._refused(office_id, amount_micros, "CARD_UNCONFIRMED")
+        await self._refused(office_id, amount_micros, "with it at once", "CARD_UNCONFIRMED")
         charged_micros = await self._answer(card)
         await self._show(
             office_id, f"types the charge's amount, {money(charged_micros)}", "CONFIRMED, charge given back", ""
@@ -129,7 +127,7 @@ class Buying:
             raise BooksError(f"{key} of {office_id} was bought twice")
         await self._show(office_id, "the same again: its answer was lost", "CREDITED once, replayed", "")
 
-    async def _refused(self, office_id: str, amount_micros: int, reason: str) -> None:
+    async def _refused(self, office_id: str, amount_micros: int, how: str, reason: str) -> None:
         """Have a purchase refused for this reason."""
         try:
             await self._ask(office_id, amount_micros, self._stage.new_id("order"))
@@ -137,7 +135,7 @@ class Buying:
             fault = fault_of(error)
             if fault.reason != reason:
                 raise
-            await self._show(office_id, f"buys {money(amount_micros)}", f"REFUSED {fault.reason}", "")
+            await self._show(office_id, f"buys {money(amount_micros)} {how}", f"REFUSED {fault.reason}", "")
         else:
             raise BooksError(f"{office_id} bought {money(amount_micros)}, which must be refused: {reason}")
 

@@ -4,8 +4,10 @@ Numbers are from the ranges that are kept for fiction.
 """
 
 from dataclasses import dataclass
+from time import time
 from typing import TYPE_CHECKING, Final
 
+from gateway.domain.calendar import month_of
 from gateway.v1 import credits_pb2
 
 if TYPE_CHECKING:
@@ -47,6 +49,12 @@ _OFFICES: Final = (
 )
 
 OFFICE_IDS: Final = tuple(each.office_id for each in _OFFICES)
+
+
+def present_month(office_id: str) -> str:
+    """The month, as the clocks of an office show it."""
+    [time_zone] = [each.time_zone for each in _OFFICES if each.office_id == office_id]
+    return month_of(int(time() * 1000), time_zone)
 
 
 async def set_up_offices(credits: "CreditsAsyncStub") -> None:  # noqa: A002 - the contract's word

@@ -303,7 +303,7 @@ class Day:
         paid = await until_paid(self._stage, dip)
         await self._show(
             HARBOR,
-            f"{paid.refill_id}: {paid.card} is charged",
+            f"{paid.refill_id}: {paid.card} charged",
             f"CREDITED {paid.after_seconds:.1f} s after the dip",
             money(-paid.amount_micros),
         )

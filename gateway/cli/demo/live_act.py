@@ -124,7 +124,7 @@ class LiveAct:
             raise BooksError(f"{paid.refill_id} was credited only {spare_seconds:.1f} s before the cut")
         await self._show(
             STUDIO,
-            f"{paid.card} is charged, {spare_seconds:.1f} s before the cut",
+            f"{paid.card} charged {spare_seconds:.1f} s before the cut",
             f"CREDITED {paid.after_seconds:.1f} s after the dip",
             money(-paid.amount_micros),
         )

@@ -2,17 +2,15 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from time import time
 from typing import Final
 
 import grpc
 
 from gateway.cli.demo.books import BooksError
-from gateway.cli.demo.cast import CORNER, OFFICE_IDS
+from gateway.cli.demo.cast import CORNER, OFFICE_IDS, present_month
 from gateway.cli.demo.stage import Stage
 from gateway.cli.output import NOTHING, columns, money, short_name
 from gateway.client_channel import fault_of
-from gateway.domain.calendar import month_of
 from gateway.v1 import authorization_pb2 as pb
 from gateway.v1 import credits_pb2
 
@@ -42,7 +40,7 @@ class Report:
             grpc.RpcError: The gateway did not answer as it must.
         """
         checked = sum([await self._check(office_id) for office_id in OFFICE_IDS])
-        months = {office_id: await self._month(office_id) for office_id in OFFICE_IDS}
+        months = {office_id: present_month(office_id) for office_id in OFFICE_IDS}
         summaries = [await self._summary(office_id, months[office_id]) for office_id in OFFICE_IDS]
         screen = self._stage.screen
         screen.title(f"Their usage of {' and '.join(sorted(set(months.values())))}: how many, and what they cost")
@@ -81,10 +79,6 @@ class Report:
                     return answer.record
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _month(self, office_id: str) -> str:
-        """The present month of an office, as its own clocks show it."""
-        return month_of(int(time() * 1000), (await self._stage.office(office_id)).time_zone)
-
     async def _summary(self, office_id: str, month: str) -> Sequence[credits_pb2.UsageTotal]:
         request = credits_pb2.UsageSummaryRequest(office_id=office_id, month=month)
         return (await self._stage.admin.UsageSummary(request)).totals
@@ -113,8 +107,8 @@ def _table(summaries: Sequence[Sequence[credits_pb2.UsageTotal]]) -> Iterator[st
         for totals in summaries
     ]
     rows.append(["all", *_cells(everything)])
-    blocked = [credits_pb2.UsageTotal(count=sum(each.blocked for each in totals)) for totals in summaries]
-    rows.append(["refused or blocked", *_cells(blocked)])
+    blocked = [sum(total.blocked for total in totals) for totals in summaries]
+    rows.append(["refused or blocked", *(cell for count in blocked for cell in (f"{count or NOTHING}", NOTHING))])
     yield from columns(headings, rows)
 
 
