@@ -202,7 +202,7 @@ class _Audit:
         return _compared(standings, sight, pending, sums)
 
     async def _look(self, shard: int, offices: Collection[str]) -> ShardSight | None:
-        expected: Collection[LiveCall] = ()
+        expected: Sequence[LiveCall] = []
         for _ in range(LOOKS):
             sight, expected = await look_at(self._connection, shard, offices, expected)
             if sight is not None:

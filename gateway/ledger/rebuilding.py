@@ -1,4 +1,4 @@
-"""What a rebuild takes from the ledger, and the two things that it changes there: the epoch, and the books.
+"""What a rebuild takes from the ledger, and what it changes there: the epoch, the books, and that open calls lapsed.
 
 A restored balance is the credits that the store had plus what calls and messages moved. The store had those that it has
 confirmed. It may also have had a few more, of which the book knows and nobody else: these are confirmed now. Whatever
@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.credit import CreditStatus
@@ -181,7 +181,10 @@ class Rebuilding:
             return list(await session.scalars(query.order_by(OfficeRow.office_id).limit(MOST_OFFICES)))
 
     async def settle(self, office_ids: Collection[str], *, now_ms: int) -> list[OfficeToRestore]:
-        """Decide what some offices are restored with, and set their books to it; the same again when repeated."""
+        """Decide what some offices are restored with, and set their books to it; the same again when repeated.
+
+        Their open calls lapse.
+        """
 
         async def decide(session: AsyncSession) -> list[OfficeToRestore]:
             query = select(OfficeRow).where(OfficeRow.office_id.in_(office_ids)).order_by(OfficeRow.office_id)
@@ -191,6 +194,7 @@ class Rebuilding:
             await _add_journaled(session, held, books, now_ms)
             credited = await _last_refills(session, held)
             refills = await _standings(session, office_ids, credited)
+            await _lapse_calls(session, office_ids)
             return [
                 _settle(
                     session,
@@ -345,6 +349,14 @@ async def _add_journaled(
                 each.status = CreditStatus.APPLIED if each.amount_micros else CreditStatus.REFUSED
             known.number, known.sum_micros, known.last_micros = row.number, total, row.amount_micros
             break
+
+
+async def _lapse_calls(session: AsyncSession, office_ids: Collection[str]) -> None:
+    """Nothing goes on in a store that was lost: what is heard of again is revived, and open again then."""
+    going_on = (UsageRow.state != UsageState.CLOSED, UsageRow.state == UsageState.OPEN)
+    await session.execute(
+        update(UsageRow).where(UsageRow.office_id.in_(office_ids), *going_on).values(state=UsageState.LAPSED)
+    )
 
 
 async def _last_refills(session: AsyncSession, held: Mapping[str, _Held]) -> dict[str, int]:

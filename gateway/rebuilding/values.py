@@ -45,7 +45,7 @@ def office_value(restored: OfficeToRestore, *, day: int, spent_micros: int) -> b
         refill_until_ms=0,
         refill_failures=refill.failures,
         refill_failed_attempt=refill.failed_attempt,
-        refill_level_micros=office.refill.threshold_micros,
+        refill_level_micros=office.refill.threshold_micros if state is RefillState.PENDING else 0,
         blocked_second=0,
         blocked_count=0,
         blocked_dropped=0,

@@ -1,7 +1,7 @@
 """What an audit sees of the store: offices with their live calls and the end of their outbox, in one moment."""
 
 import struct
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -42,15 +42,15 @@ class ShardSight:
 
 
 async def look_at(
-    connection: StoreConnection, shard: int, office_ids: Collection[str], expected: Collection[LiveCall]
-) -> tuple[ShardSight | None, Collection[LiveCall]]:
+    connection: StoreConnection, shard: int, office_ids: Collection[str], expected: Sequence[LiveCall]
+) -> tuple[ShardSight | None, Sequence[LiveCall]]:
     """Look at some offices of a shard and at the live calls that are expected there.
 
     Which calls are live is part of what is looked at: where others are than were expected nothing was seen, and whoever
     asks looks again for those.
 
     Returns:
-        What was seen, or None; and the calls that are live.
+        What was seen, or None; and the calls that are live, in order.
 
     Raises:
         StoreUnavailable: The store did not answer.
@@ -66,8 +66,8 @@ async def look_at(
         ]
     )
     due, newest = replies[len(offices) : len(offices) + 2]
-    live = {call for call in map(_live_call, due) if call.office_id in wanted}
-    if live != set(calls):
+    live = sorted(call for call in map(_live_call, due) if call.office_id in wanted)
+    if live != calls:
         return None, live
     records = {name: _read_office(packed) for name, packed in zip(offices, replies[: len(offices)], strict=True)}
     sight = ShardSight(
