@@ -88,7 +88,7 @@ from gateway.store.configuration import check_store_configuration
 from gateway.store.connection import StoreConnection, StoreUnavailable
 from gateway.store.directory import Directory
 from gateway.store.durability import Durability
-from gateway.store.keys import SHARDS, SHARDS_KEY
+from gateway.store.keys import REBUILD_KEY, SHARDS, SHARDS_KEY
 from gateway.store.offices import OfficeCache
 from gateway.store.outbox import claim_epoch
 from gateway.store.scripts import load_library
@@ -465,7 +465,12 @@ class Back:
             )
 
     async def _claim_epoch(self) -> None:
-        """Give a new store its epoch; refuse one from before the ledger's last rebuild, which has old balances."""
+        """Give a new store its epoch; refuse one from before the ledger's last rebuild, or in the midst of one."""
+        if await self.connection.ask("EXISTS", REBUILD_KEY):
+            raise StartupError(
+                "TOLLGATE_REDIS_URL: the store is being rebuilt from the ledger, or that was broken off; let "
+                "`tollgate rebuild` finish, or run it again"
+            )
         ledger = await self._outbox.epoch()
         store = await claim_epoch(self.connection, ledger)
         if store < ledger:

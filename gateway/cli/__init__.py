@@ -30,6 +30,8 @@ COMMANDS: Final = {
     "usage": "usage",
     "refills": "refills",
     "notices": "notices",
+    "audit": "audit",
+    "rebuild": "rebuild",
     "health": "health",
 }
 """Each command, and group of commands, with the module that has it; in the order in which help shows them."""

@@ -28,11 +28,29 @@ async def gateway_database(config: Path | None, data_dir: Path | None) -> AsyncI
     Raises:
         CommandError: There is none yet, or what was done with it failed.
     """
+    async with database_of(gateway_settings(config, data_dir)) as database:
+        yield database
+
+
+def gateway_settings(config: Path | None, data_dir: Path | None) -> Settings:
+    """The settings as a gateway that is started here has them.
+
+    Raises:
+        CommandError: There is a mistake in them.
+    """
     try:
-        settings = load_settings(config=config, data_dir=data_dir)
-        _check_exists(settings)
+        return load_settings(config=config, data_dir=data_dir)
+    except SettingsError as error:
+        raise CommandError(str(error)) from None
+
+
+@asynccontextmanager
+async def database_of(settings: Settings) -> AsyncIterator[Database]:
+    """The database of these settings; raises as `gateway_database`."""
+    _check_exists(settings)
+    try:
         database = await open_database(settings.sql_url)
-    except (SettingsError, DatabaseUnusable) as error:
+    except DatabaseUnusable as error:
         raise CommandError(str(error)) from None
     try:
         yield database

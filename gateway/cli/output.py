@@ -62,7 +62,12 @@ def instant(timestamp: Timestamp) -> str:
     """A time in UTC, to the second; a dash for none."""
     if not timestamp.seconds:
         return NOTHING
-    return datetime.fromtimestamp(timestamp.seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return instant_of_ms(timestamp.seconds * 1000)
+
+
+def instant_of_ms(unix_ms: int) -> str:
+    """Unix milliseconds in UTC, to the second."""
+    return datetime.fromtimestamp(unix_ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def short_name(name: str, prefix: str) -> str:

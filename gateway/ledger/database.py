@@ -55,6 +55,18 @@ class Database:
                 yield session
 
     @contextlib.asynccontextmanager
+    async def moment(self) -> AsyncIterator[AsyncSession]:
+        """A `read` that sees one moment of the database on PostgreSQL too: for sums that must agree.
+
+        Raises:
+            DatabaseError: The database did not answer.
+        """
+        async with self.read() as session:
+            if self._engine.dialect.name == "postgresql":
+                await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            yield session
+
+    @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """A session in a transaction that is committed at the end of the block, or rolled back by an exception.
 

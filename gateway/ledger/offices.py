@@ -83,7 +83,7 @@ class Offices:
         async def insert(session: AsyncSession) -> Office:
             row = await session.get(OfficeRow, settings.office_id)
             if row is not None:
-                office = _office(row)
+                office = office_of(row)
                 if office.settings != settings:
                     raise OfficeExists(settings.office_id)
                 return office
@@ -101,7 +101,7 @@ class Offices:
         """One office, or None: for whom must not learn whether it exists before their rights are known."""
         async with self._database.read() as session:
             row = await session.get(OfficeRow, office_id)
-        return None if row is None else _office(row)
+        return None if row is None else office_of(row)
 
     async def get(self, office_id: str) -> Office:
         """One office.
@@ -137,7 +137,7 @@ class Offices:
         if after is not None:
             query = query.where(OfficeRow.office_id > after[0])
         async with self._database.read() as session:
-            offices = [_office(row) for row in await session.scalars(query)]
+            offices = [office_of(row) for row in await session.scalars(query)]
         return page.page(offices, lambda office: (office.office_id,), *of)
 
     async def update(self, office_id: str, changes: OfficeChanges, *, actor: str, now_ms: int) -> OfficeChange:
@@ -217,7 +217,7 @@ class Offices:
         """
         async with self._database.write() as session:
             row = await _locked(session, office_id)
-            before = _office(row)
+            before = office_of(row)
             if before.version != refused_version or row.projected_version == 0:
                 return OfficeChange(before, before)
             settings = dataclasses.replace(before.settings, credit_limit_micros=row.projected_credit_limit_micros)
@@ -235,7 +235,7 @@ class Offices:
             .limit(limit)
         )
         async with self._database.read() as session:
-            return tuple(_office(row) for row in await session.scalars(query))
+            return tuple(office_of(row) for row in await session.scalars(query))
 
     async def mark_projected(self, office: Office) -> None:
         """Note that the store holds this version of an office; older news than what is known changes nothing."""
@@ -263,7 +263,7 @@ class Offices:
             query = query.where(OfficeRow.refill_enabled)
         async with self._database.read() as session:
             rows = await session.scalars(query.order_by(OfficeRow.office_id).limit(limit))
-            return tuple(_office(row) for row in rows)
+            return tuple(office_of(row) for row in rows)
 
     async def _change(
         self,
@@ -304,7 +304,7 @@ async def change(
         CompanyNotFound: It is to go to a company that does not exist.
     """
     row = await _locked(session, office_id)
-    before = _office(row)
+    before = office_of(row)
     after = changed(before)
     if after == before:
         return OfficeChange(before, before)
@@ -349,7 +349,8 @@ def _record(
     )
 
 
-def _office(row: OfficeRow) -> Office:
+def office_of(row: OfficeRow) -> Office:
+    """An office as its row has it."""
     return Office(
         settings=OfficeSettings(**{name: getattr(row, name) for name in _SETTINGS}),
         state=row.state,

@@ -103,6 +103,12 @@ class OfficeProjection:
 
 def packed_settings(office: Office) -> bytes:
     """The settings of an office as put_office.lua takes them."""
+    record, profile = stored_settings(office)
+    return record.pack(profile)
+
+
+def stored_settings(office: Office) -> tuple[OfficeSettingsRecord, OfficeProfile]:
+    """The settings of an office as the store has them: what scripts enforce, and what prices a request."""
     settings, refill = office.settings, office.refill
     record = OfficeSettingsRecord(
         version=office.version,
@@ -121,4 +127,4 @@ def packed_settings(office: Office) -> bytes:
         time_zone=settings.time_zone,
         company_id=settings.company_id,
     )
-    return record.pack(profile)
+    return record, profile

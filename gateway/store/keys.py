@@ -26,6 +26,9 @@ SWITCH_LISTS_KEY: Final = b"tg:switches"
 EPOCH_KEY: Final = b"tg:epoch"
 """Counts how often the store was built anew from the ledger, from 1: the outboxes begin again with each epoch."""
 
+REBUILD_KEY: Final = b"tg:rebuild"
+"""There while the store is being rebuilt, with the epoch that is to come: a gateway does not start on it."""
+
 BARRIER_KEY: Final = b"tg:barrier"
 """Written after the outboxes were read: once this write is safe, so is what was read (durability.py)."""
 

@@ -1,7 +1,8 @@
 """What the packed strings in the store say: the Python side of lib/office.lua, lib/call.lua and lib/message.lua.
 
-Scripts write these bytes, with one exception: the settings of an office, which `pack_settings` makes and put_office.lua
-stores. Reading is for answers to people (GetOffice, GetCall, ExplainCall) and for replays; nothing here changes money.
+Scripts write these bytes, with two exceptions: the settings of an office, which put_office.lua stores as they are
+packed here, and what a rebuild makes again of a store that was lost. Reading is for answers to people (GetOffice,
+GetCall, ExplainCall), for replays and for the audit.
 """
 
 import struct
@@ -19,6 +20,12 @@ _CALL_STUB: Final = struct.Struct("<BB8sIIqq")
 _RATE_HEAD: Final = struct.Struct("<IB")
 _SLOT_SIZE: Final = 14
 _SPENT: Final = 6
+_MESSAGE: Final = struct.Struct("<BB8sqqB")
+_FORMAT: Final = 1
+_SENT: Final = 1
+_REFUNDED: Final = 2
+_JOURNALED: Final = 1
+_TICKER_AT: Final = 4
 
 NO_RATE: Final = _RATE_HEAD.pack(0, 0)
 """The packed rate of a call that costs nothing."""
@@ -87,6 +94,16 @@ class OfficeRecord:
         """What may still be reserved or debited."""
         return self.balance_micros + self.settings.credit_limit_micros - self.reserved_micros
 
+    def pack(self) -> bytes:
+        """The whole value, as scripts write it and `unpack` reads it."""
+        counters = _COUNTERS.pack(
+            self.balance_micros, self.reserved_micros, self.concurrent_calls, self.day, self.day_spend_micros,
+            self.credit_number, self.credit_amount_micros, self.refill_state, self.refill_number, self.refill_until_ms,
+            self.refill_failures, self.refill_failed_attempt, self.refill_level_micros, self.blocked_second,
+            self.blocked_count, self.blocked_dropped, self.denied_minute, self.denied_count, self.denied_dropped,
+        )  # fmt: skip
+        return counters + self.settings.pack(self.profile)
+
     @classmethod
     def unpack(cls, packed: bytes) -> "OfficeRecord":
         """Read an office's value."""
@@ -142,6 +159,48 @@ class CallStub:
     billed_seconds: int
     debited_micros: int
     written_off_micros: int
+
+    def pack(self, fingerprint: bytes) -> bytes:
+        """The value of an ended call, as end_call.lua writes it."""
+        return _CALL_STUB.pack(
+            _FORMAT,
+            CallState.ENDED if self.known else _SPENT,
+            fingerprint,
+            self.duration_seconds,
+            self.billed_seconds,
+            self.debited_micros,
+            self.written_off_micros,
+        )
+
+
+def pack_message(*, fingerprint: bytes, debited_micros: int, day: int, reason: Reason, is_refunded: bool) -> bytes:
+    """The value of a message that was sent, as authorize_message.lua and refund_message.lua write it."""
+    return _MESSAGE.pack(_FORMAT, _REFUNDED if is_refunded else _SENT, fingerprint, debited_micros, day, reason)
+
+
+def pack_lapsed(packed: bytes, *, answered_ms: int, confirmed_seconds: int, debited_micros: int) -> bytes:
+    """The value of a call as lapse_call.lua would leave it, out of an earlier one and of what it came to since then.
+
+    It holds nothing, and is granted what its debit has paid for: a revival or an end settles the difference.
+
+    Args:
+        packed: The call as it was when it was journaled first.
+        answered_ms: 0: not answered.
+        confirmed_seconds: The highest that its switch said.
+        debited_micros: Of the whole call.
+    """
+    call = unpack_call(packed)
+    if not isinstance(call, CallRecord):
+        raise TypeError("a call that is over cannot lapse")
+    granted = 0
+    if call.reason is Reason.FUNDED and call.rate is not None:
+        granted = call.rate.longest_seconds(debited_micros, call.max_duration_seconds)
+    head = _CALL_HEAD.pack(
+        _FORMAT, CallState.LAPSED, call.reason, 0, packed[_TICKER_AT], _JOURNALED, call.fingerprint, call.authorized_ms,
+        answered_ms, call.heard_ms, granted, max(call.used_seconds, confirmed_seconds), confirmed_seconds,
+        call.max_duration_seconds, call.tick_seconds, debited_micros, 0,
+    )  # fmt: skip
+    return head + packed[_CALL_HEAD.size :]
 
 
 def unpack_call(packed: bytes) -> CallRecord | CallStub:

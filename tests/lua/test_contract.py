@@ -255,6 +255,7 @@ async def recorded(operation: str) -> tuple[str, tuple[bytes, ...], tuple[Any, .
         "refund_message": lambda: store.refund_message(office, "m-1"),
         "apply_credit": lambda: store.apply_credit("o-1", 1, 1),
         "put_office": lambda: store.put_office("o-1", office_bytes(), refill_enabled=True, create=True),
+        "restore_office": lambda: store.restore_office("o-1", b""),
         "claim_refill": lambda: store.claim_refill("o-1", 1),
         "fail_refill": lambda: store.fail_refill("o-1", 1, 1, 1),
         "judge_refill": lambda: store.judge_refill("o-1"),

@@ -22,6 +22,8 @@ MAY_IMPORT = {
     | {"redis", "hiredis", "google", "structlog"},
     # Where SQL and the store meet: by their repositories, never by their drivers.
     "projection": {"projection", "domain", "errors", "ledger", "store", "metrics", "v1", "structlog"},
+    "auditing": {"auditing", "domain", "errors", "ledger", "store"},
+    "rebuilding": {"rebuilding", "domain", "errors", "ledger", "store", "projection"},
     "feeds": {"feeds", "domain", "errors", "ledger", "store", "projection", "structlog"},
     # What the front serves: no SQL behind it.
     "api": {"api", "domain", "errors", "metrics", "store", "v1", "grpc", "google", "structlog"},
