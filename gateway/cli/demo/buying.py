@@ -49,7 +49,7 @@ class Buying:
         # The second: nobody begins with the least.
         amount_micros = offered[1]
         await self._confirm_shown(SUNRISE, amount_micros)
-        await self._refused(SUNRISE, amount_micros + 1_000_000, "which is not offered", "AMOUNT_NOT_OFFERED")
+        await self._refused(SUNRISE, amount_micros + 1_000_000, ", which is not offered", "AMOUNT_NOT_OFFERED")
         await self._buy(SUNRISE, amount_micros)
         others = [await self._confirm(office_id) for office_id in (HARBOR, STUDIO)]
         listed = " and ".join(f"{card.office_id} ({_name_of(card)})" for card in others)
@@ -87,7 +87,7 @@ class Buying:
             return
         await self._show(office_id, f"adds a card: {_name_of(card)}", "UNCONFIRMED, a small charge", "")
         self._stage.cards[office_id] = card
-        await self._refused(office_id, amount_micros, "with it at once", "CARD_UNCONFIRMED")
+        await self._refused(office_id, amount_micros, " with it at once", "CARD_UNCONFIRMED")
         charged_micros = await self._answer(card)
         await self._show(
             office_id, f"types the charge's amount, {money(charged_micros)}", "CONFIRMED, charge given back", ""
@@ -135,7 +135,7 @@ class Buying:
             fault = fault_of(error)
             if fault.reason != reason:
                 raise
-            await self._show(office_id, f"buys {money(amount_micros)} {how}", f"REFUSED {fault.reason}", "")
+            await self._show(office_id, f"buys {money(amount_micros)}{how}", f"REFUSED {fault.reason}", "")
         else:
             raise BooksError(f"{office_id} bought {money(amount_micros)}, which must be refused: {reason}")
 

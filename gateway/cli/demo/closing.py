@@ -28,6 +28,8 @@ def things_to_try(last_call: LastCall, directory: Path, *, is_found: bool) -> It
         f"explain {last_call.call_id}",
     ):
         yield f"{_own_name()} {arguments}{'' if is_found else data_dir}"
+    # It asks no gateway, and so finds none: it reads ledger and store themselves.
+    yield f"{_own_name()} audit{data_dir}"
 
 
 def _own_name() -> str:

@@ -44,7 +44,7 @@ class Report:
         summaries = [await self._summary(office_id, months[office_id]) for office_id in OFFICE_IDS]
         screen = self._stage.screen
         screen.title(f"Their usage of {' and '.join(sorted(set(months.values())))}: how many, and what they cost")
-        screen.lines(_table(summaries))
+        screen.lines(usage_table(summaries))
         screen.say(f"All {checked} calls and messages have their record, at the cost that they were quoted.", "green")
         screen.title(f"The same as CSV, call by call: tollgate usage export {CORNER} {months[CORNER]}")
         screen.lines(await self._csv(months[CORNER]), "dim")
@@ -92,7 +92,7 @@ class Report:
         return text.decode().split("\r\n")[: 1 + CSV_RECORDS]
 
 
-def _table(summaries: Sequence[Sequence[credits_pb2.UsageTotal]]) -> Iterator[str]:
+def usage_table(summaries: Sequence[Sequence[credits_pb2.UsageTotal]]) -> Iterator[str]:
     """A line a category, and two columns an office, in the order of the offices."""
     headings = ["category"]
     for office_id in OFFICE_IDS:

@@ -19,6 +19,7 @@ from gateway.cli.demo.cast import (
 from gateway.cli.demo.day import Day
 from gateway.cli.demo.last_call import LastCall
 from gateway.cli.demo.live_act import LiveAct
+from gateway.cli.demo.proof import audited
 from gateway.cli.demo.report import Report
 from gateway.cli.demo.screen import Screen
 from gateway.cli.demo.stage import Stage, new_run
@@ -67,7 +68,8 @@ class Story:
         """Play all acts and check the books; returns whether they are right.
 
         Raises:
-            BooksError: A call or message cost something else than it was quoted, or a refill was not paid.
+            BooksError: A call or message cost something else than it was quoted, a refill was not paid, or the audit
+                found a difference.
             ClientError: The gateway did not answer on the Session where it must.
             grpc.RpcError: The gateway did not answer where it must.
         """
@@ -148,7 +150,7 @@ class Story:
                         await asyncio.sleep(0.05)
 
     async def _check(self, stage: Stage) -> bool:
-        self._screen.title("The demo's own books against the gateway's")
+        self._screen.title("The demo's own books, purchases and refills included, against the gateway's")
         verdicts = []
         for office_id in stage.books.offices():
             office = await stage.office(office_id)
@@ -158,4 +160,5 @@ class Story:
                 )
             )
         self._screen.verdicts(verdicts)
+        self._screen.say(f"  {await audited(self._settings.data_dir)}", "green")
         return all(each.is_right for each in verdicts)
