@@ -294,7 +294,7 @@ class Day:
         await self._show(
             HARBOR,
             f"below {money(trigger.threshold_micros)}: refill of {money(trigger.amount_micros)} is asked for",
-            f"TRIGGER {when} the reply",
+            f"TRIGGER {when} reply",
             "",
         )
         await self._at(36)
