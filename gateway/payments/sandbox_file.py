@@ -241,11 +241,10 @@ class SandboxFile:
         return self._charge("idempotency_key", idempotency_key)
 
     def statement(self) -> Iterator[ChargeRecord]:
-        """What the cards' owners find on their statements: the charges that succeeded, given back or not; oldest first."""
-        rows = self._connection.execute(
-            f"SELECT {', '.join(_CHARGE_COLUMNS)} FROM charge WHERE status = 'SUCCEEDED' ORDER BY rowid"
-        )  # noqa: S608
-        yield from map(_charge_of, rows)
+        """The charges that succeeded, oldest first: what the cards' owners find on their statements."""
+        columns = ", ".join(_CHARGE_COLUMNS)
+        statement = f"SELECT {columns} FROM charge WHERE status = 'SUCCEEDED' ORDER BY rowid"  # noqa: S608
+        yield from map(_charge_of, self._connection.execute(statement))
 
     def count_charged(self, method_id: str) -> int:
         """How many charges of a card have succeeded."""
