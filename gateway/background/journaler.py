@@ -192,12 +192,12 @@ def _parts(read: dict[int, _Piece]) -> list[dict[int, _Piece]]:
     """Cut what was read into transactions; the entries of a shard stay in order.
 
     A piece says itself what it follows. Where SQL stands when its turn comes is no answer: another gateway may have
-    taken more than the piece before it, or less, and of a piece before an entry that is not understood nothing was taken.
+    taken more than the piece before it, or less; and what stands before an entry that is not understood was not taken.
     """
     parts: list[dict[int, _Piece]] = []
     room = 0
-    for shard, (after, entries) in read.items():
-        start = 0
+    for shard, (position, entries) in read.items():
+        after, start = position, 0
         while start < len(entries):
             if not room:
                 parts.append({})

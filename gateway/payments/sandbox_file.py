@@ -240,6 +240,12 @@ class SandboxFile:
         """A charge by the key of its attempt."""
         return self._charge("idempotency_key", idempotency_key)
 
+    def statement(self) -> Iterator[ChargeRecord]:
+        """The charges that succeeded, oldest first: what the cards' owners find on their statements."""
+        columns = ", ".join(_CHARGE_COLUMNS)
+        statement = f"SELECT {columns} FROM charge WHERE status = 'SUCCEEDED' ORDER BY rowid"  # noqa: S608
+        yield from map(_charge_of, self._connection.execute(statement))
+
     def count_charged(self, method_id: str) -> int:
         """How many charges of a card have succeeded."""
         row = self._one("SELECT count(*) FROM charge WHERE method_id = ? AND status = 'SUCCEEDED'", method_id)
@@ -265,18 +271,20 @@ class SandboxFile:
 
     def _charge(self, column: str, value: str) -> ChargeRecord | None:
         row = self._one(f"SELECT {', '.join(_CHARGE_COLUMNS)} FROM charge WHERE {column} = ?", value)  # noqa: S608
-        if row is None:
-            return None
-        charge = ChargeRecord(*row)
-        return replace(
-            charge,
-            metadata=json.loads(str(charge.metadata)),
-            status=Status(charge.status),
-            can_retry=bool(charge.can_retry),
-        )
+        return row and _charge_of(row)
 
     def _one(self, statement: str, *values: object) -> Any:
         return self._connection.execute(statement, values).fetchone()
 
     def _write(self, statement: str, *values: object) -> None:
         self._connection.execute(statement, values)
+
+
+def _charge_of(row: tuple[Any, ...]) -> ChargeRecord:
+    charge = ChargeRecord(*row)
+    return replace(
+        charge,
+        metadata=json.loads(str(charge.metadata)),
+        status=Status(charge.status),
+        can_retry=bool(charge.can_retry),
+    )

@@ -351,16 +351,6 @@ class BalanceStore:
         )
         return int(code) == Code.OK
 
-    async def restore_office(self, office_id: str, record: bytes) -> bool:
-        """Put an office back that the store has lost; False: it is there. `record` from `OfficeRecord.pack`."""
-        keys = office_keys(office_id)
-        code, _ = await self._connection.run(
-            "restore_office",
-            (keys.clock, keys.office, keys.outbox),
-            (self._clock.now_ms(), keys.office_id, record),
-        )
-        return int(code) == Code.OK
-
     async def claim_refill(self, office_id: str, number: int) -> RefillClaim:
         """Write the claim without which no card may be charged."""
         keys = office_keys(office_id)

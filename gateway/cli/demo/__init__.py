@@ -1,6 +1,6 @@
-"""`tollgate demo`: a gateway of its own, a day and some live calls through it, and a check of the books.
+"""`tollgate demo`: a gateway of its own, credits bought, a day and some live calls, their report, a check of the books.
 
-Everything shown comes from answers of the gateway, asked over gRPC as a switch and an operator would.
+Everything shown comes from answers of the gateway, asked over gRPC as a switch, an operator or an admin would.
 """
 
 import asyncio
@@ -32,10 +32,10 @@ def demo(
         float, typer.Option(min=0.1, max=1_000, help="How much faster than real time the day is told.")
     ] = 6.0,
 ) -> None:
-    """Start a gateway, play a minute of an office's day and live calls, check the books, and stay up to be tried.
+    """Start a gateway, buy credits, play an office's minute and live calls, report, audit, and stay up to be tried.
 
     Live calls take real time, whatever the speed: the gateway ticks and cuts by its clock.
-    TOLLGATE_* variables are ignored: a demo must not touch a real store. Exit code 1: the books are wrong.
+    TOLLGATE_* variables are ignored: a demo must not touch a real store. Exit code 1: the books or the audit are wrong.
     """
     try:
         sys.exit(asyncio.run(run_demo(data_dir=data_dir, leave=leave, speed=speed)))

@@ -12,11 +12,19 @@ class BooksError(CommandError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One operation that moved money; micros, negative for a debit."""
+    """One operation that moved money.
+
+    Attributes:
+        office_id: Whose.
+        what: The id of a call or message; or what else it was.
+        amount_micros: Negative for a debit.
+        is_usage: It was a call or message, or its refund: the usage report must have it.
+    """
 
     office_id: str
     what: str
     amount_micros: int
+    is_usage: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,11 @@ class Books:
                 f"{what} of {office_id} was quoted {quoted_micros} micros, but debited {debited_micros} and "
                 f"{missing_micros} written off"
             )
-        self.enter(office_id, what, -(quoted_micros - missing_micros))
+        self._entries.append(Entry(office_id, what, missing_micros - quoted_micros, is_usage=True))
+
+    def refund(self, office_id: str, message_id: str, amount_micros: int) -> None:
+        """Note that a message's debit was given back."""
+        self._entries.append(Entry(office_id, message_id, amount_micros, is_usage=True))
 
     def offices(self) -> Iterator[str]:
         """Each office with an entry, once, in the order of their first."""
@@ -74,6 +86,14 @@ class Books:
     def expected_micros(self, office_id: str) -> int:
         """What the office's balance must be."""
         return sum(entry.amount_micros for entry in self._entries if entry.office_id == office_id)
+
+    def costs_micros(self, office_id: str) -> dict[str, int]:
+        """What each call and message of an office must have cost by the usage report, refunds taken off."""
+        costs: dict[str, int] = {}
+        for entry in self._entries:
+            if entry.office_id == office_id and entry.is_usage:
+                costs[entry.what] = costs.get(entry.what, 0) - entry.amount_micros
+        return costs
 
     def judge(self, office_id: str, *, balance_micros: int, reserved_micros: int) -> Verdict:
         """Hold what an office has against what it must have."""

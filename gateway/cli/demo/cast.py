@@ -4,8 +4,10 @@ Numbers are from the ranges that are kept for fiction.
 """
 
 from dataclasses import dataclass
+from time import time
 from typing import TYPE_CHECKING, Final
 
+from gateway.domain.calendar import month_of
 from gateway.v1 import credits_pb2
 
 if TYPE_CHECKING:
@@ -36,16 +38,23 @@ class _Office:
     name: str
     country: str
     time_zone: str
+    payment_terms: credits_pb2.PaymentTerms.ValueType = credits_pb2.PAYMENT_TERMS_CARD
 
 
 _OFFICES: Final = (
     _Office(SUNRISE, "Sunrise Avenue", "US", "America/New_York"),
     _Office(HARBOR, "Harbor contact center", "US", "America/Los_Angeles"),
-    _Office(CORNER, "The corner shop", "GB", "Europe/London"),
+    _Office(CORNER, "The corner shop", "GB", "Europe/London", credits_pb2.PAYMENT_TERMS_INVOICE),
     _Office(STUDIO, "Studio on the hill", "US", "America/Denver"),
 )
 
 OFFICE_IDS: Final = tuple(each.office_id for each in _OFFICES)
+
+
+def present_month(office_id: str) -> str:
+    """The month, as the clocks of an office show it."""
+    [time_zone] = [each.time_zone for each in _OFFICES if each.office_id == office_id]
+    return month_of(int(time() * 1000), time_zone)
 
 
 async def set_up_offices(credits: "CreditsAsyncStub") -> None:  # noqa: A002 - the contract's word
@@ -59,8 +68,19 @@ async def set_up_offices(credits: "CreditsAsyncStub") -> None:  # noqa: A002 - t
                 name=each.name,
                 country=each.country,
                 time_zone=each.time_zone,
+                payment_terms=each.payment_terms,
             )
         )
+
+
+async def make_admin(credits: "CreditsAsyncStub") -> str:  # noqa: A002 - the contract's word
+    """Let somebody buy for these offices; returns her token."""
+    made = await credits.CreateToken(
+        credits_pb2.CreateTokenRequest(
+            role=credits_pb2.ROLE_OFFICE_ADMIN, company_id=COMPANY, office_ids=OFFICE_IDS, description="of the demo"
+        )
+    )
+    return made.secret
 
 
 async def make_switch(credits: "CreditsAsyncStub", switch_id: str) -> str:  # noqa: A002 - the contract's word

@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Final
 
 import grpc
 
@@ -21,15 +20,12 @@ from gateway.cli.demo.cast import (
     OWN_FREEPHONE,
     SUNRISE,
 )
+from gateway.cli.demo.refill import until_paid
 from gateway.cli.demo.stage import Stage
 from gateway.cli.demo.wording import called, decided
 from gateway.cli.output import money, short_name
 from gateway.client_channel import fault_of
 from gateway.v1 import authorization_pb2 as pb
-from gateway.v1 import credits_pb2
-
-OPENING_MICROS: Final = 20_000_000
-"""What an office begins the day with where the scene does not ask for a certain sum: 20.00."""
 
 
 @dataclass
@@ -64,19 +60,18 @@ class Day:
         self._second = 0.0
 
     async def fund(self) -> None:
-        """Give each office what its scenes need."""
+        """Give each office what its scenes need; what the first one has it has bought."""
         stage = self._stage
         # Call centre and toll-free calls, and half a message: the next message takes it below the threshold.
         calls = [
             await stage.quote(stage.call_of(HARBOR, NEW_YORK, license=pb.CONTACT_CENTER), 40),
             await stage.quote(stage.call_of(HARBOR, OWN_FREEPHONE, calling_number=BOSTON, direction=pb.INBOUND), 25),
         ]
-        refilled = await stage.credits.SetAutoRefill(credits_pb2.SetAutoRefillRequest(office_id=HARBOR, enabled=False))
-        await stage.bring_to(SUNRISE, OPENING_MICROS)
+        refilled = await stage.set_no_refill(HARBOR)
         message = await stage.quote_message(stage.message_of(HARBOR, NEW_YORK))
         await stage.bring_to(HARBOR, refilled.refill.threshold_micros + sum(calls) + message // 2)
         await stage.bring_to(CORNER, await stage.quote(stage.call_of(CORNER, NEW_YORK), 60))
-        await stage.credits.SetAutoRefill(credits_pb2.SetAutoRefillRequest(office_id=HARBOR, enabled=True))
+        await stage.set_refill(HARBOR)
         for office_id in (SUNRISE, HARBOR, CORNER):
             stage.introduce(await stage.office(office_id))
 
@@ -257,7 +252,7 @@ class Day:
         answer = await self._stage.switch.RefundMessage(
             pb.RefundMessageRequest(office_id=request.office_id, message_id=request.message_id)
         )
-        self._stage.books.enter(request.office_id, f"refund of {request.message_id}", answer.refunded_micros)
+        self._stage.books.refund(request.office_id, request.message_id, answer.refunded_micros)
         kind = pb.MessageKind.Name(request.kind)
         await self._show(
             request.office_id,
@@ -279,7 +274,7 @@ class Day:
         return granted[0]
 
     async def _refill(self) -> None:
-        """A message takes the office below its threshold; whoever charges cards hears of it, and credits."""
+        """A message takes the office below its threshold; the gateway charges the card, and credits."""
         debiting = self._stage.message_of(HARBOR, NEW_YORK)
         quote = await self._stage.quote_message(debiting)
         answer = await self._stage.switch.AuthorizeMessage(debiting)
@@ -292,27 +287,25 @@ class Day:
             missing_micros=0,
         )
         await self._show(HARBOR, f"SMS to {debiting.called_number}", decided(answer), money(answer.debited_micros))
-        pending = (await self._stage.office(HARBOR)).refill
-        trigger, heard = await self._stage.triggers.of(pending.refill_id)
-        delay_ms = (heard - replied) * 1000
+        dip = await self._stage.triggers.of(HARBOR)
+        trigger = dip.trigger
+        delay_ms = (dip.heard - replied) * 1000
         when = f"{delay_ms:.1f} ms after" if delay_ms > 0 else f"{-delay_ms:.1f} ms before"
         await self._show(
             HARBOR,
             f"below {money(trigger.threshold_micros)}: refill of {money(trigger.amount_micros)} is asked for",
-            f"TRIGGER {when} the reply",
+            f"TRIGGER {when} reply",
             "",
         )
         await self._at(36)
         await self._send(self._stage.message_of(HARBOR, BOSTON), "another SMS: one dip, one trigger")
         await self._at(37)
-        await self._stage.credit(HARBOR, trigger.amount_micros, "the card was charged", trigger.refill_id)
-        office = await self._stage.office(HARBOR)
-        state = short_name(credits_pb2.RefillState.Name(office.refill.state), "REFILL_STATE_")
+        paid = await until_paid(self._stage, dip)
         await self._show(
             HARBOR,
-            f"the card was charged: {trigger.refill_id} is closed",
-            f"CREDITED, refill {state}",
-            money(-trigger.amount_micros),
+            f"{paid.refill_id}: {paid.card} charged",
+            f"CREDITED {paid.after_seconds:.1f} s after the dip",
+            money(-paid.amount_micros),
         )
 
     async def _at(self, second: float) -> None:

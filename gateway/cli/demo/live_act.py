@@ -9,12 +9,12 @@ from gateway.address import Address
 from gateway.cli.demo.books import BooksError, cut_billed_seconds
 from gateway.cli.demo.cast import CORNER, PARIS, STUDIO, SUNRISE, SYDNEY
 from gateway.cli.demo.live_board import LiveBoard
-from gateway.cli.demo.live_switch import COMMAND_LIMIT_SECONDS, LiveSwitch, SwitchedCall
-from gateway.cli.demo.rates import TICK_SECONDS
+from gateway.cli.demo.live_switch import LiveSwitch, SwitchedCall
+from gateway.cli.demo.refill import until_paid
 from gateway.cli.demo.stage import Stage
-from gateway.cli.demo.triggers import Trigger
+from gateway.cli.demo.triggers import Dip
 from gateway.cli.demo.wording import called, decided
-from gateway.cli.output import money, short_name
+from gateway.cli.output import money
 from gateway.client import Client, CutCall, FundsLow, FundsRestored
 from gateway.v1 import authorization_pb2 as pb
 from gateway.v1 import credits_pb2
@@ -25,7 +25,14 @@ CUT_AFTER_SECONDS: Final = 10
 SAVED_AFTER_SECONDS: Final = 14
 """For so long those of the studio would last; its call goes on beyond that."""
 
-CHARGED_BEFORE_CUT: Final = timedelta(seconds=3)
+REFILLED_BELOW_SECONDS: Final = 3
+"""The studio is refilled when it has less than so many seconds of talk: by the tick at which its caller is warned."""
+
+SPARE_SECONDS: Final = 3.0
+"""For so long before the cut the refill must be there."""
+
+TALK_AFTER_SECONDS: Final = 3.0
+"""For so long the saved call goes on after it was told that it may."""
 
 _OFFICES: Final = (STUDIO, SUNRISE, CORNER)
 
@@ -50,15 +57,10 @@ class LiveAct:
         stage = self._stage
         stage.screen.title("Live, in real time: calls on one Session, ticked by the gateway, billed by the second")
         await stage.bring_to(CORNER, await stage.quote(stage.call_of(CORNER, PARIS), CUT_AFTER_SECONDS))
-        await stage.credits.SetAutoRefill(credits_pb2.SetAutoRefillRequest(office_id=STUDIO, enabled=False))
+        await stage.set_no_refill(STUDIO)
         await stage.bring_to(STUDIO, await stage.quote(stage.call_of(STUDIO, PARIS), SAVED_AFTER_SECONDS))
-        await stage.credits.SetAutoRefill(
-            credits_pb2.SetAutoRefillRequest(
-                office_id=STUDIO,
-                enabled=True,
-                threshold_micros=await stage.quote(stage.call_of(STUDIO, PARIS), TICK_SECONDS),
-            )
-        )
+        below = await stage.quote(stage.call_of(STUDIO, PARIS), REFILLED_BELOW_SECONDS)
+        await stage.set_refill(STUDIO, threshold_micros=below)
         for office_id in (CORNER, STUDIO):
             stage.introduce(await stage.office(office_id))
 
@@ -78,12 +80,12 @@ class LiveAct:
                 async with asyncio.TaskGroup() as group:
                     board = LiveBoard(self._stage, _OFFICES, self._moment)
                     companions = [group.create_task(board.watch()), group.create_task(self._obey())]
-                    trigger = group.create_task(self._hear_trigger())
+                    dip = group.create_task(self._hear_dip())
                     await asyncio.gather(
-                        group.create_task(self._call_that_is_saved(trigger)),
+                        group.create_task(self._call_that_is_saved(dip)),
                         group.create_task(self._call_for(SUNRISE, SYDNEY, begins=0.7, seconds=13)),
                         group.create_task(self._call_that_is_cut(begins=1.4)),
-                        group.create_task(self._call_for(SUNRISE, PARIS, begins=2.1, seconds=7)),
+                        group.create_task(self._call_for(SUNRISE, PARIS, begins=2.1, seconds=9)),
                     )
                     for companion in companions:
                         companion.cancel()
@@ -111,47 +113,36 @@ class LiveAct:
         )
         await self._settle(call, seconds, cut_billed_seconds(seconds, granted_seconds), "cut")
 
-    async def _call_that_is_saved(self, trigger: "asyncio.Task[Trigger]") -> None:
-        """A call that would be cut, were the card not charged in time."""
+    async def _call_that_is_saved(self, dip: "asyncio.Task[Dip]") -> None:
+        """A call that would be cut, did the gateway not charge the card in time."""
         call = await self._connect(STUDIO, PARIS, 0.0)
         await call.told(FundsLow)
         _, would_be_cut = await self._end_of_grant(call)
-        await asyncio.sleep((would_be_cut - CHARGED_BEFORE_CUT - datetime.now(UTC)).total_seconds())
-        await self._close_refill(await trigger)
-        left = would_be_cut - datetime.now(UTC)
-        refill = (await self._stage.office(STUDIO)).refill
+        paid = await until_paid(self._stage, await dip)
+        spare_seconds = (would_be_cut - datetime.now(UTC)).total_seconds()
+        if spare_seconds < SPARE_SECONDS:
+            raise BooksError(f"{paid.refill_id} was credited only {spare_seconds:.1f} s before the cut")
         await self._show(
             STUDIO,
-            f"card charged, {left.total_seconds():.1f} s before the cut",
-            f"CREDITED, refill {short_name(credits_pb2.RefillState.Name(refill.state), 'REFILL_STATE_')}",
-            money(-trigger.result().amount_micros),
+            f"{paid.card} charged {spare_seconds:.1f} s before the cut",
+            f"CREDITED {paid.after_seconds:.1f} s after the dip",
+            money(-paid.amount_micros),
         )
         await call.told(FundsRestored)
-        await call.talk(TICK_SECONDS)
+        await call.talk(TALK_AFTER_SECONDS)
         await self._end(call, "hangs up")
 
-    async def _close_refill(self, trigger: Trigger) -> None:
-        """Charge the card: here somebody outside does it, and says so."""
-        await self._stage.credit(STUDIO, trigger.amount_micros, "the card was charged", trigger.refill_id)
-
-    async def _hear_trigger(self) -> Trigger:
+    async def _hear_dip(self) -> Dip:
         """The trigger of the studio's refill, as soon as its funds dip."""
-        # A stream with a deadline of its own: a dip that is never seen is an error, not an endless wait.
-        balances = self._stage.credits.WatchBalance(
-            credits_pb2.WatchBalanceRequest(office_id=STUDIO), timeout=COMMAND_LIMIT_SECONDS
-        )
-        async for sample in balances:
-            if sample.refill_state == credits_pb2.REFILL_STATE_PENDING:
-                break
-        balances.cancel()
-        trigger, _ = await self._stage.triggers.of((await self._stage.office(STUDIO)).refill.refill_id)
+        dip = await self._stage.triggers.of(STUDIO)
+        trigger = dip.trigger
         await self._show(
             STUDIO,
             f"below {money(trigger.threshold_micros)}: refill of {money(trigger.amount_micros)} is asked for",
             f"TRIGGER {trigger.refill_id}",
             "",
         )
-        return trigger
+        return dip
 
     async def _obey(self) -> None:
         """Tell of what the gateway says to the switch; a cut is told where it is measured."""

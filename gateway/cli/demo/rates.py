@@ -11,7 +11,7 @@ from gateway.cli.deck_files import packaged_rates
 
 _DECK_NAME: Final = "demo_rates.csv"
 
-TICK_SECONDS: Final = 3
+TICK_SECONDS: Final = 5
 """What is reserved at a time where the live calls go."""
 
 _BY_THE_SECOND: Final = f"""\

@@ -4,10 +4,8 @@ import asyncio
 import logging
 import os
 import secrets
-import shlex
 import shutil
 import socket
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -23,6 +21,7 @@ from gateway.cli.connection import (
     ConnectionFile,
     demo_pointed_to,
 )
+from gateway.cli.demo.closing import things_to_try
 from gateway.cli.demo.last_call import LastCall
 from gateway.cli.demo.rates import write_deck
 from gateway.cli.demo.screen import Screen
@@ -38,6 +37,8 @@ from gateway.supervisor import supervise
 LOG_NAME: Final = "demo.log"
 
 DRAIN_SECONDS: Final = 5
+
+REFILLS_A_DAY: Final = 1_000
 
 _PREFERRED: Final = {
     "listen": DEFAULT_LISTEN,
@@ -154,15 +155,9 @@ async def _stay_up(
     )
     async with last_call:
         with file.left_in(directory), demo_pointed_to(directory) as is_found:
-            command = _own_name() + ("" if is_found else f" --data-dir {directory}")
             screen.title("The gateway stays up. In another terminal, try:")
-            for arguments in (
-                f"call {last_call.office_id} {last_call.another_number} --duration 75",
-                f"credits balance {last_call.office_id}",
-                f"explain {last_call.call_id}",
-            ):
-                name, _, rest = command.partition(" --")
-                screen.say(f"  {name} {arguments}{rest and f' --{rest}'}", "bold green")
+            for command in things_to_try(last_call, directory, is_found=is_found):
+                screen.say(f"  {command}", "bold green")
             screen.say("Ctrl-C ends it.", "dim")
             await asyncio.wait([gateway])
 
@@ -183,6 +178,8 @@ def _settings(directory: Path, addresses: dict[str, Address]) -> Settings:
         rates=write_deck(directory),
         operator_token=secrets.token_urlsafe(32),
         drain_seconds=DRAIN_SECONDS,
+        # As often as somebody plays it in one day on the same data directory.
+        refills_a_day=REFILLS_A_DAY,
         **addresses,
     )
 
@@ -245,16 +242,3 @@ def _tail(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     # What is no JSON was written for people.
     return "\n".join(line for line in lines[-20:] if not line.startswith("{"))
-
-
-def _own_name() -> str:
-    """How to call this command from where the reader is."""
-    started = Path(sys.argv[0])
-    if started.name != "tollgate":
-        return f"{shlex.quote(sys.executable)} -m gateway.cli"
-    found = shutil.which("tollgate")
-    if found is not None and Path(found).resolve() == started.resolve():
-        return "tollgate"
-    with suppress(ValueError):
-        return shlex.quote(str(started.absolute().relative_to(Path.cwd())))
-    return shlex.quote(str(started.absolute()))

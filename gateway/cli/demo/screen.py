@@ -1,7 +1,7 @@
 """What the demo shows: a line an event, in colour on a terminal, plain elsewhere."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -15,6 +15,7 @@ from gateway.cli.output import can_redraw, money
 
 _WIDTHS: Final = (5, 7, 41, 30, 8, 8, 9)
 _HEADINGS: Final = ("time", "office", "what happens", "the gateway's answer", "price", "balance", "available")
+_ROOM: Final = 118
 _RIGHT: Final = 4
 """From this column on amounts, which stand to the right."""
 
@@ -24,6 +25,8 @@ _STYLES: Final = {
     "CREDITED": "cyan",
     "TRIGGER": "magenta",
     "LOW": "yellow",
+    "UNCONFIRMED": "yellow",
+    "CONFIRMED": "green",
     "DENIED": "red",
     "REFUSED": "red",
     "CUT": "bold red",
@@ -82,6 +85,11 @@ class Screen:
             return
         with shown_on(self._console, shown, leaves_last=False) as view:
             yield view
+
+    def lines(self, lines: Iterable[str], style: str = "") -> None:
+        """Print lines a step to the right; what the widest terminal of the demo has no room for is cut off."""
+        for line in lines:
+            self._print(Text(f"  {line if len(line) <= _ROOM else line[: _ROOM - 1] + '…'}", style=style))
 
     def verdicts(self, verdicts: Sequence[Verdict]) -> None:
         """Print what the check of the books found."""

@@ -1,4 +1,4 @@
-"""What both acts play on: the gateway's services, the demo's books, the screen, and asking what they all ask."""
+"""What all acts play on: the gateway's services, the demo's books, the screen, and asking what they all ask."""
 
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
@@ -22,26 +22,31 @@ class Stage:
 
     Attributes:
         credits: For an operator.
+        admin: For the admin of the offices, who may buy and turn refill on, and set no balance.
         switch: For a switch that asks by unary calls.
         screen: Where it is told.
         books: The demo's own.
         triggers: Of refills, as they come.
+        cards: What each office pays with, once its admin has confirmed it.
         run: Tells the ids of this demo from those of an earlier one on the same data.
     """
 
     def __init__(
         self,
         credits: "CreditsAsyncStub",  # noqa: A002 - the contract's word
+        admin: "CreditsAsyncStub",
         switch: "CallAuthorizationAsyncStub",
         screen: Screen,
         triggers: Triggers,
         run: str,
     ) -> None:
         self.credits: Final = credits
+        self.admin: Final = admin
         self.switch: Final = switch
         self.screen: Final = screen
         self.books: Final = Books()
         self.triggers: Final = triggers
+        self.cards: Final[dict[str, credits_pb2.PaymentMethod]] = {}
         self.run: Final = run
         self._ids = 0
 
@@ -59,7 +64,7 @@ class Stage:
         refill = ""
         if office.refill.state == credits_pb2.REFILL_STATE_ARMED:
             refill = (
-                f", refilled with {money(office.refill.amount_micros)} when less than "
+                f", refilled by its card with {money(office.refill.amount_micros)} when less than "
                 f"{money(office.refill.threshold_micros)} is available"
             )
         self.screen.say(
@@ -71,20 +76,31 @@ class Stage:
         """Give an office what it lacks of a balance, or take what it has beyond it."""
         missing = target_micros - (await self.office(office_id)).balance_micros
         if missing:
-            await self.credit(office_id, missing, "opening balance of the demo")
+            reason = "opening balance of the demo"
+            await self.credits.AdjustBalance(
+                credits_pb2.AdjustBalanceRequest(
+                    office_id=office_id,
+                    amount_micros=missing,
+                    reason=reason,
+                    idempotency_key=self.new_id("credit"),
+                )
+            )
+            self.books.enter(office_id, reason, missing)
 
-    async def credit(self, office_id: str, amount_micros: int, reason: str, refill_id: str = "") -> None:
-        """Add money as an operator; with a refill's id it also closes that refill."""
-        await self.credits.AdjustBalance(
-            credits_pb2.AdjustBalanceRequest(
+    async def set_refill(self, office_id: str, *, threshold_micros: int = 0) -> credits_pb2.Office:
+        """Have an office refilled by its card, as its admin may; 0: below the threshold by default."""
+        return await self.admin.SetAutoRefill(
+            credits_pb2.SetAutoRefillRequest(
                 office_id=office_id,
-                amount_micros=amount_micros,
-                reason=reason,
-                idempotency_key=refill_id or self.new_id("credit"),
-                refill_id=refill_id,
+                enabled=True,
+                threshold_micros=threshold_micros,
+                payment_method_id=self.cards[office_id].payment_method_id,
             )
         )
-        self.books.enter(office_id, reason, amount_micros)
+
+    async def set_no_refill(self, office_id: str) -> credits_pb2.Office:
+        """Have an office not refilled; what it then answers has the threshold by default."""
+        return await self.admin.SetAutoRefill(credits_pb2.SetAutoRefillRequest(office_id=office_id, enabled=False))
 
     async def quote(self, request: pb.AuthorizeCallRequest, seconds: int) -> int:
         """What a call of so many seconds would cost, in micros."""

@@ -6,7 +6,7 @@ The three are the book, the summary, and a recount of the CSV by a program that 
 import csv
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal

@@ -98,7 +98,8 @@ class Switch:
         )  # fmt: skip
         request = pb.AuthorizeMessageRequest(
             office_id=account.office_id, message_id=name, calling_number=entry.calling, called_number=entry.called,
-            kind=pb.MessageKind.Value(stamp.kind), segments=segments, user_id=entry.user, department_id=entry.department,
+            kind=pb.MessageKind.Value(stamp.kind), segments=segments, user_id=entry.user,
+            department_id=entry.department,
         )  # fmt: skip
         price = stamp.price_micros * segments
         for _ in range(3):
