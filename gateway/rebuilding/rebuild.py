@@ -6,12 +6,11 @@ and messages, so that an office that is there is whole; and the mark taken away.
 begins anew; after it, the next one goes on with the offices that are missing.
 """
 
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
-from gateway.domain.calendar import day_number
+from gateway.domain.calendar import day_begins_ms, day_number
 from gateway.ledger.auditing.standings import AuditedStandings
 from gateway.ledger.database import Database
 from gateway.ledger.outbox import Outbox
@@ -25,8 +24,6 @@ from gateway.store.restoration import StoreInUse, StoreRestoration
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
-
-_LONGEST_DAY_MS: Final = 26 * 3_600_000
 
 
 @dataclass(slots=True)
@@ -172,7 +169,5 @@ class _Rebuild:
         zone = office.settings.time_zone
         today, spent = day_number(now_ms, zone), 0
         if office.settings.daily_spend_limit_micros:
-            recent = range(now_ms - _LONGEST_DAY_MS, now_ms)
-            began = recent[bisect_left(recent, today, key=lambda at: day_number(at, zone))]
-            spent = await self._ledger.spent_since(office.office_id, began)
+            spent = await self._ledger.spent_since(office.office_id, day_begins_ms(now_ms, zone))
         return office_value(restored, day=today, spent_micros=spent)
