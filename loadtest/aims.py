@@ -82,6 +82,28 @@ def _latest_cut(result: Result) -> float | None:
     return float(cuts["lateness_ms"]["max"]) if cuts else None
 
 
+def _slowest_journal(result: Result) -> float | None:
+    """Entries a second into the slower of the databases."""
+    drains = result.get("journal", {}).get("drain", {}).get("databases", ())
+    return min((float(each["entries_per_second"]["median"]) for each in drains), default=None)
+
+
+def _journal_surplus(result: Result) -> float | None:
+    """The same against the entries that calls make at the rate of the schedule: one each, as none is ticked there."""
+    slowest = _slowest_journal(result)
+    return None if slowest is None else slowest / float(result["journal"]["effect"][0]["calls_per_second"])
+
+
+def _beside_journal(name: str) -> Callable[[Result], float | None]:
+    """The latency of an authorization beside the journal, against the same without it; the worse of the databases."""
+
+    def worst(result: Result) -> float | None:
+        effects = result.get("journal", {}).get("effect", ())
+        return max((float(each[f"{name}_ratio"]["median"]) for each in effects), default=None)
+
+    return worst
+
+
 AIMS: Final = (
     Aim("authorize_call raw, against an empty script", 0.25, at_least=True, figure=authorize_ratio),
     Aim("refill trigger after the reply, p99 under load, ms", 1.0, at_least=False, figure=_trigger_p99),
@@ -89,6 +111,10 @@ AIMS: Final = (
     Aim("Session by a schedule, p99 against an empty stream", 2.0, at_least=False, figure=_open_loop_ratio),
     Aim("calls ticked by the due loop a second", 15_000, at_least=True, figure=_due_rate),
     Aim("cut after the granted time, latest, ms", 1_000, at_least=False, figure=_latest_cut),
+    Aim("journal into the slower database, entries a second", 5_000, at_least=True, figure=_slowest_journal),
+    Aim("journal, against the entries of 1,000 calls a second", 1.0, at_least=True, figure=_journal_surplus),
+    Aim("authorize beside the journal, p50 against without it", 1.1, at_least=False, figure=_beside_journal("p50")),
+    Aim("authorize beside the journal, p99 against without it", 1.5, at_least=False, figure=_beside_journal("p99")),
     Aim("authorize_call raw, against an empty script", 0.35, at_least=True, figure=authorize_ratio, is_first=False),
     Aim("unary, against an empty handler, most in flight", 0.8, at_least=True, figure=unary_ratio, is_first=False),
     Aim("due loop, against tick_call raw", 0.6, at_least=True, figure=_due_ratio, is_first=False),

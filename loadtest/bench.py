@@ -29,6 +29,7 @@ from loadtest.cut_lateness import measure_cut_lateness
 from loadtest.due import measure_due
 from loadtest.effort import FULL, QUICK, Effort
 from loadtest.idle_sessions import measure_idle_sessions
+from loadtest.journal import measure_journal
 from loadtest.machine import describe_commit, describe_machine
 from loadtest.memory import measure_memory
 from loadtest.processes import BenchError, BenchStore, running_store
@@ -64,6 +65,7 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "due": measure_due,
     "cut_lateness": measure_cut_lateness,
     "idle_sessions": measure_idle_sessions,
+    "journal": measure_journal,
 }
 """In the order in which they are taken, each on a store of its own."""
 

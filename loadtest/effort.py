@@ -29,6 +29,12 @@ class Effort:
         cut_calls: Calls that are cut.
         cut_seconds: Within so long.
         idle_sessions: Sessions whose memory is measured.
+        journal_offices: Offices whose entries are journaled.
+        journal_waves: How often each of them makes ten calls and messages.
+        journal_rounds: How often all that is journaled into each database.
+        beside_per_second: Operations of the Session that the journal runs beside: two a call.
+        beside_rounds: Rounds of that.
+        beside_seconds: Of each round, with the journal and again without.
     """
 
     store_offices: int
@@ -51,6 +57,12 @@ class Effort:
     cut_calls: int
     cut_seconds: int
     idle_sessions: int
+    journal_offices: int
+    journal_waves: int
+    journal_rounds: int
+    beside_per_second: int
+    beside_rounds: int
+    beside_seconds: float
 
 
 FULL: Final = Effort(
@@ -74,6 +86,12 @@ FULL: Final = Effort(
     cut_calls=200,
     cut_seconds=10,
     idle_sessions=10_000,
+    journal_offices=1_000,
+    journal_waves=13,
+    journal_rounds=3,
+    beside_per_second=2_000,
+    beside_rounds=5,
+    beside_seconds=4.0,
 )
 QUICK: Final = Effort(
     store_offices=200,
@@ -96,4 +114,10 @@ QUICK: Final = Effort(
     cut_calls=5,
     cut_seconds=2,
     idle_sessions=200,
+    journal_offices=20,
+    journal_waves=6,
+    journal_rounds=1,
+    beside_per_second=500,
+    beside_rounds=1,
+    beside_seconds=1.0,
 )

@@ -8,13 +8,14 @@ from gateway.address import Address
 from gateway.store.codes import Code
 from gateway.store.keys import SHARDS, outbox_key
 from loadtest.books import Books
+from loadtest.control import Control
 from loadtest.effort import Effort
 from loadtest.figures import Figure, Latency, latency_json, rounded
 from loadtest.machine import process_cpu_seconds
 from loadtest.pipeline import Pipeline
 from loadtest.processes import BenchStore, running_child
 from loadtest.scene import DEFAULT_RATES, FUNDS_MICROS, running_front
-from loadtest.session_load import LoadControl, office_name, running_load
+from loadtest.session_load import office_name, running_load
 from loadtest.store_cases import (
     OPENING_MICROS,
     RATE,
@@ -112,7 +113,7 @@ class _Bench:
         pids: By target, the processes whose CPU time is measured, by name.
     """
 
-    def __init__(self, load: LoadControl, pids: dict[str, dict[str, int]]) -> None:
+    def __init__(self, load: Control, pids: dict[str, dict[str, int]]) -> None:
         self.load = load
         self._pids = pids
         self.rounds: dict[tuple[str, str], _Rounds] = {}
@@ -146,7 +147,7 @@ async def measure_session(store: BenchStore, effort: Effort, books: Books) -> di
     async with (
         running_child("empty", "loadtest.yardsticks") as empty,
         running_front(store, offices) as front,
-        running_load(front.address, Address.parse(empty.said["listen"]), len(offices)) as load,
+        running_load({"gateway": front.address, "empty": Address.parse(empty.said["listen"])}, len(offices)) as load,
     ):
         raw = await asyncio.to_thread(RawRate, store, effort.store_offices // 2)
         try:

@@ -1,4 +1,4 @@
-"""The load of the Session measure: `python -m loadtest.session_load` is a switch with a Session to each of two targets.
+"""The load of the Session measure: `python -m loadtest.session_load` is a switch with a Session to each target.
 
 Lean, so that the figures are those of the gateway: requests are put together from packed pieces, and the stream carries
 bytes. The benchmark says over a socket what to do, a line of JSON each, and gets a line back.
@@ -7,12 +7,10 @@ bytes. The benchmark says over a socket what to do, a line of JSON each, and get
 import argparse
 import asyncio
 import itertools
-import json
 import random
-import signal
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import Any, Final
@@ -21,11 +19,12 @@ import grpc.aio
 import uvloop
 
 from gateway.address import Address
-from gateway.parent_watch import exit_with_parent, report_ready
+from gateway.parent_watch import exit_with_parent
 from gateway.v1 import authorization_pb2 as pb
 from loadtest.callers import DEADLINE_SECONDS, DURATIONS, PREFIXES, TRIES
+from loadtest.control import Control, running_controlled, serve_control
 from loadtest.figures import Latency
-from loadtest.processes import BenchError, Child, running_child
+from loadtest.processes import BenchError
 from loadtest.scene import OPERATOR_TOKEN
 from loadtest.timer import repeating_timer
 
@@ -33,7 +32,6 @@ SESSION: Final = "/gateway.v1.CallAuthorization/Session"
 SWITCH: Final = "sbc-1"
 METADATA: Final = (("authorization", f"Bearer {OPERATOR_TOKEN}"), ("x-switch-id", SWITCH))
 MAX_BATCH: Final = 1_000
-_LINE_BYTES: Final = 1 << 22
 _ID_LENGTH: Final = 36
 _FIRST_TAG: Final = 128
 _LAST_TAG: Final = (1 << 14) - 1
@@ -50,11 +48,13 @@ class Load:
     Attributes:
         seconds: How long it was.
         latencies: In seconds; in an open loop from the time at which the schedule had an operation sent.
+        authorize: Those of the authorizations among them; of an open loop only.
         lags: How much later than that it was sent, in seconds; empty in a closed loop.
     """
 
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
+    authorize: list[float] = field(default_factory=list)
     lags: list[float] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -63,6 +63,7 @@ class Load:
             "seconds": self.seconds,
             "operations": len(self.latencies),
             "latency_ms": asdict(Latency.of(self.latencies)),
+            "authorize_ms": asdict(Latency.of(self.authorize)) if self.authorize else None,
             "lag_ms": asdict(Latency.of(self.lags)) if self.lags else None,
         }
 
@@ -251,6 +252,8 @@ class Switch:
                             raise BenchError("the store did not answer in time")
                         answered += 1
                         load.latencies.append(now - self._since[slot])
+                        if not was_end:
+                            load.authorize.append(now - self._since[slot])
                         (free if was_end else ready).append(slot)
             load.seconds = perf_counter() - begin
         finally:
@@ -312,42 +315,13 @@ class Switch:
         return pb.SessionResponse.FromString(data).results
 
 
-class LoadControl:
-    """The benchmark's end of the socket: has the load generator do things."""
-
-    def __init__(self, child: Child, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.pid = child.pid
-        self._reader = reader
-        self._writer = writer
-
-    async def ask(self, do: str, **what: Any) -> Any:
-        """Have something done: closed, open or books.
-
-        Raises:
-            BenchError: It could not be done.
-        """
-        self._writer.write(json.dumps({"do": do, **what}).encode() + b"\n")
-        line = await self._reader.readline()
-        answer = json.loads(line) if line else {"error": "the load generator is gone"}
-        if "error" in answer:
-            raise BenchError(answer["error"])
-        return answer
+def running_load(targets: Mapping[str, Address], offices: int) -> AbstractAsyncContextManager[Control]:
+    """Run the load generator with a Session to each target."""
+    named = [word for name, address in targets.items() for word in ("--target", f"{name}={address}")]
+    return running_controlled("load", "loadtest.session_load", *named, "--offices", str(offices))
 
 
-@asynccontextmanager
-async def running_load(gateway: Address, empty: Address, offices: int) -> AsyncIterator[LoadControl]:
-    """Run the load generator with a Session to each."""
-    arguments = ("--gateway", str(gateway), "--empty", str(empty), "--offices", str(offices))
-    async with running_child("load", "loadtest.session_load", *arguments) as child:
-        address = Address.parse(child.said["control"])
-        reader, writer = await asyncio.open_connection(address.host, address.port, limit=_LINE_BYTES)
-        try:
-            yield LoadControl(child, reader, writer)
-        finally:
-            writer.close()
-
-
-async def serve_control(targets: dict[str, Address], offices: int) -> None:
+async def serve_load(targets: dict[str, Address], offices: int) -> None:
     """Do what is asked for until SIGTERM."""
     packer = Packer(offices)
     channels = {name: grpc.aio.insecure_channel(str(address)) for name, address in targets.items()}
@@ -366,40 +340,20 @@ async def serve_control(targets: dict[str, Address], offices: int) -> None:
             debited = {packer.offices[office]: micros for office, micros in switch.debited.items()}
             return {"debited": debited, "retries": switch.retries}
 
-    await _serve(do)
+    await serve_control("load", do)
     for channel in channels.values():
         await channel.close()
-
-
-async def _serve(do: Callable[[dict[str, Any]], Any]) -> None:
-    stop = asyncio.Event()
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while line := await reader.readline():
-            try:
-                said = await do(json.loads(line))
-            except (BenchError, grpc.aio.AioRpcError, TimeoutError) as error:
-                said = {"error": f"the load generator failed: {error!r}"}
-            writer.write(json.dumps(said).encode() + b"\n")
-        writer.close()
-
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, limit=_LINE_BYTES)
-    async with server:
-        report_ready("load", control=Address("127.0.0.1", server.sockets[0].getsockname()[1]))
-        await stop.wait()
 
 
 def main() -> None:
     """Read the command line and wait for what is to be done."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.session_load")
-    parser.add_argument("--gateway", type=Address.parse, required=True)
-    parser.add_argument("--empty", type=Address.parse, required=True)
+    parser.add_argument("--target", action="append", required=True, help="name=address")
     parser.add_argument("--offices", type=int, required=True)
     given = parser.parse_args()
     exit_with_parent()
-    uvloop.run(serve_control({"gateway": given.gateway, "empty": given.empty}, given.offices))
+    targets = {name: Address.parse(address) for name, _, address in (each.partition("=") for each in given.target)}
+    uvloop.run(serve_load(targets, given.offices))
 
 
 if __name__ == "__main__":

@@ -131,6 +131,12 @@ def call_request(call_id: str, **changes: Any) -> CallRequest:
     return request._replace(**changes)
 
 
+def message_request(message_id: str) -> MessageRequest:
+    """A message that has its price."""
+    details = Details(called_number="+12125550177", message_kind=1, segments=1, deck_version=1, rate_line=9)
+    return MessageRequest(message_id, Code.FUNDED, b"8 bytes.", MESSAGE_MICROS, details.SerializeToString())
+
+
 def call_id_of(kind: str, round_number: int, index: int) -> str:
     """A call id of 36 characters, as a UUID has."""
     return f"{kind:0>8.8}-{round_number:04x}-4000-8000-{index:012x}"
@@ -260,15 +266,10 @@ class Workload:
     def _messages(self, number: int) -> Iterator[Step]:
         store, ids = self._store, [call_id_of("e", number, index) for index in range(len(self.funded))]
         messages = list(zip(self.funded, ids, strict=True))
-        details = Details(called_number="+12125550177", message_kind=1, segments=1, deck_version=1, rate_line=9)
-
-        def request(message_id: str) -> MessageRequest:
-            return MessageRequest(message_id, Code.FUNDED, b"8 bytes.", MESSAGE_MICROS, details.SerializeToString())
-
-        sent = [recorded(store.authorize_message(office, request(name))) for office, name in messages]
+        sent = [recorded(store.authorize_message(office, message_request(name))) for office, name in messages]
         yield Step("authorize_message", "fresh id, funded", sent, (Code.FUNDED, MESSAGE_MICROS), -MESSAGE_MICROS)
         blocked = [
-            recorded(store.authorize_message(office, request(name)))
+            recorded(store.authorize_message(office, message_request(name)))
             for office, name in zip(self.dipping, ids, strict=True)
         ]
         yield Step("authorize_message", "fresh id, blocked", blocked, (Code.INSUFFICIENT_FUNDS, 0))

@@ -52,6 +52,8 @@ def tables_of(result: Result, *, only_hot: bool = False) -> list[Table]:
         ("trigger_delay", _trigger_delay),
         ("memory", _memory),
         ("idle_sessions", _idle_sessions),
+        ("journal", _journal),
+        ("journal", _beside_journal),
         ("aims", _aims),
     )
     return [make(result[name]) for name, make in makers if result.get(name)]
@@ -257,6 +259,54 @@ def _idle_sessions(measure: Mapping[str, Any]) -> Table:
         rows,
         f"Resident memory of the front; {measure['channels']} connections, and one quote was asked on each Session.",
     )
+
+
+def _journal(measure: Mapping[str, Any]) -> Table:
+    drain = measure["drain"]
+    return Table(
+        f"The journal: {_number(drain['entries'])} entries of the outboxes into the ledger",
+        ("into", "entries/s", "spread", "journal us", "SQL us", "bytes a record", "summary ms"),
+        tuple(
+            (
+                each["database"],
+                _number(each["entries_per_second"]["median"]),
+                _spread(each["entries_per_second"]),
+                f"{each['journal_cpu_micros']['median']:.0f}",
+                f"{each['sql_cpu_micros']['median']:.0f}",
+                f"{each['bytes_a_record']['median']:.0f}" if each["bytes_a_record"] else "",
+                f"{each['summary_ms']['median']:.1f}",
+            )
+            for each in drain["databases"]
+        ),
+        f"Medians of {drain['rounds']} interleaved rounds from the first read to the last trim, commits on the disk, "
+        f"{drain['entries_a_record']:g} entries a call or message of {_number(drain['offices'])} offices. us are CPU "
+        f"time an entry; the summary is that of an office with {drain['records_a_summary']} records.",
+    )
+
+
+def _beside_journal(measure: Mapping[str, Any]) -> Table:
+    effects = measure["effect"]
+    names = ("p50", "p99")
+    first = effects[0]
+    return Table(
+        f"AuthorizeCall beside the journal, {_number(first['calls_per_second'])} calls a second by a schedule, ms",
+        (
+            "ledger", "p50", "p99", "p50 without", "p99 without", "p50 ratio", "p99 ratio", "lag p50 s", "lag max s",
+        ),
+        tuple(
+            (
+                each["database"],
+                *(f"{each['with_journal'][f'{name}_ms']['median']:.2f}" for name in names),
+                *(f"{each['without_journal'][f'{name}_ms']['median']:.2f}" for name in names),
+                *(f"{each[f'{name}_ratio']['median']:.2f}" for name in names),
+                *(f"{each['lag_ms'][name] / 1000:.1f}" for name in ("p50", "max")),
+            )
+            for each in effects
+        ),
+        f"Medians of {first['rounds']} interleaved rounds of {first['seconds_a_round']:g} s; ratios "
+        "are by the round. The lag is the age of the oldest entry that the ledger does not have: the store syncs its "
+        "file once a second, and what is not synced is not taken.",
+    )  # fmt: skip
 
 
 def _trigger_delay(measure: Mapping[str, Any]) -> Table:

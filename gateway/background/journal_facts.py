@@ -1,7 +1,8 @@
 """An entry of an outbox in the ledger's words: the one place that knows both how the store packs and what SQL keeps."""
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from enum import IntEnum
+from typing import Final, TypeVar
 
 from gateway.domain.usage import UsageKind, UsageState
 from gateway.domain.vocabulary import Category, Direction, License, MessageKind, Reason, Service
@@ -20,7 +21,7 @@ from gateway.ledger.journal import (
 )
 from gateway.ledger.refills import RefillTrigger
 from gateway.store.outbox import OutboxEntry
-from gateway.store.records import NO_RATE, CallRecord, unpack_call
+from gateway.store.records import unpack_origin
 from gateway.v1.records_pb2 import Details
 
 
@@ -55,10 +56,8 @@ def _call(entry: OutboxEntry) -> CallMoved:
 
 
 def _begun(record: bytes) -> CallBegun:
-    call = unpack_call(record)
-    assert isinstance(call, CallRecord)  # noqa: S101  # scripts journal no stub
-    rate = call.rate.packed if call.rate is not None else NO_RATE
-    return CallBegun(_subject(call.details, call.switch_id), call.reason, rate, call.fingerprint, record)
+    call = unpack_origin(record)
+    return CallBegun(_subject(call.details, call.switch_id), call.reason, call.rate, call.fingerprint, record)
 
 
 def _ended(entry: OutboxEntry) -> CallEnded:
@@ -104,13 +103,13 @@ def _trigger(entry: OutboxEntry) -> RefillTrigger:
 
 
 def _subject(details: Details, switch_id: str) -> Subject:
-    """What was asked for; 0 in the details is an absence."""
+    """What was asked for."""
     return Subject(
-        category=Category(details.category) if details.category else None,
-        direction=Direction(details.direction) if details.direction else None,
-        license=License(details.license) if details.license else None,
-        service=Service(details.service) if details.service else None,
-        message_kind=MessageKind(details.message_kind) if details.message_kind else None,
+        category=_CATEGORIES[details.category],
+        direction=_DIRECTIONS[details.direction],
+        license=_LICENSES[details.license],
+        service=_SERVICES[details.service],
+        message_kind=_MESSAGE_KINDS[details.message_kind],
         segments=details.segments,
         calling_number=details.calling_number,
         called_number=details.called_number,
@@ -121,6 +120,20 @@ def _subject(details: Details, switch_id: str) -> Subject:
         rate_line=details.rate_line,
     )
 
+
+_Word = TypeVar("_Word", bound=IntEnum)
+
+
+def _words(vocabulary: type[_Word]) -> dict[int, _Word | None]:
+    """The words of the details by their numbers; 0 is an absence."""
+    return {0: None, **{word.value: word for word in vocabulary}}
+
+
+_CATEGORIES: Final = _words(Category)
+_DIRECTIONS: Final = _words(Direction)
+_LICENSES: Final = _words(License)
+_SERVICES: Final = _words(Service)
+_MESSAGE_KINDS: Final = _words(MessageKind)
 
 _STATES: Final = {
     "tick": UsageState.OPEN,

@@ -6,7 +6,7 @@ import structlog
 
 from gateway import metrics
 from gateway.store.connection import StoreConnection
-from gateway.store.keys import SHARDS, outbox_key
+from gateway.store.outbox import read_backlog
 
 log = structlog.get_logger(__name__)
 
@@ -28,23 +28,13 @@ class OutboxGauge:
         Raises:
             StoreUnavailable: The store did not answer.
         """
-        lengths = await self._connection.ask_all(("XLEN", outbox_key(shard)) for shard in range(SHARDS))
-        filled = [shard for shard in range(SHARDS) if lengths[shard]]
-        oldest = await self._connection.ask_all(("XRANGE", outbox_key(shard), "-", "+", "COUNT", 1) for shard in filled)
-        # By the store's own clock, as the ids are.
-        seconds, microseconds = await self._connection.ask("TIME")
-        now_ms = int(seconds) * 1000 + int(microseconds) // 1000
-        since_ms = min((_stored_ms(entries) for entries in oldest if entries), default=now_ms)
-        total = sum(lengths)
+        backlog = await read_backlog(self._connection)
+        total = backlog.entries
         metrics.OUTBOX_ENTRIES.set(total)
-        metrics.JOURNAL_LAG.set(max(0, now_ms - since_ms) / 1000)
+        metrics.JOURNAL_LAG.set(backlog.age_ms / 1000)
         if (total > HIGH_WATER) != self._above_high_water:
             self._above_high_water = total > HIGH_WATER
             (log.error if self._above_high_water else log.info)(
                 "outbox_high_water", entries=total, high_water=HIGH_WATER, above=self._above_high_water
             )
         return False
-
-
-def _stored_ms(entries: list[tuple[bytes, object]]) -> int:
-    return int(entries[0][0].partition(b"-")[0])

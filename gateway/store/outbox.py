@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from gateway.store.connection import StoreConnection
-from gateway.store.keys import EPOCH_KEY, outbox_key, shard_of
+from gateway.store.keys import EPOCH_KEY, SHARDS, outbox_key, shard_of
 
 _SEARCHED: Final = 500
 
@@ -35,10 +35,33 @@ class OutboxEntry(NamedTuple):
         """A field that is a whole number; 0 where the entry has none of this name."""
         return int(self.fields.get(name, b"0"))
 
-    @property
-    def stored_ms(self) -> int:
-        """When the store took it, by its own clock in Unix milliseconds."""
-        return int(self.entry_id.partition("-")[0])
+
+class Backlog(NamedTuple):
+    """What the ledger does not have yet.
+
+    Attributes:
+        entries: In all outboxes.
+        age_ms: Of the oldest of them, by the store's own clock; 0: there is none.
+    """
+
+    entries: int
+    age_ms: int
+
+
+async def read_backlog(connection: StoreConnection) -> Backlog:
+    """Look at the length of every outbox and at its oldest entry.
+
+    Raises:
+        StoreUnavailable: The store did not answer.
+    """
+    lengths = await connection.ask_all(("XLEN", outbox_key(shard)) for shard in range(SHARDS))
+    filled = [shard for shard in range(SHARDS) if lengths[shard]]
+    oldest = await connection.ask_all(("XRANGE", outbox_key(shard), "-", "+", "COUNT", 1) for shard in filled)
+    # By the store's own clock, as the ids are.
+    seconds, microseconds = await connection.ask("TIME")
+    now_ms = int(seconds) * 1000 + int(microseconds) // 1000
+    since_ms = min((stored_ms(entries[0][0].decode()) for entries in oldest if entries), default=now_ms)
+    return Backlog(sum(lengths), max(0, now_ms - since_ms))
 
 
 async def read_outboxes(
@@ -106,3 +129,8 @@ def _entry(entry_id: bytes, flat: list[Any]) -> OutboxEntry:
         int(fields[b"balance"]),
         fields,
     )
+
+
+def stored_ms(entry_id: str) -> int:
+    """When the store took an entry, by its own clock in Unix milliseconds."""
+    return int(entry_id.partition("-")[0])

@@ -7,7 +7,7 @@ GetCall, ExplainCall), for replays and for the audit.
 
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.domain.rate import Rate
 from gateway.domain.vocabulary import CallState, FinalReason, OfficeState, Reason, RefillState
@@ -16,6 +16,9 @@ from gateway.v1.records_pb2 import Details, OfficeProfile
 _COUNTERS: Final = struct.Struct("<19q")
 _SETTINGS: Final = struct.Struct("<9q")
 _CALL_HEAD: Final = struct.Struct("<BBBBBB8sqqqIIIIHqq")
+_REASON_AT: Final = 2
+_FINGERPRINT_AT: Final = 6
+_FINGERPRINT_SIZE: Final = 8
 _CALL_STUB: Final = struct.Struct("<BB8sIIqq")
 _RATE_HEAD: Final = struct.Struct("<IB")
 _SLOT_SIZE: Final = 14
@@ -26,6 +29,8 @@ _SENT: Final = 1
 _REFUNDED: Final = 2
 _JOURNALED: Final = 1
 _TICKER_AT: Final = 4
+
+_REASONS: Final = {reason.value: reason for reason in Reason}
 
 NO_RATE: Final = _RATE_HEAD.pack(0, 0)
 """The packed rate of a call that costs nothing."""
@@ -203,6 +208,39 @@ def pack_lapsed(packed: bytes, *, answered_ms: int, confirmed_seconds: int, debi
     return head + packed[_CALL_HEAD.size :]
 
 
+class CallOrigin(NamedTuple):
+    """What of a call's record never changes: what it was, and what prices it.
+
+    Attributes:
+        reason: Why it was let through.
+        fingerprint: Of its request, 8 bytes.
+        switch_id: Whose call it is; empty: an operator's.
+        rate: Packed, as `Rate.unpack` takes it, or `NO_RATE`.
+        details: Of its request and its rating.
+    """
+
+    reason: Reason
+    fingerprint: bytes
+    switch_id: str
+    rate: bytes
+    details: Details
+
+
+def unpack_origin(packed: bytes) -> CallOrigin:
+    """Read the part of a live or lapsed call's value that never changes.
+
+    It makes no `Rate`: the journal does this for every call and keeps the packed one.
+    """
+    switch_at, rate_at, details_at = _CALL_HEAD.size, *_bounds(packed)
+    return CallOrigin(
+        _REASONS[packed[_REASON_AT]],
+        packed[_FINGERPRINT_AT : _FINGERPRINT_AT + _FINGERPRINT_SIZE],
+        packed[switch_at : rate_at - 1].decode(),
+        packed[rate_at:details_at],
+        Details.FromString(packed[details_at:]),
+    )
+
+
 def unpack_call(packed: bytes) -> CallRecord | CallStub:
     """Read a call's value."""
     if packed[1] >= CallState.ENDED:
@@ -212,10 +250,7 @@ def unpack_call(packed: bytes) -> CallRecord | CallStub:
         _, state, reason, final, ticker, _, fingerprint, authorized_ms, answered_ms, heard_ms,
         granted, used, confirmed, max_duration, tick, debited, held,
     ) = _CALL_HEAD.unpack_from(packed)  # fmt: skip
-    end_of_switch = packed.index(0, _CALL_HEAD.size)
-    rate_at = end_of_switch + 1
-    _, slots = _RATE_HEAD.unpack_from(packed, rate_at)
-    details_at = rate_at + _RATE_HEAD.size + slots * _SLOT_SIZE
+    rate_at, details_at = _bounds(packed)
     return CallRecord(
         CallState(state),
         Reason(reason),
@@ -232,7 +267,14 @@ def unpack_call(packed: bytes) -> CallRecord | CallStub:
         tick,
         debited,
         held,
-        packed[_CALL_HEAD.size : end_of_switch].decode(),
-        Rate.unpack(packed[rate_at:details_at], tick) if slots else None,
+        packed[_CALL_HEAD.size : rate_at - 1].decode(),
+        Rate.unpack(packed[rate_at:details_at], tick) if details_at - rate_at > _RATE_HEAD.size else None,
         Details.FromString(packed[details_at:]),
     )
+
+
+def _bounds(packed: bytes) -> tuple[int, int]:
+    """Where in a call's value the rate begins, behind the switch and its zero byte, and where the details do."""
+    rate_at = packed.index(0, _CALL_HEAD.size) + 1
+    _, slots = _RATE_HEAD.unpack_from(packed, rate_at)
+    return rate_at, rate_at + _RATE_HEAD.size + slots * _SLOT_SIZE

@@ -12,6 +12,7 @@ from gateway.store.scripts import load_library
 from loadtest.aims import AIMS
 from loadtest.bench import MEASURES
 from loadtest.effort import QUICK
+from loadtest.postgres import find_postgres
 from tests.support.servers import server_binary
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +33,7 @@ def test_smoke_run(tmp_path: Path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=170,
         check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -63,6 +64,12 @@ def test_smoke_run(tmp_path: Path) -> None:
     assert result["cut_lateness"]["lateness_ms"]["min"] >= -5
     assert result["idle_sessions"]["sessions"] == QUICK.idle_sessions
     assert result["idle_sessions"]["bytes_per_session"] > 0
+    drain, effects = result["journal"]["drain"], result["journal"]["effect"]
+    kinds = ["sqlite"] if find_postgres() is None else ["sqlite", "postgresql"]
+    assert [each["database"] for each in drain["databases"]] == [each["database"] for each in effects] == kinds
+    assert all(each["entries_per_second"]["median"] > 0 for each in drain["databases"])
+    assert drain["databases"][0]["bytes_a_record"]["median"] > 0
+    assert all(each["lag_ms"]["max"] > 0 for each in effects)
     assert len(result["aims"]) == len(AIMS)
     assert figures(result)
     assert all(figure["low"] <= figure["median"] <= figure["high"] for figure in figures(result))

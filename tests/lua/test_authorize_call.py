@@ -8,7 +8,7 @@ from gateway.domain.rate import Rate, Slot
 from gateway.domain.vocabulary import CallState, FinalReason, OfficeState, Reason, RefillState
 from gateway.store.balances import CallGrant, Lifetimes
 from gateway.store.codes import Code
-from gateway.store.records import CallRecord, OfficeRecord, unpack_call
+from gateway.store.records import CallRecord, OfficeRecord, unpack_call, unpack_origin
 from gateway.v1.records_pb2 import Details
 from tests.support.balances import (
     BY_THE_SECOND,
@@ -71,7 +71,13 @@ async def test_a_replay_gives_the_call_as_it_is_now(store_url: str) -> None:
         grant = await till.authorize(switch_id="sw2", by_gateway=True)
         assert grant[:4] == (Code.REPLAYED, 120, 0, 760_000)
         assert grant.record is not None
-        assert unpack_call(grant.record) == await till.call()
+        call = unpack_call(grant.record)
+        assert isinstance(call, CallRecord)
+        assert call == await till.call()
+        # What the journal reads of it, without making a rate, is the same.
+        origin = unpack_origin(grant.record)
+        assert origin[:3] == (call.reason, call.fingerprint, call.switch_id)
+        assert (Rate.unpack(origin.rate, call.tick_seconds), origin.details) == (call.rate, call.details)
         assert await till.dump() == before
 
 
