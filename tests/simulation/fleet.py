@@ -235,7 +235,7 @@ class Fleet:
     async def live(self, seconds: float, order: int, disaster: Disaster | None = None) -> None:
         """Time passes while the gateways' loops and the switches' lists go on, looked at where something is due."""
         end_ms = self.clock.now_ms() + round(seconds * 1000)
-        self._smooth_since_ms = self.clock.now_ms()
+        self._smooth_since_ms = max(self.clock.now_ms(), *self.model.clocks.values(), 0)
         stride_ms = TURN_MS
         strikes_ms = (self.clock.now_ms() + end_ms) // 2
         while self.clock.now_ms() < end_ms:
@@ -255,7 +255,8 @@ class Fleet:
             await self.pump(order, strike)
             self._is_living = False
             if not self._is_smooth() or strike is not None:
-                self._smooth_since_ms = self.clock.now_ms()
+                # A shard that was told of a later time does everything by that one until it has come.
+                self._smooth_since_ms = max(self.clock.now_ms(), *self.model.clocks.values(), 0)
                 # Nothing is judged until somebody knows the time again: not every turn need be taken.
                 stride_ms = min(2 * stride_ms, LONGEST_STRIDE_MS)
                 continue
@@ -445,7 +446,7 @@ class Fleet:
             if code is Code.CUT and on_time and before.granted_end_ms >= self._smooth_since_ms:
                 assert said[4] <= LATEST_CUT_MS, f"{call} was cut {said[4]} ms after its time"
         if operation == "lapse_call" and args[4]:
-            self._see_lapse(call, args[4], code, before)
+            self._see_lapse(call, args[4], code, before, now_ms)
         if operation == "end_call" and code is Code.OK:
             self._see_end(before, args[4], said)
 
@@ -467,11 +468,14 @@ class Fleet:
         if len(lists) >= 2 and heard_ms < min(lists[-2], now_ms - 2 * LIVE_CALLS_MS) and after.is_live:
             self._missing.add(call)
 
-    def _see_lapse(self, call: CallId, missing_since_ms: int, code: Code, before: Any) -> None:
+    def _see_lapse(self, call: CallId, missing_since_ms: int, code: Code, before: Any, now_ms: int) -> None:
         if code is not Code.LAPSED or not isinstance(before, Call):
             return
         lists = [ms for ms in self._lists[before.request.switch_id] if ms >= missing_since_ms]
         assert len(lists) >= 2, f"{call} lapses for want of lists that were never sent: {missing_since_ms}"
+        silence_ms = now_ms - self._last_word[call]
+        if self._clocks_agree() and now_ms < before.lapses_ms:
+            assert silence_ms > 2 * LIVE_CALLS_MS, f"{call} is missing for no more than {silence_ms} ms"
         self.counts["lapsed for it was missing"] += 1
 
     def _see_end(self, before: Any, duration: int, said: tuple[Any, ...]) -> None:
@@ -531,9 +535,13 @@ class Fleet:
                 expect(f"commands that {gateway.name} heard", gateway.published, wanted)
             gateway.published.clear()
             for stream in gateway.streams:
-                told = Counter(Told(*each[1:]) for each in wanted if each.switch_id == stream.switch_id)
+                told = _told(self._published, stream.switch_id)
                 (stream.must if gateway.hears_commands else stream.may).update(told)
             gateway.hears_commands = True
+        for stream in self.streams:
+            # A gateway that died in this step may have handed on some of them before.
+            if stream.state is State.BROKEN:
+                stream.may.update(_told(self._published, stream.switch_id))
         self._published.clear()
         await self.settle()
         for gateway in self.gateways:
@@ -593,3 +601,8 @@ def _said(operation: str, reply: list[Any]) -> tuple[Any, ...]:
     if operation in ("cut_call", "tick_call"):
         rest = [each.decode() if isinstance(each, bytes) else each for each in rest]
     return Code(code), *rest
+
+
+def _told(published: list[PublishedCommand], switch_id: str) -> Counter[Told]:
+    """What the Sessions of a switch hear of what was published."""
+    return Counter(Told(*each[1:]) for each in published if each.switch_id == switch_id)
