@@ -74,7 +74,9 @@ def check_story(text: str) -> None:
     assert re.search(
         r"^  audit: ledger, outbox and store agree to the micro \(4 offices, \d+ usage records\)$", text, re.MULTILINE
     )
-    assert [line for line in text.splitlines() if len(line) > 120] == []
+    # Before and after the story stand paths, which are as long as they are.
+    story = text[text.index("Their admin buys") :].partition("The gateway stays up")[0]
+    assert [line for line in story.splitlines() if len(line) > 120] == []
 
 
 def check_purchase(text: str) -> None:

@@ -297,9 +297,8 @@ class Day:
             f"TRIGGER {when} reply",
             "",
         )
-        await self._at(36)
+        # At once, as the card is charged meanwhile and the look for the credit must not begin late.
         await self._send(self._stage.message_of(HARBOR, BOSTON), "another SMS: one dip, one trigger")
-        await self._at(37)
         paid = await until_paid(self._stage, dip)
         await self._show(
             HARBOR,
