@@ -25,7 +25,7 @@ from gateway.ledger.auditing.usage import AuditedUsage, UsageRecord
 from gateway.ledger.database import Database
 from gateway.ledger.errors import OfficeNotFound
 from gateway.ledger.outbox import BEGINNING, Outbox, OutboxPosition
-from gateway.ledger.slices import slices
+from gateway.slices import slices
 from gateway.store.connection import StoreConnection
 from gateway.store.inspection import (
     LiveCall,

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gateway.ledger.database import Database
 from gateway.ledger.models import OfficeRow, RefillTriggerRow
 from gateway.ledger.sequence import REFILL_TRIGGERS, hold
-from gateway.ledger.slices import slices
+from gateway.slices import slices
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ MAY_IMPORT = {
     # What calls cost and what a request means, without any I/O.
     "domain": {"domain", "errors", "phonenumbers"},
     # SQL, and nothing of the store.
-    "ledger": {"ledger", "domain", "errors", "sqlalchemy", "alembic"},
+    "ledger": {"ledger", "domain", "errors", "slices", "sqlalchemy", "alembic"},
     # The store, and nothing of SQL. It speaks protobuf for what scripts do not read.
-    "store": {"store", "domain", "errors", "v1", "backoff", "startup", "settings_problems"}
+    "store": {"store", "domain", "errors", "slices", "v1", "backoff", "startup", "settings_problems"}
     | {"redis", "hiredis", "google", "structlog"},
     # Where SQL and the store meet: by their repositories, never by their drivers.
     "projection": {"projection", "domain", "errors", "ledger", "store", "metrics", "v1", "structlog"},

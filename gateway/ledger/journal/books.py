@@ -16,7 +16,7 @@ from gateway.domain.vocabulary import Reason
 from gateway.ledger import notices
 from gateway.ledger.journal.facts import CreditApplied, Entry, MessageSent, Refused
 from gateway.ledger.models import OfficeBookRow, OfficeRow
-from gateway.ledger.slices import slices
+from gateway.slices import slices
 
 _LACKING = frozenset({Reason.INSUFFICIENT_FUNDS, Reason.SPEND_LIMIT})
 

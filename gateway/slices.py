@@ -1,4 +1,4 @@
-"""Long lists in statements: a database takes only so many parameters at a time."""
+"""Long lists, a piece at a time."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeVar
@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 T = TypeVar("T")
 
 SLICE: Final = 500
-"""Values in one statement; SQLite took 999 for a long time."""
+"""Values in one SQL statement; SQLite took 999 for a long time."""
 
 
 def slices(values: Sequence[T], size: int = SLICE) -> Iterator[Sequence[T]]:
