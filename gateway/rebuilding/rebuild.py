@@ -150,10 +150,8 @@ class _Rebuild:
 
     async def _restore_usage(self, offices: Mapping[str, OfficeToRestore], report: RebuildReport) -> None:
         now_ms, times = self._clock.now_ms(), self._lifetimes
-        after = 0
-        while page := await self._ledger.usage(
-            offices, after, now_ms=now_ms, stub_ms=times.stub_ms, lapsed_ms=times.lapsed_ms
-        ):
+        pages = self._ledger.usage(offices, now_ms=now_ms, stub_ms=times.stub_ms, lapsed_ms=times.lapsed_ms)
+        async for page in pages:
             values = []
             for record in page:
                 zone = offices[record.office_id].office.settings.time_zone
@@ -162,7 +160,6 @@ class _Rebuild:
                 report.ended_calls += record.is_ended_call
                 report.messages += record.is_message
             await self._restoration.put(values)
-            after = page[-1].seq
 
     async def _office_value(self, restored: OfficeToRestore) -> bytes:
         office, now_ms = restored.office, self._clock.now_ms()

@@ -14,7 +14,7 @@ from gateway.ledger.auditing.usage import AuditedUsage, UsageSum
 from gateway.ledger.journal import CallEnded, CreditApplied, MessageRefunded, MessageSent
 from gateway.ledger.models import CreditRow, OfficeBookRow, UsageRow
 from gateway.ledger.outbox import OutboxPosition
-from gateway.ledger.rebuilding import Rebuilding, RebuiltMeanwhile
+from gateway.ledger.rebuilding import Rebuilding, RebuiltMeanwhile, UsageToRestore
 from tests.integration.test_ledger_journal import BEGUN, SMS, Outbox, moved
 from tests.support.ledger import NOW, WHO, Ledger, credit, with_ledger, with_office
 
@@ -83,17 +83,20 @@ def test_what_a_rebuild_takes(ledger_url: str) -> None:
         for _ in range(2):
             [office] = await rebuilding.settle(["o1"], now_ms=NOW)
             assert (office.balance_micros, office.credit_number, office.credit_amount_micros) == (390_000, 2, 70_000)
-        page = await rebuilding.usage(["o1"], 0, now_ms=NOW + HOUR, stub_ms=HOUR, lapsed_ms=DAY)
+
+        async def usage(after_ms: int) -> list[UsageToRestore]:
+            pages = rebuilding.usage(["o1"], now_ms=NOW + after_ms, stub_ms=HOUR, lapsed_ms=DAY)
+            return [each async for page in pages for each in page]
+
+        page = await usage(HOUR)
         assert [(each.thing_id, each.state, each.refunded_micros) for each in page] == [
             ("c1", UsageState.LAPSED, 0),
             ("c2", UsageState.CLOSED, 0),
             ("m1", UsageState.CLOSED, 30_000),
         ]
         assert page[0].record == BEGUN.record
-        assert await rebuilding.usage(["o1"], page[-1].seq, now_ms=NOW + HOUR, stub_ms=HOUR, lapsed_ms=DAY) == []
-        late = await rebuilding.usage(["o1"], 0, now_ms=NOW + 2 * HOUR + 1, stub_ms=HOUR, lapsed_ms=DAY)
-        assert [each.thing_id for each in late] == ["c1"]
-        assert await rebuilding.usage(["o1"], 0, now_ms=NOW + 2 * DAY + 1, stub_ms=HOUR, lapsed_ms=DAY) == []
+        assert [each.thing_id for each in await usage(2 * HOUR + 1)] == ["c1"]
+        assert await usage(2 * DAY + 1) == []
         assert await rebuilding.spent_since("o1", NOW) == 180_000
         assert await rebuilding.spent_since("o1", NOW + 1) == 0
 
