@@ -72,8 +72,8 @@ async def read_outboxes(
 ) -> dict[int, list[OutboxEntry]]:
     """Return the entries behind the positions of some shards, at most `count` of each; does not wait for new ones.
 
-    A command a shard, since on a Cluster shards live apart. Few at a time: what is pipelined the store carries out in one
-    go, and a backlog of all shards would hold up every call for a tenth of a second.
+    A command a shard, since on a Cluster shards live apart. Few at a time: what is pipelined the store carries out in
+    one go, and a backlog of all shards would hold up every call for a tenth of a second.
 
     Raises:
         StoreUnavailable: The store did not answer.

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     | {"redis", "hiredis", "google", "structlog"},
     # Where SQL and the store meet: by their repositories, never by their drivers.
     "projection": {"projection", "domain", "errors", "ledger", "store", "metrics", "v1", "structlog"},
-    "auditing": {"auditing", "domain", "errors", "ledger", "store"},
+    "auditing": {"auditing", "domain", "errors", "ledger", "slices", "store"},
     "rebuilding": {"rebuilding", "domain", "errors", "ledger", "store", "projection"},
     "feeds": {"feeds", "domain", "errors", "ledger", "store", "projection", "structlog"},
     # What the front serves: no SQL behind it.
