@@ -18,6 +18,7 @@ from gateway.domain.notice import Notice
 from gateway.domain.payment import ChargePurpose, ChargeStatus, RefillStatus
 from gateway.domain.vocabulary import PaymentTerms
 from gateway.ledger import audit, charges, notices, payment_methods
+from gateway.ledger.card_notices import ask_to_confirm, card_of
 from gateway.ledger.charges import Charge, Intended, NewCharge
 from gateway.ledger.credits import Credit, number_credit
 from gateway.ledger.database import Database
@@ -282,21 +283,13 @@ async def refill_decided(session: AsyncSession, charge: Charge, now_ms: int) -> 
     One that failed is the refiller's to report to the store, which decides whether and when there is another attempt.
     """
     row = await session.get(RefillRow, charge.subject_id, with_for_update=True)
-    method = await session.get(PaymentMethodRow, charge.payment_method_id)
-    if row is None or method is None:
-        raise LedgerBroken(f"The refill {charge.subject_id!r} or its card is gone.")
-    card = notice.ByCard(method.brand, method.last_four)
+    if row is None:
+        raise LedgerBroken(f"The refill {charge.subject_id!r} is gone.")
     if charge.status is ChargeStatus.ACTION_REQUIRED:
-        needed = notice.confirmation_needed(
-            charge.office_id,
-            charge.charge_key,
-            amount_micros=charge.amount_micros,
-            card=card,
-            confirmation_url=charge.confirmation_url,
-        )
-        await notices.record(session, needed, now_ms=now_ms)
+        await ask_to_confirm(session, charge, now_ms=now_ms)
     elif charge.status is ChargeStatus.SUCCEEDED:
-        await _credited(session, row, await _number(session, row, now_ms), card, now_ms)
+        numbered = await _number(session, row, now_ms)
+        await _credited(session, row, numbered, await card_of(session, charge), now_ms)
     return None
 
 

@@ -15,6 +15,7 @@ from gateway.domain.payment import ChargePurpose, ChargeStatus, PurchaseStatus
 from gateway.domain.vocabulary import OfficeState, PaymentTerms
 from gateway.errors import InvalidArgument
 from gateway.ledger import audit, charges, notices, payment_methods
+from gateway.ledger.card_notices import ask_to_confirm, card_of
 from gateway.ledger.charges import Charge, NewCharge
 from gateway.ledger.credits import Credit, number_credit
 from gateway.ledger.database import Database
@@ -27,7 +28,7 @@ from gateway.ledger.errors import (
     PaymentMethodRequired,
 )
 from gateway.ledger.invoices import add_item
-from gateway.ledger.models import OfficeRow, PaymentMethodRow, PurchaseRow
+from gateway.ledger.models import OfficeRow, PurchaseRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,19 +189,10 @@ class Purchases:
 async def purchase_decided(session: AsyncSession, charge: Charge, now_ms: int) -> Charge | None:
     """What follows from the charge of a purchase, in the transaction that records what became of it."""
     row = await session.get(PurchaseRow, charge.subject_id, with_for_update=True)
-    method = await session.get(PaymentMethodRow, charge.payment_method_id)
-    if row is None or method is None:
-        raise LedgerBroken(f"The purchase {charge.subject_id!r} or its card is gone.")
-    card = notice.ByCard(method.brand, method.last_four)
+    if row is None:
+        raise LedgerBroken(f"The purchase {charge.subject_id!r} is gone.")
     if charge.status is ChargeStatus.ACTION_REQUIRED:
-        needed = notice.confirmation_needed(
-            charge.office_id,
-            charge.charge_key,
-            amount_micros=charge.amount_micros,
-            card=card,
-            confirmation_url=charge.confirmation_url,
-        )
-        await notices.record(session, needed, now_ms=now_ms)
+        await ask_to_confirm(session, charge, now_ms=now_ms)
         return None
     if charge.may_go_on(now_ms):
         return await _intend(session, row, charge.attempt + 1, now_ms)
@@ -208,7 +200,7 @@ async def purchase_decided(session: AsyncSession, charge: Charge, now_ms: int) -
     if charge.status is ChargeStatus.SUCCEEDED:
         credit = await _number(session, row, now_ms)
         row.status, row.credit_number = PurchaseStatus.PAID, credit.number
-        await _tell(session, row, card, now_ms)
+        await _tell(session, row, await card_of(session, charge), now_ms)
     else:
         row.status = PurchaseStatus.DECLINED
     _record(session, now_ms, charges.ACTOR, "purchase.settle", before, _purchase(row))
