@@ -17,6 +17,7 @@ from gateway.store.clock import Clock
 from gateway.store.codes import Code
 from gateway.store.connection import StoreConnection
 from gateway.store.outbox import find_credit
+from gateway.store.records import OfficeRecord
 
 log = structlog.get_logger(__name__)
 
@@ -90,16 +91,14 @@ class CreditApplication:
             StoreUnavailable, DatabaseError: It was done or not; a repeat finds out.
             CreditStuck, LedgerBroken: A person has to look.
         """
-        office = await self._store.read_office(office_id)
-        if office is None:
-            raise OfficeLost(office_id)
+        office = await self._read(office_id)
         last, outcome = office.credit_number, None
         while last < number:
             missing = await self._credits.credits_after(office_id, last, min(number - last, _BATCH))
             if not missing or missing[0].number != last + 1:
                 raise LedgerBroken(f"Credit {last + 1} of the office {office_id!r} is not in the ledger.")
             for credit in missing:
-                outcome = await self._apply(await self._anew(credit, actor), actor)
+                outcome = await self._apply_missing(credit, actor)
                 last = credit.number
         if outcome is not None:
             return outcome
@@ -108,13 +107,28 @@ class CreditApplication:
             return await self._apply(credit, actor)
         return Application(credit, office.balance_micros, office.available_micros)
 
-    async def _anew(self, credit: Credit, actor: str) -> Credit:
-        """A confirmed credit that the store does not hold is one that it lost in a failover: it never happened."""
+    async def _read(self, office_id: str) -> OfficeRecord:
+        office = await self._store.read_office(office_id)
+        if office is None:
+            raise OfficeLost(office_id)
+        return office
+
+    async def _apply_missing(self, credit: Credit, actor: str) -> Application:
+        """Apply a credit that the store did not hold when it was looked at.
+
+        One that SQL has confirmed all the same is either one that another gateway has applied since, or one that the
+        store lost in a failover: that one never happened. Only a look at the store after the one at SQL tells.
+        """
         if not credit.is_confirmed:
-            return credit
+            return await self._apply(credit, actor)
+        office = await self._read(credit.office_id)
+        if office.credit_number >= credit.number:
+            return Application(credit, office.balance_micros, office.available_micros)
         metrics.CREDITS_LOST.inc()
         log.error("credit_lost_by_the_store", office_id=credit.office_id, number=credit.number)
-        return await self._credits.mark_lost(credit.office_id, credit.number, actor=actor, now_ms=self._clock.now_ms())
+        now_ms = self._clock.now_ms()
+        anew = await self._credits.mark_lost(credit.office_id, credit.number, actor=actor, now_ms=now_ms)
+        return await self._apply(anew, actor)
 
     async def _apply(self, credit: Credit, actor: str) -> Application:
         result = await self._send(credit)

@@ -484,6 +484,22 @@ def test_an_emergency_writes_nothing_into_an_office_that_is_not_the_switchs(valk
     run(valkey, test)
 
 
+def test_an_emergency_is_recorded_although_the_office_has_just_changed(valkey: StoreServer) -> None:
+    async def test(front: Front) -> None:
+        await front.add_office("a", 1_000_000)
+        assert (await front.stub.AuthorizeCall(call("a", "1"), metadata=metadata())).reason == pb.FUNDED
+        await front.add_office("a", version=2)
+        emergency = await front.stub.AuthorizeCall(call("a", "sos", "911"), metadata=metadata())
+        assert emergency.reason == pb.EMERGENCY
+        for _ in range(1_000):  # The store is told behind the answer.
+            if await front.store.read_call("a", "sos") is not None:
+                return
+            await asyncio.sleep(0.01)
+        pytest.fail("it was not recorded")
+
+    run(valkey, test)
+
+
 def test_load_is_shed_but_not_emergencies(valkey: StoreServer) -> None:
     async def test(front: Front) -> None:
         await front.add_office("a", 1_000_000)

@@ -12,6 +12,7 @@ from gateway.domain.vocabulary import RefillState
 from gateway.ledger.errors import DatabaseError
 from gateway.store.codes import Code
 from gateway.store.keys import office_keys
+from gateway.store.records import OfficeRecord
 from gateway.v1 import credits_pb2 as pb
 from tests.support.back import OFFICE, BackUnderTest, Fault, bearer, invalid, refused, running_back
 from tests.support.servers import StoreServer
@@ -214,6 +215,29 @@ async def test_a_credit_that_the_store_did_not_answer_is_finished_once(
         await back.store_is_as_credits_say()
         assert (await back.adjust(1, "next")).number == 3
         await back.store_is_as_credits_say()
+
+
+async def test_a_credit_that_another_gateway_applied_meanwhile_is_not_taken_for_lost(
+    valkey: StoreServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One has looked at the store when the other applies and confirms; then it looks at SQL."""
+    async with running_back(valkey, tmp_path) as slow, running_back(valkey, tmp_path, flush=False) as quick:
+        await slow.open_office(balance=1_000)
+        Fault(slow.store, "apply_credit", done=False)
+        await refused(*UNAVAILABLE, slow.adjust(500, "k"))
+        read = slow.store.read_office
+
+        async def read_early(office_id: str) -> OfficeRecord | None:
+            record = await read(office_id)
+            monkeypatch.setattr(slow.store, "read_office", read)
+            await quick.back.background.applier.turn()
+            return record
+
+        monkeypatch.setattr(slow.store, "read_office", read_early)
+        assert (await slow.adjust(500, "k")).replayed
+        assert [change.action for change in await slow.audit(f"credit:{OFFICE}/2")] == ["credit.create"]
+        await slow.store_is_as_credits_say()
+        assert (await slow.get_office()).balance_micros == 1_500
 
 
 async def test_a_process_that_dies_on_the_way(valkey: StoreServer, tmp_path: Path) -> None:

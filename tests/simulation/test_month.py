@@ -1,6 +1,6 @@
 """A month of offices: calls, messages, refills and purchases on two gateways, and at its end every sum is right.
 
-Run again what failed with TOLLGATE_TEST_SEED=<seed>, which every run prints.
+Run again what failed with MONTH_SEED=<seed>, which every run prints.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from tests.support.servers import StartStore
 
 SEED_VARIABLE: Final = "MONTH_SEED"
 SMALL: Final = Size(offices=24, things=800, bursts=8, purchases=24, pace=1.0)
-LARGE: Final = Size(offices=200, things=100_000, bursts=120, purchases=200, pace=0.4)
+LARGE: Final = Size(offices=200, things=100_000, bursts=80, purchases=200, pace=0.6)
 
 
 @pytest.mark.parametrize("size", [SMALL, pytest.param(LARGE, marks=pytest.mark.slow)], ids=["small", "large"])

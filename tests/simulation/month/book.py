@@ -73,6 +73,7 @@ class Account:
     bought: int = 0
     adjusted: int = 0
     given_back_late: int = 0
+    is_suspended_at_times: bool = False
     unrecorded: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
     _refusals: dict[str, _Refusals] = field(default_factory=lambda: defaultdict(_Refusals))
 

@@ -108,8 +108,9 @@ class Month:
             self._begin(self._dice.choice(bursts), office, self._owners.adjust)
             if office.can_buy:
                 self._begin(self._dice.choice(bursts), office, self._owners.buy)
-            if self._dice.random() < 0.1:
-                self._begin(self._dice.choice(bursts), office, self._owners.suspend)
+        for office in rich[::10]:
+            office.account.is_suspended_at_times = True
+            self._begin(self._dice.choice(bursts), office, self._owners.suspend)
         self._timeline.begin(_ms(OUTAGE[0]), self._database_away())
 
     def _begin(self, burst_ms: int, office: Office, make: "MakeLife") -> None:
