@@ -52,7 +52,7 @@ NUMBERS: Final = {
 OFFICES: Final = ("o-1", "o-2", "o-59", "o-none")
 IDS: Final = tuple(f"c{n}" for n in range(4))
 
-STRANGE_LISTS: Final = ("foreign", "made up", "backwards", "broken off", "bad")
+STRANGE_LISTS: Final = ("twice", "foreign", "foreign", "made up", "backwards", "broken off", "bad")
 
 which = st.integers(0, 11)
 orders = st.integers(0, 2**16)
@@ -261,16 +261,21 @@ class Gateways(RuleBasedStateMachine):
         self.run(self.fleet.pump(first ^ second))
 
     @precondition(lambda self: self.fleet.open_streams())
-    @rule(
-        on=which,
-        lacks=st.sets(which, max_size=3),
-        what=st.sampled_from(
-            ["whole"] * 4 + ["parts", "parts", "parts", "foreign", "made up", "backwards", "broken off", "bad"]
-        ),
-        order=orders,
-        disaster=disasters,
-    )
-    def list_calls(self, on: int, lacks: set[int], what: str, order: int, disaster: Disaster | None) -> None:
+    @rule(on=which, lacks=st.sets(which, max_size=3), order=orders, disaster=disasters)
+    def list_calls(self, on: int, lacks: set[int], order: int, disaster: Disaster | None) -> None:
+        self.send_list(on, lacks, "whole", order, disaster)
+
+    @precondition(lambda self: self.fleet.open_streams())
+    @rule(on=which, lacks=st.sets(which, max_size=3), order=orders)
+    def list_calls_in_parts(self, on: int, lacks: set[int], order: int) -> None:
+        self.send_list(on, lacks, "parts", order, None)
+
+    @precondition(lambda self: self.fleet.open_streams())
+    @rule(on=which, what=st.sampled_from(STRANGE_LISTS), order=orders, disaster=disasters)
+    def list_calls_strangely(self, on: int, what: str, order: int, disaster: Disaster | None) -> None:
+        self.send_list(on, set(), what, order, disaster)
+
+    def send_list(self, on: int, lacks: set[int], what: str, order: int, disaster: Disaster | None) -> None:
         stream = self.stream(on)
         calls = self.fleet.live_calls_of(stream.switch_id)
         calls = [call for n, call in enumerate(calls) if n not in lacks]
@@ -337,11 +342,14 @@ class Gateways(RuleBasedStateMachine):
         self.fleet.silent ^= {switch_id}
 
     @precondition(lambda self: self.model.calls)
-    @rule(whom=which)
-    def forget_call(self, whom: int) -> None:
-        """A switch loses a call: its lists lack it from now on."""
+    @rule(whom=which, seconds=st.sampled_from([0, 130, 130]), order=orders)
+    def forget_call(self, whom: int, seconds: int, order: int) -> None:
+        """A switch loses a call: its lists lack it from now on, and it lapses when two have."""
         calls = sorted(self.model.calls)
         self.fleet.forgotten.add(calls[whom % len(calls)])
+        if seconds:
+            self.fleet.silent.clear()
+        self.run(self.fleet.live(seconds, order))
 
     # Gateways.
 
@@ -406,7 +414,7 @@ class Gateways(RuleBasedStateMachine):
         if at is None:
             self.fleet.step_store_clock(by_ms)
         else:
-            self.gateway(at).machine.jumped_ms += by_ms
+            self.fleet.step_gateway_clock(self.gateway(at), by_ms)
 
     @precondition(lambda self: self.fleet.gateways)
     @rule(at=which, arriving=st.integers(0, 3))
