@@ -28,12 +28,18 @@ BEFORE, MONTH, AFTER = "2026-02", "2026-03", "2026-04"
 BEGIN: Final = datetime(2026, 2, 27, tzinfo=ZoneInfo("UTC"))
 FIRST: Final = datetime(2026, 3, 1)
 LAST: Final = datetime(2026, 4, 1)
+END: Final = datetime(2026, 4, 3, tzinfo=ZoneInfo("UTC"))
+"""It is April everywhere."""
+
 CHANGES: Final = (datetime(2026, 3, 8, 2), datetime(2026, 3, 29, 1))
 DAY_MS: Final = 86_400_000
 BURST_MS: Final = 100_000
 OUTAGE: Final = (datetime(2026, 3, 17, tzinfo=ZoneInfo("UTC")), datetime(2026, 3, 18, tzinfo=ZoneInfo("UTC")))
 AUDITS: Final = 3
+AUDIT_EVERY, LOOK_EVERY = 100, 50
 ROUNDS: Final = 8
+
+MakeLife: TypeAlias = Callable[[Office, str, random.Random], Life]
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,7 @@ class Month:
             self._begin(self._dice.choice(bursts), office, self._owners.suspend)
         self._timeline.begin(_ms(OUTAGE[0]), self._database_away())
 
-    def _begin(self, burst_ms: int, office: Office, make: "MakeLife") -> None:
+    def _begin(self, burst_ms: int, office: Office, make: MakeLife) -> None:
         self._numbers += 1
         dice = random.Random(self._dice.getrandbits(64))
         life = make(office, f"n{self._numbers}", dice)
@@ -142,13 +148,13 @@ class Month:
     def _beside(self) -> Iterator[Awaitable[object]]:
         """What goes on beside the switches: the loops, and now and then an audit, which disturbs nobody."""
         yield from self.gateways.turns(self._dice, self._size.pace)
-        if self.audits < AUDITS and self._dice.random() < 0.01 * self._size.pace:
+        if self.audits < AUDITS and self.instants % AUDIT_EVERY == 0:
             self.audits += 1
             yield patiently(self._audit)
 
     async def _at_rest(self) -> None:
         """Invariants 2 and 3, of every office, now and then, between two instants."""
-        if self._dice.random() >= 0.02 * self._size.pace:
+        if self.instants % LOOK_EVERY:
             return
         self.looks += 1
         held = {office.office_id: 0 for office in self.offices}
@@ -172,6 +178,7 @@ class Month:
 
     async def _settle(self) -> None:
         """Nothing begins any more: what goes on ends, lapses, is paid for and written down."""
+        self.clock.set(max(self.clock.now_ms(), _ms(END)))
         for office in self.offices:
             if office.is_troubled:
                 await self._owners.turn_refill_off(office)
@@ -182,9 +189,6 @@ class Month:
 
 def _ms(at: datetime) -> int:
     return int(at.timestamp()) * 1000
-
-
-MakeLife: TypeAlias = Callable[[Office, str, random.Random], Life]
 
 
 @asynccontextmanager
