@@ -94,9 +94,10 @@ if verdict == CODE.EMERGENCY then
   c.granted = max_duration
 else
   if verdict == CODE.INVALID_NUMBER then return deny(verdict) end
-  if o.state == STATE_SUSPENDED then return deny(CODE.OFFICE_SUSPENDED) end
+  local suspended = o.state == STATE_SUSPENDED
   -- Not journaled: the call that had the id has its usage record.
-  if spent then return { CODE.CALL_ENDED, 0, 0, office_available(o) } end
+  if spent then return { suspended and CODE.OFFICE_SUSPENDED or CODE.CALL_ENDED, 0, 0, office_available(o) } end
+  if suspended then return deny(CODE.OFFICE_SUSPENDED) end
   if verdict == CODE.FREE then
     c.granted = max_duration
   elseif verdict ~= CODE.FUNDED then

@@ -71,8 +71,10 @@ local function block(code, lacking)
 end
 
 if verdict == CODE.INVALID_NUMBER then return block(verdict) end
-if o.state == STATE_SUSPENDED then return block(CODE.OFFICE_SUSPENDED) end
-if refunded then return { CODE.MESSAGE_REFUNDED, 0, office_available(o) } end
+local suspended = o.state == STATE_SUSPENDED
+-- Not journaled: the message that had the id has its usage record.
+if refunded then return { suspended and CODE.OFFICE_SUSPENDED or CODE.MESSAGE_REFUNDED, 0, office_available(o) } end
+if suspended then return block(CODE.OFFICE_SUSPENDED) end
 if verdict ~= CODE.FUNDED and verdict ~= CODE.FREE then return block(verdict) end
 if price > office_spend_room(o) then return block(CODE.SPEND_LIMIT) end
 if price > office_available(o) then return block(CODE.INSUFFICIENT_FUNDS, price - office_available(o)) end

@@ -384,3 +384,17 @@ async def test_amounts_near_10_to_the_15_are_exact(store_url: str, balance: int)
         assert (await till.end(86_399)).available_micros == balance + 10**15 - held + 10**9
         (entry,) = [entry for entry in await till.outbox() if entry.kind == "end"]
         assert (entry.amount, entry.balance) == (-(held - 10**9), balance - held + 10**9)
+
+
+async def test_a_repeat_of_what_has_its_record_is_not_journaled_in_a_suspended_office_either(store_url: str) -> None:
+    async with open_till(store_url) as till:
+        await till.open_office(1_000_000)
+        await till.authorize()
+        await till.end(60)
+        await till.message(30_000)
+        await till.refund()
+        await till.put_office(state=OfficeState.SUSPENDED)
+        before = await till.dump()
+        assert (await till.authorize()).code == Code.OFFICE_SUSPENDED
+        assert (await till.message(30_000)).code == Code.OFFICE_SUSPENDED
+        assert await till.dump() == before

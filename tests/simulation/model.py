@@ -352,7 +352,7 @@ class Model:
             if known.request.content != request.content:
                 return Code.ID_REUSED, 0, 0, 0
             return Code.REPLAYED, known.granted, known.final, self.available(o)
-        if isinstance(known, Call) and request.verdict == Code.INVALID_NUMBER:
+        if request.verdict == Code.INVALID_NUMBER:
             known = None
         c = Call(request, CallState.RINGING, now_ms, now_ms)
         available, lacking = self.available(o), None
@@ -364,7 +364,7 @@ class Model:
                 return decision, c.granted, c.final, available
             self.keep(c, now_ms)
             self.commit(o, now_ms)
-        elif not dry_run and decision != Code.CALL_ENDED:
+        elif not dry_run and known is None:
             self.judge(o, now_ms, lacking)
             if o.denied_minute != now_ms // 60_000:
                 o.denied_minute, o.denied_count = now_ms // 60_000, 0
@@ -664,10 +664,11 @@ class Model:
         decision: Code = verdict
         if verdict == Code.INVALID_NUMBER:
             pass
+        elif known:
+            is_suspended = o.settings.state == OfficeState.SUSPENDED
+            return Code.OFFICE_SUSPENDED if is_suspended else Code.MESSAGE_REFUNDED, 0, available
         elif o.settings.state == OfficeState.SUSPENDED:
             decision = Code.OFFICE_SUSPENDED
-        elif known:
-            return Code.MESSAGE_REFUNDED, 0, available
         elif verdict in GRANTING and price > self.spend_room(o):
             decision = Code.SPEND_LIMIT
         elif verdict in GRANTING and price > available:

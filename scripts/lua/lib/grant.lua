@@ -65,8 +65,8 @@ local function grant_journal(outbox, kind, o, c, office_id, call_id, now_ms, tak
   outbox_add(outbox, kind, office_id, call_id, now_ms, -taken, o.balance, unpack(fields))
 end
 
--- Both records, the due entry and the clock, after a live call moved on. The command to cut has a rhythm of its own, which
--- only the look moves on: a switch that ticks or lists the call on one Session must not put it off for its others.
+-- Both records, the due entry and the clock, after a live call moved on. The command to cut has a rhythm of its own,
+-- which only the look moves on: a switch that ticks or lists the call on one Session must not put it off for its others.
 local function grant_write(keys, o, c, member, now_ms, setup_ms, grace_ms, is_look)
   clock_advance(keys[1], now_ms)
   office_write(keys[2], o)
