@@ -92,7 +92,8 @@ class Wire(StoreConnection):
         return arriving
 
     def cut(self, still_arriving: int) -> list[Sent]:
-        """The connection breaks, and whoever waits is told so."""
+        """The connection breaks, and whoever waits is told so: at once, and so is whoever goes on to send for it."""
+        self.is_up = False
         self.time_out()
         return self.abandon(still_arriving)
 
