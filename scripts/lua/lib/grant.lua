@@ -66,7 +66,7 @@ local function grant_journal(outbox, kind, o, c, office_id, call_id, now_ms, tak
 end
 
 -- Both records, the due entry and the clock, after a live call moved on. The command to cut has a rhythm of its own,
--- which only the look moves on: a switch that ticks or lists the call on one Session must not put it off for its others.
+-- which only the look moves on: a switch that ticks or lists the call on one Session must not put it off for others.
 local function grant_write(keys, o, c, member, now_ms, setup_ms, grace_ms, is_look)
   clock_advance(keys[1], now_ms)
   office_write(keys[2], o)
