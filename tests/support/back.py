@@ -28,6 +28,7 @@ from gateway.v1 import credits_pb2 as pb
 from gateway.v1.credits_pb2_grpc import CreditsStub
 from tests.support.balances import NOON, PATIENT_SECONDS, ManualClock, Till
 from tests.support.ledger import Ledger, ledger_of
+from tests.support.migrated import place_migrated
 from tests.support.servers import StoreServer
 
 OPERATOR: Final = "operator-token-of-the-tests"
@@ -220,6 +221,8 @@ async def running_back(
     """
     if flush:
         server.flush()
+    if "database_url" not in flags:
+        place_migrated(folder / "tollgate.db")
     deck = folder / "deck.csv"
     if not deck.exists():
         deck.write_text(DECK)

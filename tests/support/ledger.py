@@ -20,9 +20,11 @@ from gateway.ledger.offices import Offices
 from gateway.ledger.outbox import Outbox
 from gateway.ledger.refills import RecordedTrigger, Refills, RefillTrigger
 from gateway.ledger.tokens import Tokens
+from tests.support.migrated import place_migrated
 
 T = TypeVar("T")
 
+SQLITE_FILE = "ledger.db"
 NOW = 1_700_000_000_000
 WHO = "token:tester"
 
@@ -56,13 +58,14 @@ def ledger_of(database: Database) -> Ledger:
 
 def sqlite_url(folder: Path) -> str:
     """The SQLite file in this folder."""
-    return f"sqlite:///{folder / 'ledger.db'}"
+    return f"sqlite:///{folder / SQLITE_FILE}"
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)])
 def ledger_url(request: pytest.FixtureRequest) -> str:
     """A new database of each kind in turn: what the ledger promises, it promises on both."""
     if request.param == "sqlite":
+        place_migrated(request.getfixturevalue("tmp_path") / SQLITE_FILE)
         return sqlite_url(request.getfixturevalue("tmp_path"))
     return str(request.getfixturevalue("postgres_url"))
 
