@@ -449,7 +449,7 @@ class Fleet:
                 self._last_word[call] = now_ms
         if by_clock:
             self._looked.add(call)
-            self._see_tick(call, before, after, now_ms)
+            self._see_tick(call, code, before, after, now_ms)
         if operation == "cut_call":
             self._looked.add(call)
             if code in (Code.CUT, Code.REPLAYED):
@@ -463,7 +463,7 @@ class Fleet:
         if operation == "end_call" and code is Code.OK:
             self._see_end(before, args[4], said)
 
-    def _see_tick(self, call: CallId, before: Any, after: Any, now_ms: int) -> None:
+    def _see_tick(self, call: CallId, code: Code, before: Any, after: Any, now_ms: int) -> None:
         if not isinstance(before, Call) or not isinstance(after, Call):
             return
         if after.debited > before.debited:
@@ -476,6 +476,8 @@ class Fleet:
         now_ms = self.clock.now_ms()
         if not self._is_living or not self._clocks_agree():
             return
+        if code is Code.CUT_DUE and before.state is not CallState.CUT:
+            return  # Its funds are over as well: it is cut now, and lapses at the next look.
         lists = [ms for ms in self._lists[after.request.switch_id] if ms < now_ms - FOLLOW_EVERY_SECONDS * 1000 - 500]
         heard_ms = self._last_word.get(call, 0)
         if len(lists) >= 2 and heard_ms < min(lists[-2], now_ms - 2 * LIVE_CALLS_MS) and after.is_live:
