@@ -31,7 +31,7 @@ from tests.simulation.stream import IN_FLIGHT, WHOLE, State, Stream
 from tests.support.balances import NOON, PATIENT_SECONDS, ManualClock
 from tests.support.servers import StoreServer
 
-SIZES: Final = {"default": (100, 30), "thorough": (3_000, 50)}
+SIZES: Final = {"default": (40, 30), "thorough": (3_000, 50)}
 """Examples and steps an example, by HYPOTHESIS_PROFILE."""
 
 DECK: Final = """\
