@@ -207,11 +207,11 @@ def test_no_token_and_an_unknown_one(tollgate: Tollgate, gateway: GatewayProcess
 
 def test_calls_are_listed_and_explained(tollgate: Tollgate, office: str, gateway: GatewayProcess) -> None:
     tollgate("call", office, LONDON, "--call-id", f"{office}-done")
-    ended = tollgate("explain", f"{office}-done")
-    assert ended.value("call") == f"{office}-done of {office}"
-    assert ended.value("state") == "ended"
-    assert ended.value("debited") == "0.04"
-    assert tollgate("explain", f"{office}-done", "--office", office).out == ended.out
+    # The second time the ledger may have its record already, which knows more.
+    for ended in (tollgate("explain", f"{office}-done"), tollgate("explain", f"{office}-done", "--office", office)):
+        assert ended.value("call") == f"{office}-done of {office}"
+        assert ended.value("state") == "ended"
+        assert ended.value("debited") == "0.04"
     unknown = tollgate("explain", "no-such-call", code=EXIT_FAILED)
     assert "no office knows no-such-call" in unknown.err
     assert "NOT_FOUND" in tollgate("explain", "no-such-call", "--office", office, code=EXIT_FAILED).err
