@@ -32,6 +32,9 @@ from tests.support.money_steps import PURCHASE
 from tests.support.servers import StoreServer
 
 
+pytestmark = pytest.mark.slow  # Short each, and many.
+
+
 class Crash(Exception):
     """The process died here."""
 

@@ -26,6 +26,9 @@ FAILING: Final[Mapping[str, Where]] = {
 }
 
 
+pytestmark = pytest.mark.slow  # Short each, and many.
+
+
 class Crash(Exception):
     """The process died here."""
 

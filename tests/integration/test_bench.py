@@ -26,6 +26,7 @@ def figures(result: Any) -> list[dict[str, float]]:
     return [figure for value in result for figure in figures(value)] if isinstance(result, list) else []
 
 
+@pytest.mark.slow
 def test_smoke_run(tmp_path: Path) -> None:
     server_binary("valkey")
     ended = subprocess.run(

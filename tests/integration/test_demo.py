@@ -249,6 +249,7 @@ def test_the_demo_again_on_the_same_directory(tmp_path: Path) -> None:
         (signal.SIGTERM, "1000", "TRIGGER studio"),
     ],
 )
+@pytest.mark.slow
 def test_the_demo_is_stopped_in_the_middle(tmp_path: Path, number: signal.Signals, speed: str, scene: str) -> None:
     with subprocess.Popen(
         [*COMMAND, "--speed", speed],
