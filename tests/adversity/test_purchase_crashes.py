@@ -31,7 +31,6 @@ from tests.support.billing import (
 from tests.support.money_steps import PURCHASE
 from tests.support.servers import StoreServer
 
-
 pytestmark = pytest.mark.slow  # Short each, and many.
 
 
