@@ -72,6 +72,7 @@ def test_what_is_inside(wheel: Path) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == {"gateway"}
 
 
+@pytest.mark.slow
 def test_the_demo_runs_from_the_wheel(environment: Path, tmp_path: Path) -> None:
     (tmp_path / "tmp").mkdir()
     done = subprocess.run(
@@ -88,6 +89,7 @@ def test_the_demo_runs_from_the_wheel(environment: Path, tmp_path: Path) -> None
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_commands_run_from_the_wheel(environment: Path, tmp_path: Path) -> None:
     for words, expected in (
         (["--version"], "tollgate "),
