@@ -138,13 +138,17 @@ class Session:
         self._outgoing.set()
 
     def end(self, error: TollgateError) -> None:
-        """End the stream with an error; what is in flight is finished, but no longer answered."""
+        """Read no more and end the stream with an error; what is in flight is finished, but no longer answered."""
         self._ended = error
-        self._outgoing.set()
+        self._stop_reading()
 
     def drain(self, error: TollgateError) -> None:
         """Read no more, answer what is begun, then end the stream with an error."""
         self._drained = error
+        self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        # At once, not with the stream: a switch that does not read holds up its end as long as it likes.
         self._closing = True
         if self._reading is not None:
             self._reading.cancel()
@@ -196,15 +200,18 @@ class Session:
 
     def _begin_all(self, request: pb.SessionRequest) -> None:
         kinds: list[str] = []
+        # Those of this batch too: what needs no store is done by now, and two results of one tag say nothing.
+        tags: set[int] = set()
         with self._batch():
             for operation in request.operations:
                 tag, kind = operation.tag, operation.WhichOneof("operation")
-                if tag in self._tags:
+                if tag in self._tags or tag in tags:
                     self._refuse(tag, "tag", f"{tag} is in flight already; give each operation a tag of its own")
                 elif kind is None:
                     self._refuse(tag, "operation", "is empty; set one of authorize_call, answer_call, ...")
                 else:
                     kinds.append(kind)
+                    tags.add(tag)
                     self._begin(tag, kind, getattr(operation, kind))
         self._check_room()
         for name, count in Counter(kinds).items():

@@ -250,7 +250,10 @@ class Gateway:
         if stream.list_began_ms is None:
             stream.list_began_ms, stream.list_was_heard = self.clock.now_ms(), True
         OPERATION.set(part)
-        await self._listener.hear(live_calls, session)
+        try:
+            await self._listener.hear(live_calls, session)
+        finally:
+            stream.is_hearing = False
         if part.was_answered:
             stream.must.update(part.told)
         else:
@@ -258,7 +261,6 @@ class Gateway:
             stream.may.update(part.told)
         if not live_calls.more:
             stream.list_began_ms = None
-        stream.is_hearing = False
 
     async def _guarded(self, work: Coroutine[Any, Any, Any]) -> Any:
         try:
