@@ -4,6 +4,7 @@ from typing import Final, cast
 
 from gateway.domain.deck import MessageRateRow, RateRow
 from gateway.domain.deck.rows import RowScope
+from gateway.domain.rate import Rate
 from gateway.domain.vocabulary import Category, Reason
 from gateway.errors import AlreadyExists, Unavailable
 from gateway.store.codes import Code
@@ -49,16 +50,21 @@ def settings_keep_changing() -> Unavailable:
 def call_rate_row(deck_version: int, row: RateRow) -> pb.RateRow:
     """A row that prices calls, for people."""
     message = _rate_row(deck_version, row.row_id, row.scope, row.prefix, row.description, row.explain())
-    message.connect_fee_micros = row.rate.connect_fee_micros
-    message.tick_seconds = row.rate.tick_seconds
-    for slot in row.rate.slots:
+    fill_rate(message, row.rate)
+    return message
+
+
+def fill_rate(message: pb.RateRow, rate: Rate) -> None:
+    """Give a row the prices of its calls."""
+    message.connect_fee_micros = rate.connect_fee_micros
+    message.tick_seconds = rate.tick_seconds
+    for slot in rate.slots:
         message.slots.add(
             from_second=slot.from_second,
             price_micros=slot.price_micros,
             per_seconds=slot.per_seconds,
             increment_seconds=slot.increment_seconds,
         )
-    return message
 
 
 def message_rate_row(deck_version: int, row: MessageRateRow) -> pb.RateRow:

@@ -20,11 +20,11 @@ from gateway.domain.vocabulary import PaymentTerms
 from gateway.ledger import audit, charges, notices, payment_methods
 from gateway.ledger.card_notices import ask_to_confirm, card_of
 from gateway.ledger.charges import Charge, Intended, NewCharge
-from gateway.ledger.credits import Credit, number_credit
+from gateway.ledger.credits import Credit, is_refill_credited, number_credit
 from gateway.ledger.database import Database
 from gateway.ledger.errors import LedgerBroken, RefillAlreadyCredited
 from gateway.ledger.invoices import add_item
-from gateway.ledger.models import CreditRow, OfficeRow, PaymentMethodRow, RefillRow, RefillTriggerRow
+from gateway.ledger.models import OfficeRow, PaymentMethodRow, RefillRow, RefillTriggerRow
 
 ACTOR: Final = "refiller"
 UNFINISHED: Final = (RefillStatus.INTENDED, RefillStatus.CHARGING)
@@ -113,7 +113,11 @@ class AutoRefills:
             ).one()
             trigger.is_open = False
             office = await session.get(OfficeRow, trigger.office_id, with_for_update=True)
-            if office is None or not _payer(office).is_ours or await _is_credited(session, refill_id, office.office_id):
+            if (
+                office is None
+                or not _payer(office).is_ours
+                or await is_refill_credited(session, office.office_id, refill_id)
+            ):
                 return None
             row = await session.get(RefillRow, refill_id, with_for_update=True)
             if row is not None and row.status in (*UNFINISHED, RefillStatus.CREDITED):
@@ -325,11 +329,6 @@ async def _locked(session: AsyncSession, refill: AutoRefill) -> RefillRow | None
     """The row, while it is in the attempt that was read."""
     row = await session.get(RefillRow, refill.refill_id, with_for_update=True)
     return None if row is None or row.attempt != refill.attempt else row
-
-
-async def _is_credited(session: AsyncSession, refill_id: str, office_id: str) -> bool:
-    query = select(CreditRow.number).where(CreditRow.office_id == office_id, CreditRow.refill_id == refill_id)
-    return await session.scalar(query) is not None
 
 
 def _payer(office: OfficeRow) -> Payer:

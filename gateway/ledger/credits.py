@@ -288,7 +288,7 @@ async def number_credit(session: AsyncSession, request: CreditRequest, *, actor:
         if existing.content_hash != request.content_hash:
             raise IdempotencyKeyReused(request.idempotency_key)
         return NewCredit(_credit(existing), replayed=True)
-    if request.refill_id is not None and await _is_credited(session, request.office_id, request.refill_id):
+    if request.refill_id is not None and await is_refill_credited(session, request.office_id, request.refill_id):
         raise RefillAlreadyCredited(request.refill_id)
     last = await session.scalar(select(func.max(CreditRow.number)).where(CreditRow.office_id == request.office_id))
     row = CreditRow(
@@ -319,6 +319,12 @@ async def is_key_used(session: AsyncSession, office_id: str, idempotency_key: st
     return await _by_key(session, office_id, idempotency_key) is not None
 
 
+async def is_refill_credited(session: AsyncSession, office_id: str, refill_id: str) -> bool:
+    """Whether the office has the credit of this refill."""
+    query = select(CreditRow.number).where(CreditRow.office_id == office_id, CreditRow.refill_id == refill_id)
+    return await session.scalar(query) is not None
+
+
 async def _locked(session: AsyncSession, office_id: str, number: int) -> CreditRow:
     row = await session.get(CreditRow, (office_id, number), with_for_update=True)
     if row is None:
@@ -329,11 +335,6 @@ async def _locked(session: AsyncSession, office_id: str, number: int) -> CreditR
 async def _by_key(session: AsyncSession, office_id: str, idempotency_key: str) -> CreditRow | None:
     query = select(CreditRow).where(CreditRow.office_id == office_id, CreditRow.idempotency_key == idempotency_key)
     return (await session.scalars(query)).one_or_none()
-
-
-async def _is_credited(session: AsyncSession, office_id: str, refill_id: str) -> bool:
-    query = select(CreditRow.number).where(CreditRow.office_id == office_id, CreditRow.refill_id == refill_id)
-    return await session.scalar(query) is not None
 
 
 def _record(session: AsyncSession, now_ms: int, actor: str, action: str, before: Credit | None, after: Credit) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import delete, insert, select, update
 
 from gateway.auditing import Difference, audit
 from gateway.domain.credit import CreditKind, CreditRequest
-from gateway.domain.payment import ChargePurpose, ChargeStatus, RefillStatus
+from gateway.domain.payment import ChargeStatus, RefillStatus
 from gateway.domain.usage import UsageState
 from gateway.ledger.auditing.standings import AuditedStandings, Standings
 from gateway.ledger.database import Database, open_database
@@ -39,7 +39,7 @@ from gateway.v1.records_pb2 import Details
 from tests.support.audits import assert_clean, audited
 from tests.support.back import OFFICE, BackUnderTest, running_back
 from tests.support.balances import BY_THE_SECOND, NOON, Till, open_till
-from tests.support.billing import DOLLARS, buy, confirmed_card
+from tests.support.billing import DOLLARS, buy, confirmed_card, refill_charge
 from tests.support.servers import StoreServer
 
 KEYS = office_keys(OFFICE)
@@ -115,30 +115,6 @@ async def credit_refill(back: BackUnderTest, card: str) -> None:
             )
         )
         session.add(refill_charge(card))
-
-
-def refill_charge(card: str, attempt: int = 1, subject: str = REFILL) -> ChargeRow:
-    """A charge of a refill that succeeded."""
-    return ChargeRow(
-        charge_key=f"test/{subject}/{attempt}",
-        office_id=OFFICE,
-        purpose=ChargePurpose.REFILL,
-        subject_id=subject,
-        attempt=attempt,
-        amount_micros=50 * DOLLARS,
-        payment_method_id=card,
-        status=ChargeStatus.SUCCEEDED,
-        provider_charge_id="",
-        decline_code="",
-        can_retry=False,
-        message="",
-        confirmation_url="",
-        created_at=NOON,
-        decided_at=NOON,
-        given_back_at=None,
-        look_ups=0,
-        next_look_at=NOON,
-    )
 
 
 async def test_a_sound_installation_is_clean_however_far_the_journal_is(valkey: StoreServer, tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from gateway.domain.payment import ChargePurpose, ChargeStatus, RefillStatus
+from gateway.domain.payment import ChargeStatus, RefillStatus
 from gateway.domain.vocabulary import CallState, OfficeState, RefillState
 from gateway.ledger.errors import DatabaseError
-from gateway.ledger.models import ChargeRow, CreditRow, OfficeBookRow, OfficeRow, RefillRow
+from gateway.ledger.models import CreditRow, OfficeBookRow, OfficeRow, RefillRow
 from gateway.ledger.rebuilding import Rebuilding, RebuiltMeanwhile
 from gateway.rebuilding import RebuildReport, rebuild
 from gateway.startup import StartupError
@@ -24,7 +24,7 @@ from gateway.v1.records_pb2 import Details
 from tests.support.audits import assert_clean
 from tests.support.back import OFFICE, BackUnderTest, Fault, running_back
 from tests.support.balances import BY_THE_SECOND, NOON, SIXTY_SIXTY
-from tests.support.billing import confirmed_card
+from tests.support.billing import confirmed_card, refill_charge
 from tests.support.servers import StoreServer
 
 KEYS = office_keys(OFFICE)
@@ -285,28 +285,7 @@ async def refill_row(back: BackUnderTest, status: RefillStatus, attempt: int, *c
             )
         )
         for number, outcome in enumerate(charges, 1):
-            session.add(
-                ChargeRow(
-                    charge_key=f"test/{number}",
-                    office_id=OFFICE,
-                    purpose=ChargePurpose.REFILL,
-                    subject_id=f"{OFFICE}/1",
-                    attempt=number,
-                    amount_micros=50_000_000,
-                    payment_method_id=card,
-                    status=outcome,
-                    provider_charge_id="",
-                    decline_code="",
-                    can_retry=False,
-                    message="",
-                    confirmation_url="",
-                    created_at=NOON,
-                    decided_at=NOON if outcome is not ChargeStatus.INTENDED else None,
-                    given_back_at=None,
-                    look_ups=0,
-                    next_look_at=NOON,
-                )
-            )
+            session.add(refill_charge(card, number, status=outcome))
 
 
 DECLINED = ChargeStatus.DECLINED

@@ -4,11 +4,13 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.domain.payment import ChargePurpose
+from gateway.domain.payment import ChargePurpose, ChargeStatus
 from gateway.ledger.charges import Charge
+from gateway.ledger.models import ChargeRow
 from gateway.payments.sandbox import FILE_NAME
 from gateway.v1 import credits_pb2 as pb
 from tests.support.back import OFFICE, BackUnderTest, bearer
+from tests.support.balances import NOON
 
 DOLLARS = 1_000_000
 
@@ -22,6 +24,32 @@ class CardCharge:
     status: str
     is_given_back: bool
     purpose: str
+
+
+def refill_charge(
+    card: str, attempt: int = 1, subject: str = f"{OFFICE}/1", status: ChargeStatus = ChargeStatus.SUCCEEDED
+) -> ChargeRow:
+    """A charge of a refill of 50 dollars, as the ledger has it."""
+    return ChargeRow(
+        charge_key=f"test/{subject}/{attempt}",
+        office_id=OFFICE,
+        purpose=ChargePurpose.REFILL,
+        subject_id=subject,
+        attempt=attempt,
+        amount_micros=50 * DOLLARS,
+        payment_method_id=card,
+        status=status,
+        provider_charge_id="",
+        decline_code="",
+        can_retry=False,
+        message="",
+        confirmation_url="",
+        created_at=NOON,
+        decided_at=None if status is ChargeStatus.INTENDED else NOON,
+        given_back_at=None,
+        look_ups=0,
+        next_look_at=NOON,
+    )
 
 
 def card_charges(back: BackUnderTest, purpose: ChargePurpose | None = ChargePurpose.PURCHASE) -> list[CardCharge]:

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeAlias
 
-from gateway.api.answers import call_rate_row, message_rate_row
+from gateway.api.answers import call_rate_row, fill_rate, message_rate_row
 from gateway.domain.deck import AnyRow, Deck, RateRow, parse_deck
 from gateway.domain.deck.rows import describe
 from gateway.domain.rate import Rate
@@ -99,15 +99,7 @@ def row_message(key: RowKey, row: AnyRow | None, rate: Rate | None = None) -> au
     message = authorization_pb2.RateRow(deck_version=version, line=line, why="The deck is gone")
     if rate is not None:
         message.why += f"; as kept with the call: {describe(rate)}"
-        message.connect_fee_micros = rate.connect_fee_micros
-        message.tick_seconds = rate.tick_seconds
-        for slot in rate.slots:
-            message.slots.add(
-                from_second=slot.from_second,
-                price_micros=slot.price_micros,
-                per_seconds=slot.per_seconds,
-                increment_seconds=slot.increment_seconds,
-            )
+        fill_rate(message, rate)
     return message
 
 
