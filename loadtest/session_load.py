@@ -229,7 +229,7 @@ class Switch:
             arrived.set()
 
         async def write() -> None:
-            while True:
+            while answered < total:
                 await arrived.wait()
                 arrived.clear()
                 while waiting:
@@ -237,12 +237,12 @@ class Switch:
                     del waiting[:MAX_BATCH]
                     now = perf_counter()
                     load.lags.extend(now - self._since[slot] for slot in slots)
-                    await self._stream.write(b"".join([self._operation[slot] for slot in slots]))
+                    await self._write(b"".join([self._operation[slot] for slot in slots]))
 
         writing = asyncio.create_task(write())
         try:
             with repeating_timer(begin, 1 / per_second, send_what_is_due):
-                while sent < total or answered < sent:
+                while answered < total:
                     results = await self._read()
                     now = perf_counter()
                     for result in results:
@@ -256,6 +256,10 @@ class Switch:
                             load.authorize.append(now - self._since[slot])
                         (free if was_end else ready).append(slot)
             load.seconds = perf_counter() - begin
+            # The last answers may be here before the write that asked for them returns, and grpc cancels a stream
+            # whose write is cancelled.
+            arrived.set()
+            await writing
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
@@ -306,13 +310,26 @@ class Switch:
             now = perf_counter()
             for slot in slots:
                 self._since[slot] = now
-            await self._stream.write(b"".join(batch))
+            await self._write(b"".join(batch))
+
+    async def _write(self, batch: bytes) -> None:
+        try:
+            await self._stream.write(batch)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            raise await self._ended() from error
 
     async def _read(self) -> Any:
-        data = await self._stream.read()
+        try:
+            data = await self._stream.read()
+        except grpc.aio.AioRpcError as error:
+            raise await self._ended() from error
         if not isinstance(data, bytes):
-            raise BenchError("the Session was ended")
+            raise await self._ended()
         return pb.SessionResponse.FromString(data).results
+
+    async def _ended(self) -> BenchError:
+        code, details = await self._stream.code(), await self._stream.details()
+        return BenchError(f"the Session was ended with {code.name}: {details}")
 
 
 def running_load(targets: Mapping[str, Address], offices: int) -> AbstractAsyncContextManager[Control]:

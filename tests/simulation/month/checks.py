@@ -12,6 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from sqlalchemy import select
 
 from gateway.auditing import audit
@@ -176,7 +177,8 @@ def _compare(office: Office, rows: list[dict[str, str]], expected: Mapping[str, 
         assert all(name.startswith(STORM) for name in found)
         assert Counter(map(_plain_of_storm, map(_entry, rows))) == Counter(map(_plain_of_storm, expected.values()))
         return
-    assert found.keys() == expected.keys(), found.keys() ^ expected.keys()
+    for name in found.keys() ^ expected.keys():
+        pytest.fail(f"of {office.office_id}: reported {found.get(name)}, expected {expected.get(name)}")
     for name, row in found.items():
         assert _entry(row) == _to_the_second(expected[name]), name
 

@@ -64,13 +64,14 @@ class Switch:
             fare.calling, fare.called, f"user-{dice.randrange(5)}", f"department-{dice.randrange(3)}", 0,
         )  # fmt: skip
         request = _call_request(account.office_id, entry, fare, dice.choice((0, 0, 0, 30, 60, 300)))
-        if dice.random() < 0.004 and fare.category != "EMERGENCY":
+        is_spent = dice.random() < 0.004 and fare.category != "EMERGENCY"
+        if is_spent:
             # The end overtakes the authorization, whose id is spent by then.
             end = pb.EndCallRequest(office_id=account.office_id, call_id=name)
             assert await _is_not_found(self._front(dice).calls.end(end, SWITCH))
         call: _Call | None = None
         for _ in range(3):
-            call, reason = await self._authorize(account, request, entry, fare, dice)
+            call, reason = await self._authorize(account, request, entry, fare, dice, is_spent=is_spent)
             if call is not None or reason != "INSUFFICIENT_FUNDS":
                 break
             yield self._after(dice.randrange(HOUR_MS))
@@ -139,19 +140,31 @@ class Switch:
         yield
 
     async def _authorize(
-        self, account: Account, request: pb.AuthorizeCallRequest, entry: Entry, fare: Fare, dice: random.Random
+        self,
+        account: Account,
+        request: pb.AuthorizeCallRequest,
+        entry: Entry,
+        fare: Fare,
+        dice: random.Random,
+        *,
+        is_spent: bool,
     ) -> tuple[_Call | None, str]:
         front, by_gateway = self._front(dice), dice.random() < 0.15
         response = await front.calls.authorize(request, SWITCH, ticked_by_gateway=by_gateway)
         reason, now_ms = pb.Reason.Name(response.reason), self._clock.now_ms()
         entry = replace(entry, reason=reason, started_at=now_ms)
         if response.decision == pb.DENIED:
-            if fare.refused:
-                assert reason in (fare.refused, "OFFICE_SUSPENDED", "CALL_ENDED"), reason
-            if reason != "CALL_ENDED":
+            if is_spent:
+                assert reason in ("CALL_ENDED", "OFFICE_SUSPENDED", "INVALID_NUMBER"), reason
+            elif fare.refused:
+                assert reason in (fare.refused, "OFFICE_SUSPENDED"), reason
+            # Of a spent id nothing is recorded, whatever the refusal says: its switch had given the call up before. A
+            # number that is none is refused before anybody asks about the id.
+            if not is_spent or reason == "INVALID_NUMBER":
                 account.refuse(entry)
             return None, reason
         assert not fare.refused
+        assert not is_spent
         # What the store is told of an emergency it is told behind the answer.
         await front.calls.close()
         assert reason == ("EMERGENCY" if fare.category == "EMERGENCY" else "FUNDED" if fare.rate else "FREE")
