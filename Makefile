@@ -29,11 +29,16 @@ run: $(VENV)/.installed ## Set up, then run the demo: a gateway with its own sto
 
 .PHONY: test
 test: $(VENV)/.installed ## Set up, then run every test that needs nothing but Python packages, and no minute of its own.
-	$(BIN)/pytest $(PARALLEL) -m "not servers and not slow"
+	$(BIN)/pytest $(PARALLEL) -m "not servers and not slow and not switches"
 
 .PHONY: test-all
 test-all: $(VENV)/.installed ## All tests, on Debian's redis-server and PostgreSQL too, and those that take real time.
 	$(BIN)/pytest $(PARALLEL)
+
+.PHONY: switches
+switches: $(VENV)/.installed ## Install real switches from Debian, and run the tests that drive them.
+	bash tools/install_debian.sh switches
+	CI=true $(BIN)/pytest -m switches
 
 .PHONY: lint
 lint: $(VENV)/.installed ## ruff, luacheck on the scripts and the library made of them, hadolint on the Dockerfile.

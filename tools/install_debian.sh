@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Installs Debian's programs that tests run: `tools/install_debian.sh base switches`. Running it again does no harm.
+#   base      what make test-all and make lint need
+#   switches  the real switches and what drives them (make switches)
+set -euo pipefail
+
+# command -> package; several commands may be of one package
+declare -A base=([make]=make [luacheck]=lua-check [redis-server]=redis-server [pg_ctlcluster]=postgresql)
+declare -A switches=(
+  [kamailio]="kamailio kamailio-json-modules kamailio-extra-modules kamailio-utils-modules kamailio-cnxcc-modules kamailio-ims-modules"
+  [sipp]=sip-tester
+)
+
+export DEBIAN_FRONTEND=noninteractive
+
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo --preserve-env=DEBIAN_FRONTEND "$@"; fi
+}
+
+missing=()
+for group in "$@"; do
+  declare -n packages="$group"
+  for command in "${!packages[@]}"; do
+    # shellcheck disable=SC2206  # several packages in one word
+    command -v "$command" > /dev/null || missing+=(${packages[$command]})
+  done
+done
+if [ "${#missing[@]}" -gt 0 ]; then
+  as_root apt-get update --quiet --quiet
+  # RUNLEVEL=1: the packages do not start their servers; the tests start their own.
+  as_root env RUNLEVEL=1 apt-get install --yes --quiet --quiet --no-install-recommends "${missing[@]}"
+fi
