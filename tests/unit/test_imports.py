@@ -39,6 +39,8 @@ MAY_IMPORT = {
     | {"jinja2", "starlette", "structlog", "uvicorn"},
     # The switches' side: the contract and nothing of how it is kept.
     "client": {"client", "v1", "grpc", "google"},
+    # A sidecar of a switch: the client library, and nothing of the gateway but how it reads addresses and logs.
+    "kamailio": {"kamailio", "client", "v1", "address", "log"} | {"smsutil", "structlog", "typer", "uvloop"},
     "background": {"background", "domain", "errors", "ledger", "notices", "store", "projection", "feeds", "billing"}
     | {"metrics", "v1", "google", "redis", "structlog"},
     # Money in: between the ledger, who charges cards, and the way into the store. Nothing of gRPC or HTTP.

@@ -1,0 +1,9 @@
+"""tollgate-kamailio: stands between a Kamailio and the gateway (docs/how-to/kamailio.md).
+
+    Kamailio -- evapi: netstrings of JSON --> SwitchLink -> Sidecar -> gateway.client -> the gateway
+             <-- decisions, warnings ------
+             <-- JSON-RPC over HTTP -------- Rpc: dialogs are listed and ended
+
+Kamailio knows its calls best, so nothing here is kept beyond a restart: what a dialog costs whom stands in a variable
+of the dialog, and what Kamailio could not tell waits in a hash table of its own until somebody asks.
+"""
