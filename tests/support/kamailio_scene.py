@@ -5,6 +5,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.support.gateway_process import GatewayProcess, running_gateway
 from tests.support.kamailio import TRUSTED, Kamailio, Sidecar, running_kamailio, running_sidecar
@@ -90,6 +93,13 @@ def installation(directory: Path, **defines: str) -> Iterator[Installation]:
         assert_audit_is_clean(gateway.data_dir)
 
 
+@pytest.fixture(scope="session")
+def kamailio_parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """One installation for all tests that leave it as they find it (xdist_group "kamailio")."""
+    with installation(tmp_path_factory.mktemp("kamailio")) as running:
+        yield running
+
+
 async def _switch_token(gateway: GatewayProcess) -> str:
     async with Operator.of(gateway.admin_server) as operator:
         token = await operator.create_switch_token("kamailio-1")
@@ -120,30 +130,34 @@ class Scene:
         """Kamailio's address."""
         return self.parts.kamailio.address
 
-    def call(self, called: str = LONDON, **others: str) -> Call:
+    def call(self, called: str = LONDON, *headers: tuple[str, str], **others: Any) -> Call:
         """A call of the office, not yet placed."""
-        headers = (("X-Tollgate-Office", self.office),)
-        return Call(self.caller, self.proxy, called, headers=headers, **others)
+        return Call(
+            self.caller, self.proxy, called, headers=(("X-Tollgate-Office", self.office), *headers), **others
+        )
 
-    async def arrives(self, method: str = "INVITE") -> SipMessage:
-        """The next request with this method that reaches the callee."""
-        return await self.callee.endpoint.expect(method)
+    async def arrives(self, call: Call, method: str = "INVITE") -> SipMessage:
+        """The next request of a call with this method that reaches the callee."""
+        return await self.callee.endpoint.expect_that(
+            lambda each: not each.status and each.method == method and each.header("Call-ID") == call.call_id,
+            f"{method} of {call.call_id}",
+        )
 
     async def answered(self, call: Call) -> SipMessage:
         """Place a call and have it answered; returns the INVITE as it arrived."""
         call.invite()
-        invite = await self.arrives()
+        invite = await self.arrives(call)
         self.callee.reply(invite, 180)
-        await self.caller.expect(180)
+        await call.response("INVITE", 180)
         self.callee.reply(invite, 200)
         await call.final(200)
-        await self.arrives("ACK")
+        await self.arrives(call, "ACK")
         return invite
 
     async def hung_up(self, call: Call) -> None:
         """The caller hangs up, and the callee hears it."""
         call.bye()
-        self.callee.reply(await self.arrives("BYE"), 200)
+        self.callee.reply(await self.arrives(call, "BYE"), 200)
         await call.response("BYE", 200)
 
     async def billed(self, count: int = 1) -> list[int]:

@@ -230,9 +230,20 @@ class Call:
             limit_seconds,
         )
 
+    async def arrives(self, method: str) -> SipMessage:
+        """Wait for a request within this call."""
+        return await self.endpoint.expect_that(
+            lambda each: not each.status and each.method == method and each.header("Call-ID") == self.call_id,
+            f"{method} of {self.call_id}",
+        )
+
     def bye(self) -> None:
         self.cseq += 1
         self.send("BYE")
+
+    def reply(self, request: SipMessage, status: int) -> None:
+        """Answer a request that came within this call."""
+        self.endpoint.send(response(request, status), self.proxy)
 
 
 class Callee:
@@ -244,13 +255,9 @@ class Callee:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        endpoint.on_message = self._answer_in_dialog
 
-    def _answer_in_dialog(self, message: SipMessage) -> bool:
-        return False
-
-    def reply(self, request: SipMessage, status: int, *headers: tuple[str, str]) -> None:
+    def reply(self, request: SipMessage, status: int, *headers: tuple[str, str], to_tag: str = "callee") -> None:
         """Answer by way of the request's topmost Via."""
         host, _, port = request.header("Via").split()[1].split(";")[0].partition(":")
         contact = ("Contact", f"<sip:callee@{self.endpoint.host}:{self.endpoint.port}>")
-        self.endpoint.send(response(request, status, contact, *headers), (host, int(port or 5060)))
+        self.endpoint.send(response(request, status, contact, *headers, to_tag=to_tag), (host, int(port or 5060)))
