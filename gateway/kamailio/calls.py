@@ -7,6 +7,7 @@ from typing import Final
 
 from gateway.kamailio.facts import CallFacts, Key
 from gateway.kamailio.notes import DialogName
+from gateway.v1 import authorization_pb2 as pb
 
 _REMEMBERED: Final = 100_000
 """Ended calls that are remembered, so that a list which is older than their end does not bring them back."""
@@ -22,6 +23,7 @@ class LiveCall:
         alive_at: When it was last known to be there.
         answered_at: When it was answered; 0: it rings.
         dialog: Kamailio's name of its dialog, once it is known.
+        contact: Where the party of the office that pays is reached, once it is known.
         is_answer_told: Whether the gateway knows when it was answered.
     """
 
@@ -30,7 +32,13 @@ class LiveCall:
     alive_at: float
     answered_at: float = 0.0
     dialog: DialogName | None = None
+    contact: str = ""
     is_answer_told: bool = False
+
+    def has_dialog(self, name: DialogName, caller: str, callee: str) -> None:
+        """Its dialog is known, with the Contact of each party."""
+        self.dialog = name
+        self.contact = callee if self.facts.direction == pb.INBOUND else caller
 
 
 class Calls:

@@ -29,13 +29,15 @@ class Dialog:
         name: How Kamailio knows it.
         call: What it stands for.
         answered_at: In Unix seconds; 0: it rings.
-        cseq: Of its INVITE.
+        caller: The caller's Contact.
+        callee: The callee's; empty while it rings.
     """
 
     name: DialogName
     call: CallFacts
     answered_at: float
-    cseq: str
+    caller: str
+    callee: str
 
 
 def read_dialogs(result: Any) -> Iterator[Dialog]:
@@ -65,11 +67,9 @@ def _read(fields: Mapping[str, Any]) -> Dialog | None:
         return None
     call = CallFacts.read(json.loads(variables[CALL_VARIABLE]))
     answered_at = float(variables.get(ANSWERED_VARIABLE, 0)) if fields["state"] in CONFIRMED_STATES else 0.0
-    caller, callee = fields["caller"], fields["callee"]
-    name = DialogName(
-        int(fields["h_entry"]), int(fields["h_id"]), fields["call-id"], caller["tag"], str(callee["tag"] or "")
-    )
-    return Dialog(name, call, answered_at, str(caller["cseq"]))
+    name = DialogName(int(fields["h_entry"]), int(fields["h_id"]))
+    caller, callee = (str(fields[side]["contact"] or "") for side in ("caller", "callee"))
+    return Dialog(name, call, answered_at, caller, callee)
 
 
 def _variables(listed: list[Mapping[str, str]]) -> dict[str, str]:

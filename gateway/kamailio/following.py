@@ -48,7 +48,7 @@ class Follower:
             return
         call = self._calls.put(note.call, time.time())
         call.answered_at = call.answered_at or note.at
-        call.dialog = note.dialog
+        call.has_dialog(note.dialog, note.caller, note.callee)
         self.tell_answer(call)
 
     def tell_answer(self, call: LiveCall) -> None:

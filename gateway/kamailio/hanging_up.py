@@ -58,14 +58,15 @@ class HangUp:
             await asyncio.sleep(AGAIN_SECONDS)
 
     async def _end(self, key: Key) -> bool:
-        """Ask once; returns whether the dialog was there."""
+        """Ask once; returns whether the dialog was there.
+
+        One that rings is left until it is answered: `tm.cancel` of Kamailio 5.6 would let it ring no longer, and leaves
+        a transaction behind that the next request of that process trips over.
+        """
         call = self._calls.get(key)
         if call is not None and call.dialog is not None and call.answered_at:
             return await self._rpc.end_dialog(call.dialog)
         for dialog in await self._rpc.list_dialogs():
             if dialog.call.key == key:
-                if dialog.answered_at:
-                    return await self._rpc.end_dialog(dialog.name)
-                await self._rpc.cancel_invite(dialog)
-                return True
+                return not dialog.answered_at or await self._rpc.end_dialog(dialog.name)
         return False

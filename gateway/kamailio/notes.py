@@ -19,13 +19,10 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class DialogName:
-    """A dialog, as Kamailio's dialog module names it, and as SIP does."""
+    """A dialog, as Kamailio's dialog module names it."""
 
     entry: int
     id: int
-    sip_call_id: str
-    from_tag: str
-    to_tag: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +42,21 @@ class EmergencyBegan:
 
 @dataclass(frozen=True, slots=True)
 class CallAnswered:
-    """A call was answered at a moment, in Unix seconds."""
+    """A call was answered.
+
+    Attributes:
+        call: The call.
+        at: When, in Unix seconds.
+        dialog: Its dialog.
+        caller: The caller's Contact.
+        callee: The callee's.
+    """
 
     call: CallFacts
     at: float
     dialog: DialogName
+    caller: str
+    callee: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +125,9 @@ def read_note(payload: bytes | str) -> Note:
         case "authorize_call":
             return CallAsked(_transaction(fields), _call(fields))
         case "call_answered":
-            return CallAnswered(_call(fields), _seconds(fields, "at"), _dialog(fields))
+            dialog = DialogName(_integer(fields, "h_entry"), _integer(fields, "h_id"))
+            contacts = (_bytes(fields, name).decode(errors="replace") for name in ("caller", "callee"))
+            return CallAnswered(_call(fields), _seconds(fields, "at"), dialog, *contacts)
         case "call_ended":
             at, answered_at = _seconds(fields, "at"), _seconds(fields, "answered_at")
             return CallEnded(_call(fields), at, answered_at, text(fields, "cause"))
@@ -144,11 +153,6 @@ def _message(fields: Mapping[str, Any]) -> MessageFacts:
 
 def _transaction(fields: Mapping[str, Any]) -> Transaction:
     return Transaction(_integer(fields, "index"), _integer(fields, "label"))
-
-
-def _dialog(fields: Mapping[str, Any]) -> DialogName:
-    sip_names = (_bytes(fields, name).decode(errors="replace") for name in ("sip_call_id", "from_tag", "to_tag"))
-    return DialogName(_integer(fields, "h_entry"), _integer(fields, "h_id"), *sip_names)
 
 
 def _object(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:

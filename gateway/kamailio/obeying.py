@@ -64,18 +64,8 @@ class Obeyer:
 
     def _warn(self, key: Key, granted_seconds: int) -> None:
         call = self._calls.get(key)
-        if call is None or call.dialog is None or not call.answered_at:
+        if call is None or not call.answered_at or not call.contact:
             return
         remaining = max(0, round(call.answered_at + granted_seconds - time.time()))
         _log.info("funds_low", office_id=key[0], call_id=key[1], remaining_seconds=remaining)
-        name = call.dialog
-        self._send(
-            {
-                "do": "funds_low",
-                "remaining": remaining,
-                "direction": pb.Direction.Name(call.facts.direction),
-                "sip_call_id": name.sip_call_id,
-                "from_tag": name.from_tag,
-                "to_tag": name.to_tag,
-            }
-        )
+        self._send({"do": "funds_low", "remaining": remaining, "contact": call.contact})

@@ -81,7 +81,7 @@ class Reconciler:
     def _see(self, dialog: Dialog, now: float) -> None:
         call = self._calls.put(dialog.call, now)
         call.alive_at = max(call.alive_at, now)
-        call.dialog = dialog.name
+        call.has_dialog(dialog.name, dialog.caller, dialog.callee)
         if dialog.answered_at and not call.answered_at:
             call.answered_at = dialog.answered_at
         if call.answered_at and not call.is_answer_told:

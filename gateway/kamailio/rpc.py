@@ -54,14 +54,6 @@ class Rpc:
             raise
         return True
 
-    async def cancel_invite(self, dialog: Dialog) -> None:
-        """Let a call that rings ring no longer.
-
-        Raises:
-            RpcFailed: It may go on ringing.
-        """
-        await asyncio.to_thread(self._ask, "tm.cancel", [dialog.name.sip_call_id, dialog.cseq])
-
     async def read_missed(self) -> dict[str, str]:
         """What could not be told, by its key in the table.
 

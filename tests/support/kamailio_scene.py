@@ -29,6 +29,7 @@ PARIS = "+33140205317"
 DECK = """\
 tariff,service,direction,license,origin,prefix,number_type,from_second,price,per_seconds,increment_seconds,connect_fee,tick_seconds,description
 ,VOICE,OUTBOUND,,,,LOCAL,0,0,60,60,0,3,local calls are free
+,VOICE,OUTBOUND,,,,TOLL_FREE,0,0,60,60,0,3,toll-free calls are free
 ,VOICE,INBOUND,,,,,0,0,60,60,0,3,inbound calls are free
 ,VOICE,INBOUND,SALES,US,,TOLL_FREE,0,0.02,60,60,0,3,inbound to a toll-free number
 ,VOICE,OUTBOUND,,,44,,0,0.01,1,1,0,3,Britain by the second
@@ -171,7 +172,7 @@ class Scene:
 async def scene(parts: Installation, balance_micros: int = 10_000_000, **settings: int) -> AsyncIterator[Scene]:
     """Set a test's scene."""
     async with Operator.of(parts.gateway.admin_server) as operator:
-        office = await operator.create_office(balance_micros, **settings)
+        office = await operator.create_office(balance_micros, settings=settings)
         caller = await Endpoint.open(TRUSTED)
         callee = Callee(await Endpoint.open(port=parts.carrier))
         try:

@@ -5,9 +5,8 @@ import itertools
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,14 +42,14 @@ class Operator:
         async with open_channel(Address.parse(admin_server), OPERATOR_TOKEN) as channel:
             yield cls(CreditsStub(channel))
 
-    async def create_office(self, balance_micros: int, office_id: str = "", **settings: int) -> str:
+    async def create_office(self, balance_micros: int, office_id: str = "", settings: Mapping[str, int] | None = None) -> str:
         """Create an office with a balance; its id."""
         office_id = office_id or f"office-{next(_numbers)}-{time.time_ns()}"
         await self.stub.CreateCompany(pb.CreateCompanyRequest(company_id=COMPANY, name="Acme"))
         request = pb.CreateOfficeRequest(
             office_id=office_id, company_id=COMPANY, name=office_id, country="US", time_zone="America/New_York"
         )
-        for name, value in settings.items():
+        for name, value in (settings or {}).items():
             setattr(request, name, value)
         await self.stub.CreateOffice(request)
         if balance_micros:
@@ -132,7 +131,3 @@ def assert_audit_is_clean(data_dir: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
-
-def unix_seconds(timestamp: datetime) -> float:
-    """A time of the gateway as Unix seconds."""
-    return timestamp.replace(tzinfo=UTC).timestamp()

@@ -170,6 +170,8 @@ class Call:
     branch: str = field(default_factory=lambda: f"z9hG4bK{uuid.uuid4().hex}")
     cseq: int = 1
     answer: SipMessage | None = None
+    requests: dict[str, str] = field(default_factory=dict)
+    """The branch of the last request with each method."""
 
     def __post_init__(self) -> None:
         self.uri = self.uri or f"sip:{self.called}@{self.proxy[0]}:{self.proxy[1]}"
@@ -178,6 +180,7 @@ class Call:
         """A request of this call; within its dialog once it is answered."""
         here = f"{self.endpoint.host}:{self.endpoint.port}"
         via = branch or (self.branch if method in ("INVITE", "CANCEL") else f"z9hG4bK{uuid.uuid4().hex}")
+        self.requests[method] = via
         uri, to, routes = self.uri, f"<{self.uri}>", []
         if self.answer is not None and method != "CANCEL":
             uri, to = self.answer.contact, self.answer.header("To")

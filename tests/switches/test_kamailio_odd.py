@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.switches, pytest.mark.xdist_group("kamailio")]
         ("<sip:127.0.0.2>", ""),
         ("<tel:+12175550101>", "+12175550101"),
         ("<sip:%22%7D@127.0.0.2>", ""),
-        ('"a \\" b" <sip:x"y@127.0.0.2>', ""),
+        ('"a \\" b" <sip:x%22y@127.0.0.2>', ""),
         (f"<sip:{'1' * 80}@127.0.0.2>", ""),
         ("<sip:lisa.m@127.0.0.2;user=phone>", "lisa.m"),
     ],
@@ -41,13 +41,12 @@ async def test_whoever_calls_pays_and_what_is_no_number_is_withheld(
         assert record.calling_number == recorded
 
 
-async def test_an_invite_whose_from_is_no_address_gets_an_answer_or_none_and_costs_nothing(
-    kamailio_parts: Installation,
-) -> None:
+@pytest.mark.parametrize("from_", ["<<<", '"a" <sip:x"y@127.0.0.2>;tag=1', "<sip:x@127.0.0.2>"])
+async def test_an_invite_whose_from_cannot_be_read_is_400(kamailio_parts: Installation, from_: str) -> None:
     async with scene(kamailio_parts) as here:
         call = here.call()
-        here.caller.send(with_header(call.request("INVITE"), "From", "<<<"), here.proxy)
-        await asyncio.sleep(0.3)
+        here.caller.send(with_header(call.request("INVITE"), "From", from_), here.proxy)
+        assert (await here.caller.expect(*range(300, 700))).status == 400
         assert not [each for each in here.callee.endpoint.forget() if each.method == "INVITE"]
         assert (await here.operator.office(here.office)).reserved_micros == 0
 
@@ -163,6 +162,8 @@ async def test_each_branch_of_a_fork_is_a_call_of_its_own(kamailio_parts: Instal
         by_number = {invite.uri.partition("@")[0]: invite for invite in invites}
         here.callee.reply(by_number[f"sip:{LONDON}"], 200, to_tag="london")
         await first.final(200)
+        here.callee.reply(by_number[f"sip:{PARIS}"], 180, to_tag="paris")
+        await second.response("INVITE", 180)
         second.send("CANCEL")
         here.callee.reply(await here.arrives(second, "CANCEL"), 200)
         here.callee.reply(by_number[f"sip:{PARIS}"], 487, to_tag="paris")
@@ -226,11 +227,11 @@ async def test_a_call_that_comes_by_twice_has_two_legs(kamailio_parts: Installat
         assert len({each.call_id for each in calls}) == 2
         for each in calls:
             assert each.HasField("answered_at")
-        listed = await here.parts.kamailio.rpc_client.list_dialogs()
-        assert len([dialog for dialog in listed if dialog.name.sip_call_id == call.call_id]) == 2
-        for dialog in listed:
-            if dialog.name.sip_call_id == call.call_id:
-                await here.parts.kamailio.rpc_client.end_dialog(dialog.name)
+        rpc = here.parts.kamailio.rpc_client
+        legs = [each for each in await rpc.list_dialogs() if each.call.call_id.startswith(f"{call.call_id};")]
+        assert {leg.call.key for leg in legs} == {(each.office_id, each.call_id) for each in calls}
+        for leg in legs:
+            await rpc.end_dialog(leg.name)
         await here.operator.wait_settled(here.office)
         await here.operator.wait_settled("springfield")
         assert before - await here.operator.balance("springfield") == 20_000
