@@ -134,7 +134,17 @@ class Kamailio:
             "TOLLGATE_WAIT_MS": "2000",
             **self.defines,
         }
-        command = [program("kamailio"), "-f", str(self.directory / "kamailio.cfg"), "-DD", "-E", "-m", "256", "-M", "16"]
+        command = [
+            program("kamailio"),
+            "-f",
+            str(self.directory / "kamailio.cfg"),
+            "-DD",
+            "-E",
+            "-m",
+            "256",
+            "-M",
+            "16",
+        ]
         command += ["-P", str(pid_file), "-Y", str(run_directory)]
         for name, value in defines.items():
             command += ["-A", f"{name}={value}"]

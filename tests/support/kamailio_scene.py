@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.gateway_process import GatewayProcess, running_gateway
 from tests.support.kamailio import TRUSTED, Kamailio, Sidecar, running_kamailio, running_sidecar
+from tests.support.mortal_gateway import MortalGateway, mortal_gateway
 from tests.support.operator import OPERATOR_TOKEN, Operator, assert_audit_is_clean
 from tests.support.servers import free_port
 from tests.support.sip import Call, Callee, Endpoint, SipMessage
@@ -43,7 +43,7 @@ SHORT = {"TOLLGATE_LIVE_CALLS_SECONDS": "1", "TOLLGATE_GRACE_SECONDS": "2", "TOL
 
 
 @contextmanager
-def gateway_for_switches(directory: Path, **variables: str) -> Iterator[GatewayProcess]:
+def gateway_for_switches(directory: Path, **variables: str) -> Iterator[MortalGateway]:
     """A gateway with DECK, short times and a known operator."""
     directory.mkdir(exist_ok=True)
     deck = directory / "rates.csv"
@@ -54,7 +54,7 @@ def gateway_for_switches(directory: Path, **variables: str) -> Iterator[GatewayP
         "TOLLGATE_BLOCKED_DESTINATIONS": "+882",
         **SHORT,
     }
-    with running_gateway(directory, **settings | variables) as gateway:
+    with mortal_gateway(directory, **settings | variables) as gateway:
         yield gateway
 
 
@@ -69,7 +69,7 @@ class Installation:
         carrier: The port of whoever answers calls.
     """
 
-    gateway: GatewayProcess
+    gateway: MortalGateway
     kamailio: Kamailio
     sidecar: Sidecar
     carrier: int
@@ -101,7 +101,7 @@ def kamailio_parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Install
         yield running
 
 
-async def _switch_token(gateway: GatewayProcess) -> str:
+async def _switch_token(gateway: MortalGateway) -> str:
     async with Operator.of(gateway.admin_server) as operator:
         token = await operator.create_switch_token("kamailio-1")
         await operator.create_office(100_000_000, "springfield")
@@ -133,9 +133,7 @@ class Scene:
 
     def call(self, called: str = LONDON, *headers: tuple[str, str], **others: Any) -> Call:
         """A call of the office, not yet placed."""
-        return Call(
-            self.caller, self.proxy, called, headers=(("X-Tollgate-Office", self.office), *headers), **others
-        )
+        return Call(self.caller, self.proxy, called, headers=(("X-Tollgate-Office", self.office), *headers), **others)
 
     async def arrives(self, call: Call, method: str = "INVITE") -> SipMessage:
         """The next request of a call with this method that reaches the callee."""

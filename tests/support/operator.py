@@ -42,7 +42,9 @@ class Operator:
         async with open_channel(Address.parse(admin_server), OPERATOR_TOKEN) as channel:
             yield cls(CreditsStub(channel))
 
-    async def create_office(self, balance_micros: int, office_id: str = "", settings: Mapping[str, int] | None = None) -> str:
+    async def create_office(
+        self, balance_micros: int, office_id: str = "", settings: Mapping[str, int] | None = None
+    ) -> str:
         """Create an office with a balance; its id."""
         office_id = office_id or f"office-{next(_numbers)}-{time.time_ns()}"
         await self.stub.CreateCompany(pb.CreateCompanyRequest(company_id=COMPANY, name="Acme"))
@@ -130,4 +132,3 @@ def assert_audit_is_clean(data_dir: Path) -> None:
         env=clean_environment(),
     )
     assert done.returncode == 0, done.stdout + done.stderr
-

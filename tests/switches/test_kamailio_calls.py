@@ -205,7 +205,9 @@ async def test_a_refill_in_mid_call_lets_it_go_on(kamailio_parts: Installation) 
         assert await here.operator.balance(here.office) == 98 * SECOND
 
 
-async def test_an_operator_cuts_a_call_that_talks_at_once_and_one_that_rings_at_its_answer(kamailio_parts: Installation) -> None:
+async def test_an_operator_cuts_a_call_that_talks_at_once_and_one_that_rings_at_its_answer(
+    kamailio_parts: Installation,
+) -> None:
     async with scene(kamailio_parts) as here:
         talking, ringing = here.call(PARIS), here.call(LONDON)
         await here.answered(talking)

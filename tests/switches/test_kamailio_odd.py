@@ -92,7 +92,9 @@ async def test_an_office_header_from_outside_means_nothing(kamailio_parts: Insta
     async with scene(kamailio_parts) as here:
         phone = await Endpoint.open(source)
         try:
-            call = Call(phone, here.proxy, LONDON, headers=(("X-Tollgate-Office", here.office), ("x-tollgate-user", "x")))
+            call = Call(
+                phone, here.proxy, LONDON, headers=(("X-Tollgate-Office", here.office), ("x-tollgate-user", "x"))
+            )
             call.invite()
             if source == STRANGER:
                 assert (await call.final()).status == 403
@@ -217,7 +219,9 @@ async def test_a_call_that_comes_by_twice_has_two_legs(kamailio_parts: Installat
         here.callee.endpoint.send(
             response(second, 200, ("Contact", f"<sip:callee@127.0.0.1:{here.parts.carrier}>")), here.proxy
         )
-        through = await here.caller.expect_that(lambda each: each.status == 200 and "carrier" in each.header("Via"), "200")
+        through = await here.caller.expect_that(
+            lambda each: each.status == 200 and "carrier" in each.header("Via"), "200"
+        )
         ours = tuple(header for header in through.headers if header[1] != via)
         here.callee.endpoint.send(SipMessage(through.start, ours), here.proxy)
         await call.final(200)
