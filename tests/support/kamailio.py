@@ -1,5 +1,6 @@
 """A real Kamailio with Tollgate's configuration, and the sidecar beside it, in processes of their own."""
 
+import os
 import re
 import shutil
 import signal
@@ -274,6 +275,4 @@ def _children(pid: int) -> list[int]:
 
 
 def _kill(pid: int) -> None:
-    import os
-
     os.kill(pid, signal.SIGKILL)

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from gateway.v1 import authorization_pb2 as pb
-from gateway.v1 import credits_pb2 as credits
+from gateway.v1 import credits_pb2
 from tests.support.kamailio import CARRIER, OWN, STRANGER
 from tests.support.kamailio_scene import LONDON, PARIS, SECOND, Installation, Scene, scene
 from tests.support.sip import Call, Endpoint
@@ -86,7 +86,7 @@ async def test_what_a_denial_is_in_sip(
 
 async def test_a_suspended_office_and_an_unknown_one_are_403(kamailio_parts: Installation) -> None:
     async with scene(kamailio_parts) as here:
-        await here.operator.stub.SuspendOffice(credits.SuspendOfficeRequest(office_id=here.office))
+        await here.operator.stub.SuspendOffice(credits_pb2.SuspendOfficeRequest(office_id=here.office))
         call = here.call()
         call.invite()
         answer = await call.final()
@@ -216,7 +216,7 @@ async def test_an_operator_cuts_a_call_that_talks_at_once_and_one_that_rings_at_
         here.callee.reply(invite, 180)
         await ringing.response("INVITE", 180)
         for each in await here.operator.live_calls(here.office):
-            await here.operator.stub.CutCall(credits.CutCallRequest(office_id=here.office, call_id=each.call_id))
+            await here.operator.stub.CutCall(credits_pb2.CutCallRequest(office_id=here.office, call_id=each.call_id))
         here.callee.reply(await here.arrives(talking, "BYE"), 200)
         talking.reply(await talking.arrives("BYE"), 200)
         here.callee.reply(invite, 200)
@@ -228,7 +228,7 @@ async def test_an_operator_cuts_a_call_that_talks_at_once_and_one_that_rings_at_
         assert second <= 2 * SECOND
 
 
-async def ended_call(here: Scene, office_id: str, call: Call) -> credits.UsageRecord:
+async def ended_call(here: Scene, office_id: str, call: Call) -> credits_pb2.UsageRecord:
     """The usage record of a call of an office that several tests use."""
     deadline = time.monotonic() + 15
     while True:

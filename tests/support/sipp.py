@@ -1,0 +1,77 @@
+"""Runs sipp: a scenario of tests/support/sipp, calls from a list, and whether each went as the scenario says."""
+
+import contextlib
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.kamailio import Process, program, spawn
+from tests.support.servers import free_port
+
+SCENARIOS = Path(__file__).parent / "sipp"
+LIMIT_SECONDS = 60
+
+
+def start_calls(
+    directory: Path,
+    scenario: str,
+    calls: Iterable[tuple[str, str]],
+    proxy: tuple[str, int],
+    *,
+    host: str,
+    rate: float = 20,
+    pause_seconds: float = 0,
+    status: int = 0,
+) -> Process:
+    """Place calls, each of an office and to a number.
+
+    Args:
+        directory: For what sipp reads and writes.
+        scenario: The name of the file.
+        calls: Office and called number of each.
+        proxy: To where.
+        host: From where.
+        rate: Calls a second.
+        pause_seconds: What the scenario's pauses without a length last.
+        status: What [status] stands for.
+    """
+    listed = list(calls)
+    name = f"{scenario}-{status}" if status else scenario
+    text = (SCENARIOS / f"{scenario}.xml").read_text().replace("[status]", str(status))
+    (directory / f"{name}.xml").write_text(text)
+    (directory / f"{name}.csv").write_text("SEQUENTIAL\n" + "".join(f"{office};{to}\n" for office, to in listed))
+    command = [program("sipp"), f"{proxy[0]}:{proxy[1]}", "-sf", str(directory / f"{name}.xml")]
+    command += ["-inf", str(directory / f"{name}.csv"), "-i", host, "-p", str(free_port()), "-nostdin"]
+    command += ["-m", str(len(listed)), "-r", str(rate), "-d", str(int(pause_seconds * 1000))]
+    command += ["-trace_err", "-error_file", str(directory / f"{name}.err"), "-timeout", f"{LIMIT_SECONDS}s"]
+    return spawn(command, directory / f"{name}.log")
+
+
+def assert_all_went_well(calls: Process) -> None:
+    """Wait until all calls are over.
+
+    Raises:
+        AssertionError: One did not go as its scenario says; with what sipp wrote.
+    """
+    try:
+        code = calls.process.wait(timeout=LIMIT_SECONDS + 10)
+    except subprocess.TimeoutExpired:
+        calls.kill()
+        code = -1
+    errors = calls.log.with_suffix(".err")
+    text = errors.read_text(errors="replace")[:4000] if errors.exists() else ""
+    assert code == 0, f"{calls.log.stem}: exit code {code}\n{text}\n{calls.log.read_text(errors='replace')[-3000:]}"
+
+
+@contextmanager
+def running_callee(directory: Path, port: int) -> Iterator[Process]:
+    """Run the callee of callee.xml until the block ends."""
+    command = [program("sipp"), "-sf", str(SCENARIOS / "callee.xml"), "-i", "127.0.0.1", "-p", str(port), "-nostdin"]
+    command += ["-trace_err", "-error_file", str(directory / "callee.err")]
+    callee = spawn(command, directory / "callee.log")
+    try:
+        yield callee
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            callee.kill()
