@@ -1,4 +1,4 @@
-"""Reads what `dlg.list` says of the dialogs that Kamailio has."""
+"""Reads what `dlg.profile_list` says of the dialogs that Kamailio has."""
 
 import json
 import logging
@@ -44,14 +44,15 @@ def read_dialogs(result: Any) -> Iterator[Dialog]:
     """Tollgate's calls among the dialogs of a list; others are passed over, and so is what cannot be read.
 
     Args:
-        result: The result of `dlg.list`: a list of dialogs.
+        result: The result of `dlg.profile_list` or `dlg.list`: a list of dialogs, or a single one.
 
     Raises:
-        ProtocolError: It is no such list.
+        ProtocolError: It is neither.
     """
-    if not isinstance(result, list):
-        raise ProtocolError(f"dlg.list: {str(result)[:200]}")
-    for each in result:
+    listed = [result] if isinstance(result, dict) and result else result or []
+    if not isinstance(listed, list):
+        raise ProtocolError(f"no dialogs: {str(result)[:200]}")
+    for each in listed:
         try:
             dialog = _read(each)
         except (KeyError, TypeError, ValueError, AttributeError, ProtocolError) as error:

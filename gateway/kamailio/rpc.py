@@ -1,13 +1,11 @@
-"""Kamailio's JSON-RPC over HTTP, one short connection a request.
-
-The requests are made in threads: they are few, and the answer to a list of all dialogs is long.
-"""
+"""Kamailio's JSON-RPC over HTTP, in threads: what comes back is long at times."""
 
 import asyncio
 import http.client
 import itertools
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any, Final
 
 from gateway.address import Address
@@ -16,6 +14,10 @@ from gateway.kamailio.errors import ProtocolError, RpcFailed, RpcRefused
 from gateway.kamailio.notes import DialogName
 
 _LIMIT_SECONDS: Final = 10.0
+
+PROFILE: Final = "tollgate"
+PAGES: Final = 256
+"""tollgate.cfg puts each dialog into the profile with one of the values 00 to ff."""
 
 MISSED_TABLE: Final = "tollgate_missed"
 """Where tollgate.cfg keeps what nobody was there to hear."""
@@ -47,7 +49,7 @@ class Rpc:
             RpcFailed: It is not known.
         """
         try:
-            await asyncio.to_thread(self._ask, "dlg.end_dlg", [name.entry, name.id])
+            await asyncio.to_thread(self._ask_once, "dlg.end_dlg", [name.entry, name.id])
         except RpcRefused as error:
             if error.code == http.client.NOT_FOUND:
                 return False
@@ -60,7 +62,7 @@ class Rpc:
         Raises:
             RpcFailed: It is not known.
         """
-        result = await asyncio.to_thread(self._ask, "htable.dump", [MISSED_TABLE])
+        result = await asyncio.to_thread(self._ask_once, "htable.dump", [MISSED_TABLE])
         return dict(_read_table(result))
 
     async def forget_missed(self, key: str) -> None:
@@ -69,25 +71,34 @@ class Rpc:
         Raises:
             RpcFailed: It may be there still, and is seen to again.
         """
-        await asyncio.to_thread(self._ask, "htable.delete", [MISSED_TABLE, key])
+        await asyncio.to_thread(self._ask_once, "htable.delete", [MISSED_TABLE, key])
 
     def _list_dialogs(self) -> list[Dialog]:
-        try:
-            return list(read_dialogs(self._ask("dlg.list", [])))
-        except ProtocolError as error:
-            raise RpcFailed(str(error)) from None
+        dialogs: list[Dialog] = []
+        with closing(self._connect()) as connection:
+            for page in range(PAGES):
+                result = self._ask("dlg.profile_list", [PROFILE, f"{page:02x}"], connection)
+                try:
+                    dialogs += read_dialogs(result)
+                except ProtocolError as error:
+                    raise RpcFailed(str(error)) from None
+        return dialogs
 
-    def _ask(self, method: str, parameters: list[Any]) -> Any:
+    def _connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(self._address.host, self._address.port, timeout=_LIMIT_SECONDS)
+
+    def _ask_once(self, method: str, parameters: list[Any]) -> Any:
+        with closing(self._connect()) as connection:
+            return self._ask(method, parameters, connection)
+
+    def _ask(self, method: str, parameters: list[Any], connection: http.client.HTTPConnection) -> Any:
         request = {"jsonrpc": "2.0", "method": method, "params": parameters, "id": next(self._ids)}
-        connection = http.client.HTTPConnection(self._address.host, self._address.port, timeout=_LIMIT_SECONDS)
         try:
             connection.request("POST", "/RPC", json.dumps(request), {"Content-Type": "application/json"})
             response = connection.getresponse()
             body = response.read()
         except (OSError, http.client.HTTPException) as error:
             raise RpcFailed(f"{method}: {error!r}") from None
-        finally:
-            connection.close()
         try:
             answer = json.loads(body)
             if "error" in answer:
