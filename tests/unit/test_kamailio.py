@@ -113,7 +113,7 @@ class Evapi:
 
 @pytest.mark.parametrize("padded", [True, False])
 def test_a_kamailio_that_is_behind_loses_no_message_thanks_to_the_padding(padded: bool) -> None:
-    chance = random.Random(7)
+    chance = random.Random(0)
     payloads = [b"x" * chance.choice((14, 90, 150, 211, 212, 213, 300, 700)) for _ in range(30_000)]
     waiting = b"".join(encode_for_kamailio(each) if padded else b"%d:%b," % (len(each), each) for each in payloads)
     evapi, at = Evapi(), 0
