@@ -90,6 +90,8 @@ class Kamailio:
         evapi: Its evapi port.
         rpc: Its JSON-RPC port.
         defines: More definitions of its configuration.
+        megabytes: Its shared memory.
+        configuration: A file to run instead of the example.
     """
 
     directory: Path
@@ -98,6 +100,8 @@ class Kamailio:
     evapi: int = field(default_factory=free_port)
     rpc: int = field(default_factory=free_port)
     defines: Mapping[str, str] = field(default_factory=dict)
+    megabytes: int = 256
+    configuration: Path | None = None
     running: Process | None = None
 
     @property
@@ -135,17 +139,8 @@ class Kamailio:
             "TOLLGATE_WAIT_MS": "2000",
             **self.defines,
         }
-        command = [
-            program("kamailio"),
-            "-f",
-            str(self.directory / "kamailio.cfg"),
-            "-DD",
-            "-E",
-            "-m",
-            "256",
-            "-M",
-            "16",
-        ]
+        file = self.configuration or self.directory / "kamailio.cfg"
+        command = [program("kamailio"), "-f", str(file), "-DD", "-E", "-m", str(self.megabytes), "-M", "16"]
         command += ["-P", str(pid_file), "-Y", str(run_directory)]
         for name, value in defines.items():
             command += ["-A", f"{name}={value}"]
@@ -207,11 +202,13 @@ class Sidecar:
         kamailio: Whose it is.
         gateway: The gateway's address.
         token: The switch's.
+        live_calls_seconds: How often it lists the dialogs.
     """
 
     kamailio: Kamailio
     gateway: str
     token: str
+    live_calls_seconds: float = 1.0
     running: Process | None = None
 
     @property
@@ -222,7 +219,8 @@ class Sidecar:
     def start(self, *, wait: bool = True) -> None:
         """Start it, and wait until Kamailio has it."""
         before = self.log_text.count("kamailio_connected") if self.running else 0
-        command = [sys.executable, "-m", "gateway.kamailio.cli", "--live-calls-seconds", "1"]
+        command = [sys.executable, "-m", "gateway.kamailio.cli", "--live-calls-seconds"]
+        command.append(f"{self.live_calls_seconds:g}")
         command += ["--gateway", self.gateway, "--evapi", f"127.0.0.1:{self.kamailio.evapi}"]
         command += ["--rpc", f"127.0.0.1:{self.kamailio.rpc}"]
         self.running = spawn(command, self.kamailio.directory / "sidecar.log", TOLLGATE_TOKEN=self.token)

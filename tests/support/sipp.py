@@ -23,6 +23,7 @@ def start_calls(
     rate: float = 20,
     pause_seconds: float = 0,
     status: int = 0,
+    limit_seconds: float = LIMIT_SECONDS,
 ) -> Process:
     """Place calls, each of an office and to a number.
 
@@ -35,6 +36,7 @@ def start_calls(
         rate: Calls a second.
         pause_seconds: What the scenario's pauses without a length last.
         status: What [status] stands for.
+        limit_seconds: After these it gives up.
     """
     listed = list(calls)
     name = f"{scenario}-{status}" if status else scenario
@@ -44,7 +46,8 @@ def start_calls(
     command = [program("sipp"), f"{proxy[0]}:{proxy[1]}", "-sf", str(directory / f"{name}.xml")]
     command += ["-inf", str(directory / f"{name}.csv"), "-i", host, "-p", str(free_port()), "-nostdin"]
     command += ["-m", str(len(listed)), "-r", str(rate), "-d", str(int(pause_seconds * 1000))]
-    command += ["-trace_err", "-error_file", str(directory / f"{name}.err"), "-timeout", f"{LIMIT_SECONDS}s"]
+    command += ["-trace_err", "-error_file", str(directory / f"{name}.err"), "-timeout", f"{limit_seconds:g}s"]
+    command += ["-trace_stat", "-stf", str(directory / f"{name}.stat"), "-fd", "1", "-l", str(len(listed))]
     return spawn(command, directory / f"{name}.log")
 
 
