@@ -25,6 +25,7 @@ class LiveCall:
         dialog: Kamailio's name of its dialog, once it is known.
         contact: Where the party of the office that pays is reached, once it is known.
         is_answer_told: Whether the gateway knows when it was answered.
+        warned_by: The command by which its party was warned last.
     """
 
     facts: CallFacts
@@ -34,6 +35,7 @@ class LiveCall:
     dialog: DialogName | None = None
     contact: str = ""
     is_answer_told: bool = False
+    warned_by: str = ""
 
     def has_dialog(self, name: DialogName, caller: str, callee: str) -> None:
         """Its dialog is known, with the Contact of each party."""

@@ -3,9 +3,9 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -41,6 +41,7 @@ class Follower:
         self._settler = settler
         self._hang_up = hang_up
         self._tasks: set[asyncio.Task[None]] = set()
+        self._making_known: set[Key] = set()
 
     def answered(self, note: CallAnswered) -> None:
         """Kamailio says that a call was answered."""
@@ -54,9 +55,7 @@ class Follower:
     def tell_answer(self, call: LiveCall) -> None:
         """Have the gateway know when a call was answered."""
         call.is_answer_told = True
-        task = asyncio.create_task(self._tell_answer(call))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._spawn(self._tell_answer(call))
 
     def ended(self, note: CallEnded, *, then: Callable[[], Awaitable[None]] | None = None) -> None:
         """Kamailio says that a call is over; `then` is awaited when the gateway knows."""
@@ -94,15 +93,23 @@ class Follower:
             if (await self._answer(call)).ended:
                 self._hang_up(key, "ended")
         except NotFound:
-            await self.make_known(call)
+            self.make_known(call)
         except GatewayUnavailable as error:
             call.is_answer_told = False
             _log.warning("answer_not_told_yet", call_id=key[1], error=str(error))
         except ClientError as error:
             _log.error("answer_refused", call_id=key[1], error=str(error))
 
-    async def make_known(self, call: LiveCall) -> None:
-        """Authorize a call again and answer it with the time of its answer; hang up what is denied."""
+    def make_known(self, call: LiveCall) -> None:
+        """Authorize a call again and answer it with the time of its answer; hang up what is denied.
+
+        Nothing if that is being done: the gateway says again and again that it does not know a call.
+        """
+        if call.facts.key not in self._making_known:
+            self._making_known.add(call.facts.key)
+            self._spawn(self._make_known(call))
+
+    async def _make_known(self, call: LiveCall) -> None:
         key = call.facts.key
         try:
             granted = await authorize(self._client, call.facts)
@@ -113,6 +120,13 @@ class Follower:
         except ClientError as error:
             call.is_answer_told = False
             _log.warning("call_not_made_known_yet", call_id=key[1], error=str(error))
+        finally:
+            self._making_known.discard(key)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, call: LiveCall) -> pb.AnswerCallResponse:
         return await self._client.answer_call(

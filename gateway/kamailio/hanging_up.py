@@ -9,11 +9,13 @@ import structlog
 from gateway.kamailio.calls import Calls
 from gateway.kamailio.errors import RpcFailed
 from gateway.kamailio.facts import Key
+from gateway.kamailio.notes import DialogName
 from gateway.kamailio.rpc import Rpc
 
 _log = structlog.get_logger(__name__)
 
-AGAIN_SECONDS: Final = 2.0
+FIRST_PAUSE_SECONDS: Final = 1.0
+LONGEST_PAUSE_SECONDS: Final = 30.0
 
 
 class HangUp:
@@ -22,7 +24,7 @@ class HangUp:
     Args:
         rpc: Kamailio's.
         calls: The calls that are up.
-        on_gone: Told of a call whose dialog is gone without a word.
+        on_gone: Told when a dialog is gone; if nobody said that the call is over, it is now.
     """
 
     def __init__(self, rpc: Rpc, calls: Calls, *, on_gone: Callable[[Key, str], None]) -> None:
@@ -46,27 +48,28 @@ class HangUp:
 
     async def _hang_up(self, key: Key, why: str) -> None:
         _log.info("hanging_up", office_id=key[0], call_id=key[1], why=why)
-        while self._calls.get(key) is not None:
-            try:
-                is_there = await self._end(key)
-            except RpcFailed as error:
-                _log.warning("not_hung_up_yet", call_id=key[1], error=str(error))
-                is_there = True
-            if not is_there:
-                self._on_gone(key, why)
+        dialog: DialogName | None = None
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            call = self._calls.get(key)
+            if call is not None and call.answered_at:
+                dialog = call.dialog
+            if dialog is not None:
+                # Kamailio calls it ended as soon as it is told to hang up. It has ended when the dialog is gone.
+                if not await self._end_again(dialog, key):
+                    self._on_gone(key, why)
+                    return
+            elif call is None:
                 return
-            await asyncio.sleep(AGAIN_SECONDS)
+            # Else it rings, and is hung up at its answer: Kamailio 5.6 cannot end such a dialog, and `tm.cancel` leaves
+            # a transaction behind that the next request of that process trips over.
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS) if dialog is not None else FIRST_PAUSE_SECONDS
 
-    async def _end(self, key: Key) -> bool:
-        """Ask once; returns whether the dialog was there.
-
-        One that rings is left until it is answered: `tm.cancel` of Kamailio 5.6 would let it ring no longer, and leaves
-        a transaction behind that the next request of that process trips over.
-        """
-        call = self._calls.get(key)
-        if call is not None and call.dialog is not None and call.answered_at:
-            return await self._rpc.end_dialog(call.dialog)
-        for dialog in await self._rpc.list_dialogs():
-            if dialog.call.key == key:
-                return not dialog.answered_at or await self._rpc.end_dialog(dialog.name)
-        return False
+    async def _end_again(self, dialog: DialogName, key: Key) -> bool:
+        """Hang up once more; returns whether the dialog was there, as far as can be said."""
+        try:
+            return await self._rpc.end_dialog(dialog)
+        except RpcFailed as error:
+            _log.warning("not_hung_up_yet", call_id=key[1], error=str(error))
+            return True

@@ -43,9 +43,9 @@ class Obeyer:
     async def run(self) -> None:
         """Obey until the client is closed."""
         async for command in self._client.commands():
-            await self._obey(command)
+            self._obey(command)
 
-    async def _obey(self, command: Command) -> None:
+    def _obey(self, command: Command) -> None:
         key = command.office_id, command.call_id
         match command:
             case CutCall():
@@ -54,18 +54,20 @@ class Obeyer:
                 call = self._calls.get(key)
                 if call is not None and command.reason == pb.REASON_UNSPECIFIED:
                     # The client has not seen its request, which was made before this process was; we have.
-                    await self._follower.make_known(call)
+                    self._follower.make_known(call)
                 else:
                     self._hang_up(key, pb.Reason.Name(command.reason))
             case FundsLow():
-                self._warn(key, command.granted_seconds)
+                self._warn(key, command)
             case FundsRestored():
-                _log.info("funds_restored", office_id=key[0], call_id=key[1])
+                _log.debug("funds_restored", office_id=key[0], call_id=key[1])
 
-    def _warn(self, key: Key, granted_seconds: int) -> None:
+    def _warn(self, key: Key, command: FundsLow) -> None:
+        """Warn once a command, which is repeated."""
         call = self._calls.get(key)
-        if call is None or not call.answered_at or not call.contact:
+        if call is None or not call.answered_at or not call.contact or call.warned_by == command.command_id:
             return
-        remaining = max(0, round(call.answered_at + granted_seconds - time.time()))
+        call.warned_by = command.command_id
+        remaining = max(0, round(call.answered_at + command.granted_seconds - time.time()))
         _log.info("funds_low", office_id=key[0], call_id=key[1], remaining_seconds=remaining)
         self._send({"do": "funds_low", "remaining": remaining, "contact": call.contact})

@@ -52,6 +52,8 @@ class Sidecar:
             deadline_seconds=settings.deadline_seconds,
             failure_handling=FailureHandling.CONTINUE if settings.allow else FailureHandling.RETRY_AND_TERMINATE,
             live_calls=self._list_calls,
+            # A command that came before its call was known here comes again.
+            repeat_commands=True,
             times=LinkTimes(live_calls_seconds=settings.live_calls_seconds),
         )
         self._link = SwitchLink(

@@ -217,12 +217,15 @@ async def test_an_operator_cuts_a_call_that_talks_at_once_and_one_that_rings_at_
         await ringing.response("INVITE", 180)
         for each in await here.operator.live_calls(here.office):
             await here.operator.stub.CutCall(credits_pb2.CutCallRequest(office_id=here.office, call_id=each.call_id))
+        bye = await talking.arrives("BYE")
         here.callee.reply(await here.arrives(talking, "BYE"), 200)
-        talking.reply(await talking.arrives("BYE"), 200)
+        talking.reply(bye, 200)
         here.callee.reply(invite, 200)
         await ringing.final(200)
-        ringing.reply(await ringing.arrives("BYE"), 200)
+        bye = await ringing.arrives("BYE")
+        # Before the first answer: to a dialog that is gone Kamailio 5.6 sends no second BYE.
         here.callee.reply(await here.arrives(ringing, "BYE"), 200)
+        ringing.reply(bye, 200)
         first, second = await here.billed(2)
         assert first == 60 * SECOND
         assert second <= 2 * SECOND
