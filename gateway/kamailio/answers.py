@@ -50,6 +50,8 @@ MERGED: Final = Answer(482, "Request Merged", "CALL_ENDED")
 TOO_LONG: Final = Answer(413, "Message Too Large")
 NOT_TEXT: Final = Answer(415, "Unsupported Media Type")
 
+_NAMES: Final = {value: name for name, value in pb.Reason.items() if value}
+
 _DENIALS: Final = {
     pb.INVALID_NUMBER: (404, "Invalid Number"),
     pb.UNKNOWN_OFFICE: (403, "Unknown Office"),
@@ -101,4 +103,4 @@ def answer_to_error(error: ClientError) -> Answer:
 
 
 def _name(reason: pb.Reason.ValueType) -> str:
-    return pb.Reason.Name(reason) if reason and reason in pb.Reason.values() else ""
+    return _NAMES.get(reason, "")

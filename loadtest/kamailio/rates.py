@@ -62,6 +62,7 @@ async def run_rate(
         "failed": failed,
         "retransmissions": int(counted["Retransmissions(C)"]),
         "settled_after_seconds": settled_in,
+        "first_errors": _first_lines(directory / "answered.err") + _first_lines(directory / "callee.err"),
         "passed": code == 0 and failed == 0 and succeeded == len(calls),
     }
 
@@ -79,6 +80,11 @@ async def _wait_settled(operator: Operator, offices: list[str]) -> float:
                 raise BenchError(f"{office}: {state.reserved_micros} micros are reserved after the last call")
             await asyncio.sleep(0.2)
     return round(time.monotonic() - began, 1)
+
+
+def _first_lines(file: Path, count: int = 6) -> list[str]:
+    """What sipp complained of first."""
+    return file.read_text(errors="replace").splitlines()[:count] if file.exists() else []
 
 
 def _counted(file: Path) -> dict[str, str]:
