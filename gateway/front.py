@@ -61,7 +61,13 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
     directory = Directory(connection, clock, operator_token)
     rater = CurrentRater(settings.blocked_destinations)
     directory.on_deck = rater.use
-    calls = Calls(store, offices, rater, max_duration_seconds=settings.max_duration_seconds)
+    calls = Calls(
+        store,
+        offices,
+        rater,
+        max_duration_seconds=settings.max_duration_seconds,
+        has_callback=directory.has_callback,
+    )
     messages = Messages(store, offices, rater)
     runner = Runner(directory, max_in_flight=settings.max_in_flight, store_timeout_seconds=timeout)
 

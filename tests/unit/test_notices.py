@@ -16,8 +16,8 @@ from gateway.domain.mail_address import is_mail_address
 from gateway.domain.notice import MAX_KEY_LENGTH, ByCard, Delivery, Notice, NoticeKind, NoticeOffice, OnInvoice
 from gateway.domain.smtp_address import MailSecurity, SmtpAddress
 from gateway.notices.html import as_html
-from gateway.notices.signature import sign
 from gateway.notices.texts import Text, as_plain, local_time, write
+from gateway.signature import sign
 
 AT = 1_700_000_000_000
 CARD = ByCard("visa", "4242")
