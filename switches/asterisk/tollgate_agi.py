@@ -5,8 +5,8 @@
     answer,OFFICE,CALL_ID,GRANTED      on the called channel when it answers (Dial's U option): limits it, then ticks
     end,OFFICE,CALL_ID,CAUSE,MILLIS    in the hangup handler: settles the call
 
-Asterisk cuts a call at its granted seconds by TIMEOUT(absolute) of the called channel, whether or not the gateway can be
-reached then; each tick that grants more moves that moment.
+Asterisk cuts a call at its granted seconds by TIMEOUT(absolute) of the called channel, whether or not the gateway can
+be reached then; each tick that grants more moves that moment.
 """
 
 import http.client
@@ -22,7 +22,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-CONFIG = Path(os.environ.get("TOLLGATE_CONFIG", "/etc/asterisk/tollgate.json"))  # {"url": ..., "token": ...}
+CONFIG = Path(os.environ.get("TOLLGATE_CONFIG", "/etc/asterisk/tollgate.json"))
+"""{"url": "http://127.0.0.1:8080", "token": "...", "settle_seconds": 3600}: the last is how long an end is repeated."""
+
 EMERGENCY_NUMBERS = frozenset({"911", "112", "999", "000"})
 CAUSES = {  # Q.850, which chan_pjsip turns into 403 (21) and 404 (1). No cause becomes a 402.
     "INSUFFICIENT_FUNDS": 21,
@@ -37,7 +39,7 @@ CAUSES = {  # Q.850, which chan_pjsip turns into 403 (21) and 404 (1). No cause 
 }
 UNAVAILABLE = 34  # 503: too many calls, or nobody could be asked.
 ASK_AGAIN = frozenset({429, 502, 503, 504})
-END_PATIENCE_SECONDS = 3600.0
+SETTLE_SECONDS = 3600
 
 
 class Unanswered(Exception):
@@ -51,7 +53,8 @@ class Refused(Exception):
 class Gateway:
     """The HTTP hooks of a gateway."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, settle_seconds: float = SETTLE_SECONDS) -> None:
+        self.settle_seconds = settle_seconds
         self._url = f"{url.rstrip('/')}/v1/calls/"
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -63,7 +66,9 @@ class Gateway:
             Unanswered: Patience ended.
             Refused: The request is wrong, or the token.
         """
-        request = urllib.request.Request(self._url + operation, json.dumps(fields).encode(), self._headers)
+        request = urllib.request.Request(  # noqa: S310  # the URL is the configuration's
+            self._url + operation, json.dumps(fields).encode(), self._headers
+        )
         deadline, pause = time.monotonic() + patience_seconds, 0.05
         while True:
             try:
@@ -86,6 +91,8 @@ class Agi:
     """Asterisk's side of the standard streams."""
 
     def __init__(self) -> None:
+        # A caller's name may be in any encoding, or in none.
+        sys.stdin = open(0, errors="replace", closefd=False)  # noqa: SIM115  # open for as long as we run
         self.environment: dict[str, str] = {}
         for line in iter(sys.stdin.readline, ""):
             name, separator, value = line.rstrip("\n").partition(": ")
@@ -109,8 +116,8 @@ class Agi:
 
 def authorize(agi: Agi, gateway: Gateway, office: str, called: str) -> None:
     """Decide before Dial; refuse where nobody can be asked, but an emergency call never."""
-    calling, call_id = agi.environment.get("agi_callerid", "unknown"), agi.environment["agi_uniqueid"]
-    emergency = called in EMERGENCY_NUMBERS
+    call_id, emergency = agi.environment["agi_uniqueid"], called in EMERGENCY_NUMBERS
+    calling = "".join(filter(str.isprintable, agi.environment.get("agi_callerid", "")))
     cause, granted, reason, unanswered = UNAVAILABLE, 0, "UNAVAILABLE", False
     try:
         answer = gateway.ask(
@@ -182,9 +189,8 @@ def end(gateway: Gateway, office: str, call_id: str, cause: str, millis: int) ->
     """Settle the call, for as long as that takes: nobody waits for it, and it is money."""
     seconds = math.ceil(millis / 1000)
     try:
-        gateway.ask(
-            "end", END_PATIENCE_SECONDS, officeId=office, callId=call_id, durationSeconds=seconds, cause=cause[:128]
-        )
+        patience = gateway.settle_seconds
+        gateway.ask("end", patience, officeId=office, callId=call_id, durationSeconds=seconds, cause=cause[:128])
     except (Unanswered, Refused) as error:
         syslog.syslog(syslog.LOG_ERR, f"{call_id} of {office}: {seconds} s not settled: {error}")
 
@@ -225,8 +231,7 @@ def main() -> None:
     syslog.openlog("tollgate-agi")
     agi = Agi()
     moment, office, *rest = agi.arguments()
-    config = json.loads(CONFIG.read_text())
-    gateway = Gateway(config["url"], config["token"])
+    gateway = Gateway(**json.loads(CONFIG.read_text()))
     if moment == "authorize":
         authorize(agi, gateway, office, rest[0])
     elif moment == "answer":

@@ -61,7 +61,7 @@ local function ask(operation, tries, fields)
   local why
   for _ = 1, tries do
     local answer = api:execute("curl", command) or ""
-    local fault = answer:match('^%s*{%s*"error".*"reason"%s*:%s*"([%u_]+)"')
+    local fault = answer:match('^%s*{%s*"error".-"reason"%s*:%s*"([%u_]+)"')
     if not fault and answer:match("^%s*{") then return answer end
     why = fault or "UNANSWERED"
     if fault and fault ~= "UNAVAILABLE" and fault ~= "OVERLOADED" then break end
