@@ -29,7 +29,7 @@ local REFUSALS = {
 }
 local UNAVAILABLE = "503 Service Unavailable" -- too many calls, or nobody could be asked
 
-local LAST_ATTEMPT = 15 -- of a settlement: after an hour and a quarter
+local LAST_ATTEMPT = 15 -- of a settlement, 50 minutes after the first
 
 local api = freeswitch.API()
 
@@ -112,7 +112,7 @@ local function authorize()
     officeId = office,
     callId = uuid,
     direction = "OUTBOUND",
-    callingNumber = (session:getVariable("caller_id_number") or ""):sub(1, 64),
+    callingNumber = (session:getVariable("caller_id_number") or ""):gsub("[^\32-\126]", ""):sub(1, 64),
     calledNumber = called,
   })
   local granted = answer and text(answer, "decision") == "GRANTED" and number(answer, "grantedSeconds")
