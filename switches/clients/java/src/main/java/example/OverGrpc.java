@@ -5,6 +5,7 @@ import com.google.rpc.ErrorInfo;
 import io.grpc.CallOptions;
 import io.grpc.Channel;
 import io.grpc.ClientInterceptors;
+import io.grpc.ConnectivityState;
 import io.grpc.ManagedChannel;
 import io.grpc.ManagedChannelBuilder;
 import io.grpc.Metadata;
@@ -16,6 +17,7 @@ import io.grpc.stub.ClientCalls;
 import io.grpc.stub.MetadataUtils;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 
 /** gRPC with generated messages; protoc-gen-grpc-java would generate the method's descriptor too. */
@@ -35,6 +37,20 @@ final class OverGrpc implements Transport {
         var headers = new Metadata();
         headers.put(Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER), "Bearer " + token);
         channel = ClientInterceptors.intercept(connection, MetadataUtils.newAttachHeadersInterceptor(headers));
+        connect();
+    }
+
+    /** The first connection of a JVM takes a second or two: have it before there is a call that waits for it. */
+    private void connect() {
+        var tried = new CountDownLatch(1);
+        var state = connection.getState(true);
+        connection.notifyWhenStateChanged(state, () -> connection.notifyWhenStateChanged(
+                ConnectivityState.CONNECTING, tried::countDown));
+        try {
+            tried.await(10, TimeUnit.SECONDS);
+        } catch (InterruptedException interrupted) {
+            Thread.currentThread().interrupt();
+        }
     }
 
     @Override
