@@ -23,7 +23,7 @@ RECIPE = Path(__file__).parents[2] / "switches/opensips"
 TEXT = re.sub(r"^\s*#.*$", "", (RECIPE / "tollgate.cfg").read_text(), flags=re.MULTILINE)
 
 POST = re.compile(r'rest_post\("TOLLGATE_URL(/v1/calls/\w+)", (\$\w+\(\w+\)), "application/json", (\$\w+\(\w+\)),')
-CALLER = {
+CALLER: dict[str, Any] = {
     "$avp(tg_call)": "7a1c@10.0.0.1;as58f4",
     "$var(call)": "7a1c@10.0.0.1;as58f4",
     "$dlg_val(tg_call)": "7a1c@10.0.0.1;as58f4",
