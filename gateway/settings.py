@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     )
     http_listen: ListenAddress = Field(
         Address("127.0.0.1", 8080),
-        description="Address of the HTTP server: webhooks of the payment provider, pages, health.",
+        description="Address of the HTTP server: hooks for switches, webhooks of the payment provider, pages, health.",
     )
     metrics_listen: ListenAddress = Field(Address("127.0.0.1", 9464), description="Address of the Prometheus metrics.")
     data_dir: Annotated[Path, AfterValidator(values.read_directory)] = Field(

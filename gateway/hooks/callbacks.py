@@ -49,6 +49,9 @@ class Callbacks:
         load: The switches with a callback, from the ledger.
         listener: Takes the lists.
         live_calls_ms: How often a switch is asked.
+
+    Attributes:
+        of_switch: The switches that are posted to, by id.
     """
 
     def __init__(
@@ -68,12 +71,12 @@ class Callbacks:
         self._listener = listener
         self._live_calls_ms = live_calls_ms
         self._switches_version: bytes | None = None
-        self._of_switch: dict[str, _Callback] = {}
+        self.of_switch: dict[str, Callback] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def deliver(self, published: PublishedCommand) -> None:
         """Post a command that a script published, unless another gateway does."""
-        callback = self._of_switch.get(published.switch_id)
+        callback = self.of_switch.get(published.switch_id)
         if callback is not None:
             self._start(self._claim_and_put(callback, published_command(published)))
 
@@ -87,35 +90,41 @@ class Callbacks:
         if version is not None and version != self._switches_version:
             await self._take_over()
             self._switches_version = version
-        for callback in list(self._of_switch.values()):
+        for callback in list(self.of_switch.values()):
             if not callback.is_asked and monotonic() >= callback.ask_at and await self._claim_list(callback):
                 callback.ask_at = monotonic() + self._live_calls_ms / 1000 - TURN_EVERY_SECONDS
                 callback.is_asked = True
                 self._start(self._ask(callback))
         return False
 
+    async def settled(self) -> None:
+        """Wait until everything is told, heard or given up."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*[callback.mailbox.settled() for callback in self.of_switch.values()])
+
     async def close(self) -> None:
         """Give up what is under way."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(*[callback.mailbox.close() for callback in self._of_switch.values()])
+        await asyncio.gather(*[callback.mailbox.close() for callback in self.of_switch.values()])
         await self._client.close()
 
     async def _take_over(self) -> None:
         _, switches = await self._load()
-        before, self._of_switch = self._of_switch, {}
+        before, self.of_switch = self.of_switch, {}
         for switch in switches:
             known = before.pop(switch.switch_id, None)
             if known is None:
-                known = _Callback(switch, self._client)
+                known = Callback(switch, self._client)
             known.switch = switch
-            self._of_switch[switch.switch_id] = known
+            self.of_switch[switch.switch_id] = known
         for gone in before.values():
             await gone.mailbox.close()
-        log.info("callbacks_taken_over", switches=len(self._of_switch))
+        log.info("callbacks_taken_over", switches=len(self.of_switch))
 
-    async def _claim_and_put(self, callback: "_Callback", command: pb.Command) -> None:
+    async def _claim_and_put(self, callback: "Callback", command: pb.Command) -> None:
         try:
             if not await self._claim(told_key(command.command_id), TOLD_MS):
                 return
@@ -123,13 +132,13 @@ class Callbacks:
             pass  # Told twice is told: a command has an id.
         callback.command(command)
 
-    async def _claim_list(self, callback: "_Callback") -> bool:
+    async def _claim_list(self, callback: "Callback") -> bool:
         return await self._claim(asked_key(callback.switch.switch_id), self._live_calls_ms - _ASKED_MARGIN_MS)
 
     async def _claim(self, key: bytes, for_ms: int) -> bool:
         return await self._connection.ask("SET", key, "1", "NX", "PX", for_ms) is not None
 
-    async def _ask(self, callback: "_Callback") -> None:
+    async def _ask(self, callback: "Callback") -> None:
         """Have a switch say which calls it has; a list that does not come says nothing about them."""
         switch = callback.switch
         try:
@@ -155,7 +164,7 @@ class Callbacks:
         task.add_done_callback(self._tasks.discard)
 
 
-class _Callback:
+class Callback:
     """A switch with a callback: as a list of live calls is heard of it, and where its commands wait."""
 
     def __init__(self, switch: Switch, client: CallbackClient) -> None:

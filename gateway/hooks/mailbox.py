@@ -64,6 +64,11 @@ class Mailbox:
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
 
+    async def settled(self) -> None:
+        """Wait until everything is posted or given up."""
+        while self._workers:
+            await asyncio.gather(*self._workers, return_exceptions=True)
+
     async def close(self) -> None:
         """Give up what waits."""
         for worker in self._workers:

@@ -17,6 +17,8 @@ from gateway.errors import InvalidArgument
 BODY: Final = "body"
 """What errors name that are about the whole."""
 
+_LONGEST_NAME: Final = 64
+
 M = TypeVar("M", bound=Message)
 
 
@@ -56,7 +58,7 @@ def message_of(fields: dict[str, Any], kind: type[M]) -> M:
         field = known.get(name)
         if field is None:
             names = ", ".join(each.name for each in kind.DESCRIPTOR.fields)
-            raise InvalidArgument(name, f"is no field of {kind.DESCRIPTOR.name}; it has {names}")
+            raise InvalidArgument(_shown(name), f"is no field of {kind.DESCRIPTOR.name}; it has {names}")
         if field.name in seen:
             raise InvalidArgument(field.name, "is there twice, by both of its names; send each field once")
         seen.add(field.name)
@@ -94,8 +96,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidArgument(twice, "is there twice; send each field once")
+        raise InvalidArgument(_shown(twice), "is there twice; send each field once")
     return value
+
+
+def _shown(name: str) -> str:
+    """A name of the caller's as it may be told again: short, and in characters that can be sent."""
+    return name[:_LONGEST_NAME].encode(errors="replace").decode()
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -19,7 +19,7 @@ def hook_routes(hooks: Hooks) -> Sequence[BaseRoute]:
     """Where switches post."""
 
     async def hook(request: Request) -> Response:
-        body = await hooks.answer(request.url.path, request.headers.get("authorization", ""), await request.body())
+        body = await hooks.answer(request.scope["path"], request.headers.get("authorization", ""), await request.body())
         return Response(body, media_type="application/json")
 
     async def openapi(_: Request) -> Response:

@@ -193,7 +193,7 @@ async def test_too_much_at_once(valkey: StoreServer, tmp_path: Path) -> None:
         under_way = [asyncio.create_task(there.post("/v1/calls/tick", tick)) for _ in range(2)]
         await two.wait()
         assert (await there.fault("/v1/calls/authorize", CALL))[:2] == (429, "OVERLOADED")
-        emergency = await there.post("/v1/calls/authorize", CALL | {"calledNumber": "112"})
+        emergency = await there.post("/v1/calls/authorize", CALL | {"callId": "e", "calledNumber": "112"})
         assert emergency.json()["reason"] == "EMERGENCY"
         waits.set()
         assert [answer.status for answer in await asyncio.gather(*under_way)] == [404, 404]
