@@ -13,6 +13,7 @@ import http.client
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import syslog
@@ -156,7 +157,7 @@ def answer(agi: Agi, gateway: Gateway, office: str, call_id: str, granted: int) 
             hang_up(channel)
             return
     except Refused as error:
-        syslog.syslog(syslog.LOG_ERR, f"{call_id}: it ends after {granted} s: {error}")
+        syslog.syslog(syslog.LOG_ERR, f"{call_id}: its answer is not known there: {error}")
         return
     except Unanswered:
         pass  # A tick stands for it.
@@ -228,6 +229,8 @@ def asterisk(command: str) -> bool:
 
 def main() -> None:
     """Do what the first argument says."""
+    # Sent when the channel hangs up; what was begun is finished all the same, and the hangup handler settles it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     syslog.openlog("tollgate-agi")
     agi = Agi()
     moment, office, *rest = agi.arguments()

@@ -4,6 +4,7 @@ Neither `make switches` nor CI installs these toolchains, so a missing one is a 
 and makes is kept outside of the repository, in the user's cache of that toolchain and in the temporary directory.
 """
 
+import fcntl
 import itertools
 import json
 import os
@@ -118,7 +119,21 @@ BUILDERS: dict[str, Callable[[Path], Client]] = {"go": go_client, "node": node_c
 
 @pytest.fixture(scope="module", params=BUILDERS)
 def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Client:
-    return BUILDERS[request.param](tmp_path_factory.mktemp(request.param))
+    """Each client, built once a run: by the worker that comes first, for which the others wait."""
+    language: str = request.param
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return BUILDERS[language](tmp_path_factory.mktemp(language))
+    # The parent of a worker's directory is the run's.
+    directory = tmp_path_factory.getbasetemp().parent / f"foreign-{language}"
+    directory.mkdir(exist_ok=True)
+    built = directory / "built.json"
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not built.exists():
+            made = BUILDERS[language](directory / "tree")
+            built.write_text(json.dumps([str(made.directory), made.command]))
+    folder, command = json.loads(built.read_text())
+    return Client(Path(folder), command)
 
 
 @pytest.mark.parametrize("transport", ["grpc", "http"])

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -56,7 +57,9 @@ class Asterisk:
         """What its console was told so far."""
         return self.console.read_text().splitlines() if self.console.exists() else []
 
-    def agi(self, *arguments: str, url: str = "", latin: bool = False, **environment: str) -> dict[str, str]:
+    def agi(
+        self, *arguments: str, url: str = "", latin: bool = False, hang_up: bool = False, **environment: str
+    ) -> dict[str, str]:
         """Run the script once; returns the variables that it set."""
         config = self.directory / "tollgate.json"
         config.write_text(
@@ -88,6 +91,8 @@ class Asterisk:
                 found = re.fullmatch(r'SET VARIABLE (\S+) "(.*)"\n', command)
                 assert found, command
                 variables[found[1]] = found[2].replace('\\"', '"').replace("\\\\", "\\")
+                if hang_up:
+                    process.send_signal(signal.SIGHUP)
                 process.stdin.write("200 result=1\n")
                 process.stdin.flush()
         assert process.wait(timeout=20) == 0
@@ -132,6 +137,14 @@ def test_a_call_that_nobody_answers(asterisk: Asterisk, gateway: RecipeGateway) 
     assert asterisk.agi("authorize", office, LONDON, agi_uniqueid="2.1")["TOLLGATE_GRANTED"] == "60"
     assert gateway.books(office) == (FUNDS, MINUTE)
     asterisk.agi("end", office, "2.1", "19 NOANSWER", "")
+    gateway.settled(office, FUNDS)
+
+
+def test_a_caller_hangs_up_while_the_script_runs(asterisk: Asterisk, gateway: RecipeGateway) -> None:
+    office = gateway.office()
+    granted = asterisk.agi("authorize", office, LONDON, agi_uniqueid="9.1", hang_up=True)
+    assert granted == {"TOLLGATE_CAUSE": "0", "TOLLGATE_GRANTED": "60", "TOLLGATE_REASON": "FUNDED"}
+    asterisk.agi("end", office, "9.1", "0 ", "")
     gateway.settled(office, FUNDS)
 
 

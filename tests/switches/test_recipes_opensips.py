@@ -191,7 +191,7 @@ def test_no_json_is_put_together_by_hand() -> None:
 @pytest.mark.parametrize(
     "calling",
     ['"Eve"', '","calledNumber":"911', "back\\slash\\\\", "\u2603"],
-    ids=["quotes", "break-out", "\\", "utf-8"],
+    ids=["quotes", "break-out", "backslashes", "utf-8"],
 )
 def test_a_strange_caller_stays_in_its_place(gateway: RecipeGateway, calling: str) -> None:
     office = gateway.office()
