@@ -17,11 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.rpc import status_pb2
 
 from tests.support.recipes import FUNDS, LONDON, MINUTE, RecipeGateway, nowhere, recipe_gateway
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = ROOT / "switches/clients"
+GOOGLEAPIS = str(Path(status_pb2.__file__).parents[2])
+"""The Python package has the .proto files that the contract imports."""
+
 BUILD_SECONDS = 540.0
 """The first time it compiles and fetches everything; then it takes some seconds."""
 
@@ -46,6 +50,7 @@ class Client:
     def place(self, gateway: RecipeGateway, *arguments: str, code: int = 0, **environment: str) -> list[dict[str, Any]]:
         """Place a call; returns what it said of each step."""
         variables = {"TOLLGATE_LISTEN": gateway.grpc, "TOLLGATE_URL": gateway.url, "TOLLGATE_TOKEN": gateway.token}
+        variables["GOOGLEAPIS"] = GOOGLEAPIS
         done = run([*self.command, *arguments], self.directory, RUN_SECONDS, {**variables, **environment})
         assert done.returncode == code, done.stdout + done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
@@ -92,9 +97,8 @@ def go_client(directory: Path) -> Client:
     need("go")
     folder = copied("go", directory)
     # The compiler of the Python package stands in for Debian's protoc.
-    build(
-        ["./generate.sh"], folder, PROTOC=f"{sys.executable} -m grpc_tools.protoc", PLUGINS=str(directory / "plugins")
-    )
+    protoc = f"{sys.executable} -m grpc_tools.protoc"
+    build(["./generate.sh"], folder, PROTOC=protoc, PLUGINS=str(directory / "plugins"), GOOGLEAPIS=GOOGLEAPIS)
     build(["go", "vet", "./..."], folder)
     build(["go", "build", "-mod=readonly", "-o", "client", "."], folder)
     return Client(folder, ["./client"])

@@ -3,13 +3,13 @@ import { fileURLToPath } from 'node:url';
 import grpc from '@grpc/grpc-js';
 import loader from '@grpc/proto-loader';
 
-const { TOLLGATE_LISTEN, TOLLGATE_TOKEN } = process.env;
+// GOOGLEAPIS has google/rpc/*.proto, which the contract imports: a checkout of github.com/googleapis/googleapis.
+const { GOOGLEAPIS, TOLLGATE_LISTEN, TOLLGATE_TOKEN } = process.env;
 
 // TOLLGATE_PROTO where the files were copied to.
 const PROTO = process.env.TOLLGATE_PROTO ?? fileURLToPath(new URL('../../../proto', import.meta.url));
-const GOOGLE = fileURLToPath(new URL('..', import.meta.url));
 const FILES = ['gateway/v1/authorization.proto', 'google/rpc/status.proto', 'google/rpc/error_details.proto'];
-const OPTIONS = { includeDirs: [PROTO, GOOGLE], longs: String, enums: String, defaults: true };
+const OPTIONS = { includeDirs: [PROTO, GOOGLEAPIS ?? '.'], longs: String, enums: String, defaults: true };
 const definitions = loader.loadSync(FILES, OPTIONS);
 const { CallAuthorization } = grpc.loadPackageDefinition(definitions).gateway.v1;
 
