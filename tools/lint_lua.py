@@ -1,7 +1,8 @@
 """Lints the Lua scripts: `python tools/lint_lua.py`.
 
-luacheck gets switches/freeswitch/tollgate.lua as it is, and the library that gateway/store/scripts.py puts together, since only there a function of lib/ that nobody
-calls, or a name that no file defines, can be seen. What it finds is reported by the file and line it stands in.
+luacheck gets switches/freeswitch/tollgate.lua as it is, and the library that gateway/store/scripts.py puts together,
+since only there a function of lib/ that nobody calls, or a name that no file defines, can be seen. What it finds is
+reported by the file and line it stands in.
 
 Exit code: that of luacheck. Where luacheck is missing: 0 with a message, 1 where CI=true.
 """
