@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 ACCEPTED: Final = 202
 """What smsbox answers when bearerbox has the message; any other status means that it has not."""
 
-NO_MONEY: Final = frozenset({pb.INSUFFICIENT_FUNDS, pb.SPEND_LIMIT, pb.PRICE_LIMIT})
+NO_MONEY: Final = frozenset({pb.INSUFFICIENT_FUNDS, pb.SPEND_LIMIT})
 
 TRY_AGAIN: Final = {"Retry-After": "1"}
 
