@@ -25,13 +25,13 @@ class Avps:
         return [avp for avp in self._avps if (avp.code, avp.vendor_id) == key]
 
     def one(self, key: AvpKey) -> Any | None:
-        """The only AVP of this kind.
+        """The only AVP of this kind; the same once more, as Kamailio sends its Origin-Realm, is no second one.
 
         Raises:
             Refused: There are several.
         """
         found = self.all(key)
-        if len(found) > 1:
+        if any(other.payload != found[0].payload for other in found[1:]):
             raise Refused(ResultCode.AVP_OCCURS_TOO_MANY_TIMES, f"{found[0].name} occurs twice", found[1:2])
         return found[0] if found else None
 
