@@ -10,6 +10,7 @@ from gateway.diameter.codes import (
     ADDRESS_DATA,
     CALLED_PARTY_ADDRESS,
     CALLING_PARTY_ADDRESS,
+    IMS_EMERGENCY_INDICATOR,
     IMS_INFORMATION,
     MMS_INFORMATION,
     ORIGINATOR_ADDRESS,
@@ -27,7 +28,7 @@ from gateway.v1 import authorization_pb2 as pb
 _SCHEME: Final = re.compile(r"(?i)^(sips?|tel|urn):")
 _SOS: Final = re.compile(r"(?i)^urn:service:sos(\.|$)")
 _SOS_NUMBER: Final = "112"
-"""An emergency call in IMS is to `urn:service:sos`, which is dialled as what counts everywhere."""
+"""An emergency call in IMS is to `urn:service:sos`, or marked as one: it is dialled as what counts everywhere."""
 
 _SEPARATORS: Final = str.maketrans("", "", "-.() ")
 _TERMINATING: Final = 1
@@ -74,6 +75,8 @@ def call_parties(request: Avps) -> Parties:
     if ims is None:
         return Parties()
     called = ims.text(CALLED_PARTY_ADDRESS)
+    if ims.unsigned(IMS_EMERGENCY_INDICATOR):
+        called = _SOS_NUMBER
     return Parties(
         calling=next((number_of(each) for each in ims.texts(CALLING_PARTY_ADDRESS)), "")[:64],
         called=number_of(called)[:64] if called else "",
