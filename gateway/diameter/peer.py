@@ -98,6 +98,7 @@ class PeerConnection:
         except (ConnectionError, TimeoutError) as error:
             log.warning("diameter_peer_lost", peer=self.host, address=self._address, error=str(error) or "silent")
         finally:
+            self._left.set()
             await self._close()
 
     async def leave(self, limit_seconds: float) -> None:

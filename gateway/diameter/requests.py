@@ -160,9 +160,12 @@ class Request:
         return bool(self.avps.all(MULTIPLE_SERVICES_CREDIT_CONTROL))
 
     def service_names(self) -> list[Any]:
-        """Service-Identifier and Rating-Group of the one service, which its answer repeats."""
-        service = self._service()
-        return [*service.all(SERVICE_IDENTIFIER), *service.all(RATING_GROUP)] if self.has_services else []
+        """Service-Identifier and Rating-Group of the one service, as its answer repeats them; none if it makes no sense."""
+        try:
+            service = self._service()
+        except Refused:
+            return []
+        return [*service.all(SERVICE_IDENTIFIER), *service.all(RATING_GROUP)]
 
     def requested(self, kind: Kind) -> int:
         """Units that are asked for; 0: as many as the server thinks right.
