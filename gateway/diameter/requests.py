@@ -160,7 +160,7 @@ class Request:
         return bool(self.avps.all(MULTIPLE_SERVICES_CREDIT_CONTROL))
 
     def service_names(self) -> list[Any]:
-        """Service-Identifier and Rating-Group of the one service, as its answer repeats them; none if it makes no sense."""
+        """Service-Identifier and Rating-Group, as an answer repeats them; none if the service makes no sense."""
         try:
             service = self._service()
         except Refused:

@@ -131,9 +131,9 @@ class Books:
     def ask(self, rpc: str, request: Any) -> Any:
         return getattr(self.credits, rpc)(request, metadata=(("authorization", f"Bearer {OPERATOR}"),), timeout=10)
 
-    def office(self, balance_micros: int, **settings: Any) -> str:
-        """A new office with a balance."""
-        office_id = OFFICES[next(_offices)]
+    def office(self, balance_micros: int, office_id: str = "", **settings: Any) -> str:
+        """A new office with a balance; without an id of its own it has one of the table's."""
+        office_id = office_id or OFFICES[next(_offices)]
         request = credits_pb2.CreateOfficeRequest(
             office_id=office_id, company_id="acme", name="Office", country="US", time_zone="UTC", **settings
         )
