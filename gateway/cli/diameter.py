@@ -62,6 +62,7 @@ class Flags:
         office_avp: The AVP that names the office.
         terms: On which credit is given.
         deadline_seconds: How long the gateway may take.
+        state_file: Where sessions outlive a restart.
     """
 
     origin_host: str
@@ -73,6 +74,7 @@ class Flags:
     office_avp: str | None
     terms: Terms
     deadline_seconds: float
+    state_file: Path | None
 
 
 def register(app: typer.Typer) -> None:
@@ -167,6 +169,14 @@ def diameter(
             help="How long the gateway may take; below the clients' Tx timer.",
         ),
     ] = 2.0,
+    state_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="TOLLGATE_DIAMETER_STATE_FILE",
+            help="Where sessions outlive a restart, made if it is not there. None: a restart forgets them (5002), and "
+            "their calls are billed up to their last report.",
+        ),
+    ] = None,
     server: Annotated[
         str | None,
         typer.Option(help="Address of CallAuthorization. [TOLLGATE_LISTEN; default: of the running gateway]"),
@@ -203,6 +213,7 @@ def diameter(
             emergency_numbers=frozenset(each.strip() for each in emergency_numbers.split(",") if each.strip()),
         ),
         deadline_seconds=deadline_seconds,
+        state_file=state_file,
     )
     connection = Connection.resolve(server=server, token=token, data_dir=data_dir)
     configure_logging(log_level.value, log_format.value, process="diameter")

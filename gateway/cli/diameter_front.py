@@ -9,6 +9,7 @@ from gateway.cli.connection import Connection
 from gateway.cli.diameter import Flags, OfficeBy
 from gateway.cli.errors import EXIT_USAGE, CommandError
 from gateway.diameter.codes import AvpKey
+from gateway.diameter.memory import BadStateFile
 from gateway.diameter.offices import BadTable, NamedAvp, OfficeFinder, OfficeSource, ServiceContext, SubscriberTable
 from gateway.diameter.service import Options, run_diameter
 
@@ -17,7 +18,7 @@ def run(flags: Flags, connection: Connection) -> None:
     """Serve until SIGTERM or Ctrl-C.
 
     Raises:
-        CommandError: A flag makes no sense, or the address is taken.
+        CommandError: A flag makes no sense, the address is taken, or the state file cannot be used.
     """
     options = Options(
         listen=_address(flags.listen),
@@ -29,9 +30,12 @@ def run(flags: Flags, connection: Connection) -> None:
         peers=frozenset(each.lower() for each in flags.peers),
         offices=OfficeFinder(_source(flags)),
         terms=flags.terms,
+        state_file=flags.state_file,
     )
     try:
         asyncio.run(_serve(options))
+    except BadStateFile as error:
+        raise CommandError(f"--state-file: {error}") from None
     except OSError as error:
         raise CommandError(f"--listen: {options.listen} cannot be listened on: {error.strerror or error}") from None
 

@@ -57,7 +57,7 @@ class Calls:
         terms: The operator's choices.
     """
 
-    def __init__(self, link: Link, sessions: "SessionTable[Session]", offices: OfficeFinder, terms: Terms) -> None:
+    def __init__(self, link: Link, sessions: SessionTable, offices: OfficeFinder, terms: Terms) -> None:
         self._link = link
         self._sessions = sessions
         self._offices = offices
@@ -67,16 +67,20 @@ class Calls:
         """Whether a request is about a call that is granted whatever happens, and whatever else is wrong with it."""
         return is_emergency(dialled(avps), self._terms.emergency_numbers)
 
-    async def begin(self, request: Request) -> Outcome:
+    async def begin(self, request: Request, known: CallSession | None) -> Outcome:
         """CCR-Initial: authorize a call.
+
+        Args:
+            request: What is asked for.
+            known: The session, if it is being asked for already.
 
         Raises:
             Refused, Unanswered, Rejected: It is not.
         """
         if self.is_emergency(request.avps):
-            return await self._begin_emergency(request)
+            return await self._begin_emergency(request, known)
         wanted = self.authorization(request)
-        session = CallSession(session_id=request.session_id, request=wanted)
+        session = known or CallSession(session_id=request.session_id, request=wanted)
         with self._sessions.adding(session):
             return await session.answer(request, partial(self._begin, request, session, wanted))
 
@@ -132,8 +136,8 @@ class Calls:
             return Outcome(ResultCode.CREDIT_CONTROL_NOT_APPLICABLE, "this call costs nothing")
         return self._quota(session, grant.granted_seconds, is_final=grant.final_unit)
 
-    async def _begin_emergency(self, request: Request) -> Outcome:
-        session = CallSession(session_id=request.session_id, request=None, reason=pb.EMERGENCY)
+    async def _begin_emergency(self, request: Request, known: CallSession | None) -> Outcome:
+        session = known or CallSession(session_id=request.session_id, request=None, reason=pb.EMERGENCY)
         with self._sessions.adding(session, always=True):
             return await session.answer(request, partial(self._tell_of_emergency, request, session))
 
@@ -148,6 +152,7 @@ class Calls:
 
     async def _update(self, request: Request, session: CallSession) -> Outcome:
         session.count(request, request.used(Kind.CALL), MAX_SECONDS)
+        self._sessions.keep(session)
         if session.request is None or session.reason == pb.EMERGENCY:
             return EMERGENCY
         if not session.used:
@@ -180,9 +185,15 @@ class Calls:
     async def _end(self, request: Request, session: CallSession) -> Outcome:
         session.count(request, request.used(Kind.CALL), MAX_SECONDS)
         session.ended_by = request.number
+        self._sessions.keep(session)
         if session.request is None:
             return Outcome()
         return await self._link.settled(self._settle(session, session.request, request.termination_cause))
+
+    def settle_again(self, session: CallSession) -> None:
+        """Settle a call that was ended in a process before this one, which may not have come to it."""
+        if session.request is not None:
+            self._settle(session, session.request, "")
 
     def _settle(self, session: CallSession, authorized: pb.AuthorizeCallRequest, cause: str) -> "asyncio.Task[Outcome]":
         """Begin to settle a call with all that was used; once, however often it is asked for."""
@@ -202,6 +213,8 @@ class Calls:
             cause=cause,
         )
         settled = await self._link.ask(self._link.stub.EndCall, end)
+        session.is_settled = True
+        self._sessions.keep(session)
         return Outcome(cost_micros=settled.debited_micros)
 
     def _quota(

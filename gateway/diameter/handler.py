@@ -13,7 +13,7 @@ from gateway.diameter.messages import Messages, MessageSession
 from gateway.diameter.outcome import Outcome
 from gateway.diameter.refusal import Refused
 from gateway.diameter.requests import Kind, Request
-from gateway.diameter.sessions import Session, SessionTable
+from gateway.diameter.sessions import SessionTable
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,7 @@ class CreditControl:
 
     def __init__(
         self,
-        sessions: "SessionTable[Session]",
+        sessions: SessionTable,
         calls: Calls,
         messages: Messages,
         enquiries: Enquiries,
@@ -76,10 +76,10 @@ class CreditControl:
         if request.type is RequestType.EVENT:
             return await self._event(request)
         session = self._sessions.get(request.session_id)
-        if request.type is RequestType.INITIAL and session is None:
+        if request.type is RequestType.INITIAL and (session is None or not session.is_begun):
             if request.kind is Kind.CALL:
-                return await self._calls.begin(request)
-            return await self._messages.begin(request)
+                return await self._calls.begin(request, session if isinstance(session, CallSession) else None)
+            return await self._messages.begin(request, session if isinstance(session, MessageSession) else None)
         match session:
             case CallSession():
                 if request.type is RequestType.TERMINATION:

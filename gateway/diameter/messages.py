@@ -1,5 +1,6 @@
 """Messages: event charging, with reservation (ECUR) or at once (IEC)."""
 
+import asyncio
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -54,7 +55,7 @@ class Messages:
         offices: Who pays.
     """
 
-    def __init__(self, link: Link, sessions: "SessionTable[Session]", offices: OfficeFinder) -> None:
+    def __init__(self, link: Link, sessions: SessionTable, offices: OfficeFinder) -> None:
         self._link = link
         self._sessions = sessions
         self._offices = offices
@@ -81,14 +82,18 @@ class Messages:
         await self._link.ask(self._link.stub.RefundMessage, given)
         return Outcome()
 
-    async def begin(self, request: Request) -> Outcome:
+    async def begin(self, request: Request, known: MessageSession | None) -> Outcome:
         """CCR-Initial: pay for a message that is about to be sent.
+
+        Args:
+            request: What is asked for.
+            known: The session, if it is being asked for already.
 
         Raises:
             Refused, Unanswered, Rejected: It is not paid for.
         """
         wanted = self.authorization(request, request.call_id)
-        session = MessageSession(session_id=request.session_id, request=wanted, kind=request.kind)
+        session = known or MessageSession(session_id=request.session_id, request=wanted, kind=request.kind)
         with self._sessions.adding(session):
             return await session.answer(request, partial(self._begin, request, session))
 
@@ -147,15 +152,22 @@ class Messages:
     async def _end(self, request: Request, session: MessageSession) -> Outcome:
         session.count(request, request.used(session.kind), MAX_SEGMENTS)
         session.ended_by = request.number
+        self._sessions.keep(session)
+        return await self._link.settled(self.settle_again(session))
+
+    def settle_again(self, session: MessageSession) -> "asyncio.Task[Outcome]":
+        """Begin to settle a message with what was sent of it; once, however often it is asked for."""
         if session.settling is None:
             session.settling = self._link.settle(session.session_id, partial(self._settle, session))
-        return await self._link.settled(session.settling)
+        return session.settling
 
     async def _settle(self, session: MessageSession) -> Outcome:
-        if session.used == session.request.segments:
-            return Outcome(cost_micros=session.debited_micros)
-        cost_micros = await self._pay_for_part(session) if session.used else 0
-        await self._give_back(session.request)
+        cost_micros = session.debited_micros
+        if session.used != session.request.segments:
+            cost_micros = await self._pay_for_part(session) if session.used else 0
+            await self._give_back(session.request)
+        session.is_settled = True
+        self._sessions.keep(session)
         return Outcome(cost_micros=cost_micros)
 
     async def _pay_for_part(self, session: MessageSession) -> int:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -11,12 +12,13 @@ import structlog
 
 from gateway.address import Address
 from gateway.diameter.answers import Answers
-from gateway.diameter.calls import Calls
+from gateway.diameter.calls import Calls, CallSession
 from gateway.diameter.enquiries import Enquiries
 from gateway.diameter.handler import CreditControl
 from gateway.diameter.identity import DiameterIdentity
 from gateway.diameter.link import Link
-from gateway.diameter.messages import Messages
+from gateway.diameter.memory import SessionMemory
+from gateway.diameter.messages import Messages, MessageSession
 from gateway.diameter.offices import OfficeFinder
 from gateway.diameter.server import DiameterServer
 from gateway.diameter.sessions import Session, SessionTable
@@ -41,6 +43,7 @@ class Options:
         peers: Origin-Hosts that may connect, in lower case; empty: any.
         offices: Who pays.
         terms: On which credit is given.
+        state_file: Where sessions outlive the process; None: nowhere.
     """
 
     listen: Address
@@ -52,6 +55,7 @@ class Options:
     peers: Collection[str]
     offices: OfficeFinder
     terms: Terms
+    state_file: Path | None = None
 
 
 async def run_diameter(options: Options, stop: asyncio.Event, ready: Callable[[int], None] = lambda _: None) -> None:
@@ -64,17 +68,26 @@ async def run_diameter(options: Options, stop: asyncio.Event, ready: Callable[[i
 
     Raises:
         OSError: It cannot listen.
+        BadStateFile: The state file cannot be used.
     """
-    identity = DiameterIdentity(options.origin_host, options.origin_realm, state_id=int(time.time()))
+    memory = SessionMemory(options.state_file) if options.state_file is not None else None
+    state_id = int(time.time()) if memory is None else memory.state_id
+    identity = DiameterIdentity(options.origin_host, options.origin_realm, state_id)
     # Only spreads the load of asking again.
     link = Link(options.gateway, options.token, options.deadline_seconds, Random())  # noqa: S311
-    sessions: SessionTable[Session] = SessionTable(time.monotonic)
+    sessions = SessionTable(time.monotonic, memory)
     calls = Calls(link, sessions, options.offices, options.terms)
     messages = Messages(link, sessions, options.offices)
     enquiries = Enquiries(link, calls, messages)
     handler = CreditControl(sessions, calls, messages, enquiries, Answers(identity, options.terms))
     server = DiameterServer(identity, options.peers, handler.handle)
     try:
+        if memory is not None:
+            for session in memory.restore():
+                sessions.restore(session)
+                if session.ended_by is not None and not session.is_settled:
+                    _settle_again(session, calls, messages)
+            log.info("diameter_sessions_restored", sessions=len(sessions))
         await server.start(options.listen)
         address = Address(options.listen.host, server.port)
         log.info("diameter_listens", address=str(address), gateway=str(options.gateway))
@@ -84,3 +97,13 @@ async def run_diameter(options: Options, stop: asyncio.Event, ready: Callable[[i
     finally:
         await server.stop(DRAIN_SECONDS)
         await link.close(DRAIN_SECONDS)
+        if memory is not None:
+            memory.close()
+
+
+def _settle_again(session: Session, calls: Calls, messages: Messages) -> None:
+    match session:
+        case CallSession():
+            calls.settle_again(session)
+        case MessageSession():
+            messages.settle_again(session)

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeVar
+from typing import Final, Protocol
 
 from gateway.diameter.avps import invalid
 from gateway.diameter.codes import CC_REQUEST_NUMBER, CC_REQUEST_TYPE, RequestType, ResultCode
@@ -13,10 +13,14 @@ from gateway.diameter.outcome import Outcome
 from gateway.diameter.refusal import Refused
 from gateway.diameter.requests import Request
 
-MAX_SESSIONS: Final = 200_000
+MAX_SESSIONS: Final = 100_000
 
 KEEP_SECONDS: Final = 86_400.0
 """An end that comes a day late still settles its call; the gateway keeps lapsed calls for as long."""
+
+SUPERVISION_SECONDS: Final = 4 * 3_600.0
+"""An open session that was silent for so long gives way to a new one where there is no room (RFC 8506: Tcc). The
+gateway lets its call lapse long before."""
 
 _KEPT_ANSWERS: Final = 8
 
@@ -30,6 +34,8 @@ class Session:
         used: Units used in all, as far as reported.
         counted: Number of the last request whose used units are in `used`; -1: none.
         ended_by: Number of the request that terminated it; None: it is open.
+        is_begun: Whether anything was granted.
+        is_settled: Whether the gateway knows of its end.
         settling: Its end, once that was asked for.
         heard_at: When it was heard of last, by the table's clock.
     """
@@ -38,15 +44,12 @@ class Session:
     used: int = 0
     counted: int = -1
     ended_by: int | None = None
+    is_begun: bool = False
+    is_settled: bool = False
     heard_at: float = 0.0
     settling: "asyncio.Task[Outcome] | None" = None
     _answers: "OrderedDict[tuple[int, RequestType], Outcome]" = field(default_factory=OrderedDict)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    @property
-    def is_begun(self) -> bool:
-        """Whether anything was granted."""
-        return any(outcome.code is ResultCode.SUCCESS for outcome in self._answers.values())
 
     async def answer(self, request: Request, work: Callable[[], Awaitable[Outcome]]) -> Outcome:
         """Do what a request asks for, once: the same number gets the same answer.
@@ -63,6 +66,7 @@ class Session:
                 return known
             self._check_order(request)
             outcome = await work()
+            self.is_begun = self.is_begun or outcome.code is ResultCode.SUCCESS
             self._answers[request.number, request.type] = outcome
             while len(self._answers) > _KEPT_ANSWERS:
                 self._answers.popitem(last=False)
@@ -90,32 +94,46 @@ class Session:
         numbers = [number for number, _ in self._answers]
         if request.number in numbers:
             raise invalid(request.avps.one(CC_REQUEST_TYPE), f"is {request.type}; that number had another one")
-        if numbers and request.number < max(numbers):
-            raise invalid(request.avps.one(CC_REQUEST_NUMBER), f"is {request.number}, after {max(numbers)}")
+        latest = max([self.counted, *numbers])
+        if request.number < latest:
+            raise invalid(request.avps.one(CC_REQUEST_NUMBER), f"is {request.number}, after {latest}")
         if numbers and request.type is RequestType.INITIAL:
             raise invalid(request.avps.one(CC_REQUEST_TYPE), "is INITIAL_REQUEST; this session was begun before")
 
 
-S = TypeVar("S", bound=Session)
+class Keeper(Protocol):
+    """Where sessions outlive this process."""
+
+    def keep(self, session: Session) -> None:
+        """Write down what is known of a session."""
+        ...
+
+    def forget(self, session_id: str) -> None:
+        """Strike a session out."""
+        ...
 
 
-class SessionTable(Generic[S]):
+class SessionTable:
     """The sessions, the one that was heard of last at the end.
 
     Args:
         monotonic: Seconds that never go back.
+        keeper: Where they outlive this process; None: nowhere.
         most: Sessions at once.
     """
 
-    def __init__(self, monotonic: Callable[[], float], most: int = MAX_SESSIONS) -> None:
+    def __init__(
+        self, monotonic: Callable[[], float], keeper: Keeper | None = None, *, most: int = MAX_SESSIONS
+    ) -> None:
         self._monotonic = monotonic
+        self._keeper = keeper
         self._most = most
-        self._sessions: OrderedDict[str, S] = OrderedDict()
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def get(self, session_id: str) -> S | None:
+    def get(self, session_id: str) -> Session | None:
         """A session that is known; it is heard of by this."""
         session = self._sessions.get(session_id)
         if session is not None:
@@ -124,35 +142,49 @@ class SessionTable(Generic[S]):
         return session
 
     @contextmanager
-    def adding(self, session: S, *, always: bool = False) -> Iterator[None]:
-        """Keep a session from here on, unless it does not come to a grant in the block.
+    def adding(self, session: Session, *, always: bool = False) -> Iterator[None]:
+        """Have a session from here on, unless it does not come to a grant in the block.
 
         Args:
-            session: A new one.
+            session: A new one, or one that has not come to a grant before.
             always: Even if there is no room.
 
         Raises:
             Refused: There is no room.
         """
-        self._add(session, always=always)
+        if session.session_id not in self._sessions:
+            self._make_room(always=always)
+        self.restore(session)
         try:
             yield
         finally:
-            if not session.is_begun and self._sessions.get(session.session_id) is session:
+            if session.is_begun:
+                self._sessions[session.session_id] = session
+                self.keep(session)
+            elif self._sessions.get(session.session_id) is session:
                 del self._sessions[session.session_id]
 
-    def _add(self, session: S, *, always: bool) -> None:
-        now = self._monotonic()
-        while self._sessions and next(iter(self._sessions.values())).heard_at < now - KEEP_SECONDS:
-            self._sessions.popitem(last=False)
-        if len(self._sessions) >= self._most and not always and not self._forget_one_that_is_over():
-            raise Refused(ResultCode.TOO_BUSY, f"{len(self._sessions)} sessions are open, the most there can be")
-        session.heard_at = now
+    def restore(self, session: Session) -> None:
+        """Have a session that was begun before."""
+        session.heard_at = self._monotonic()
         self._sessions[session.session_id] = session
 
-    def _forget_one_that_is_over(self) -> bool:
-        oldest = next(iter(self._sessions.values()))
-        if oldest.ended_by is None:
-            return False
-        del self._sessions[oldest.session_id]
-        return True
+    def keep(self, session: Session) -> None:
+        """Write down what is known of a session, so that it outlives this process."""
+        if self._keeper is not None:
+            self._keeper.keep(session)
+
+    def _make_room(self, *, always: bool) -> None:
+        now = self._monotonic()
+        while self._sessions:
+            oldest = next(iter(self._sessions.values()))
+            silent_seconds = now - oldest.heard_at
+            is_full = len(self._sessions) >= self._most
+            gives_way = oldest.ended_by is not None or silent_seconds > SUPERVISION_SECONDS
+            if silent_seconds <= KEEP_SECONDS and not (is_full and gives_way):
+                break
+            del self._sessions[oldest.session_id]
+            if self._keeper is not None:
+                self._keeper.forget(oldest.session_id)
+        if len(self._sessions) >= self._most and not always:
+            raise Refused(ResultCode.TOO_BUSY, f"{len(self._sessions)} sessions are open, the most there can be")

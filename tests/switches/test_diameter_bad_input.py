@@ -487,6 +487,51 @@ async def test_answers_that_are_lost(gateway: GatewayProcess, books: Books, tmp_
     assert books.of_office(office) == (1_000_000 - 50_000 - SMS, 0)
 
 
+def test_a_restart_forgets_no_session(gateway: GatewayProcess, books: Books, tmp_path: Path) -> None:
+    office = books.office(1_000_000)
+    talking, ringing, ended, message = (new_session() for _ in range(4))
+    flags = ("--state-file", str(tmp_path / "sessions.sqlite"))
+    with running_diameter(tmp_path, gateway.server, *flags) as front, RawPeer(front.port) as peer:
+        for session in (talking, ringing, ended):
+            state = peer.ask(office, session, INITIAL, 0, called=PARIS, requested=30).message.origin_state_id
+        assert peer.ask(office, talking, UPDATE, 1, called=PARIS, requested=30, used=12).code == 2001
+        assert peer.ask(office, ended, TERMINATION, 1, called=PARIS, used=30).cost == 50_000
+        assert peer.ask(office, message, INITIAL, 0, context=TEXTS, requested=2).code == 2001
+        with pytest.raises(AssertionError, match="--state-file"), running_diameter(tmp_path, gateway.server, *flags):
+            pass
+        front.process.kill()
+    with running_diameter(tmp_path, gateway.server, *flags) as front, RawPeer(front.port) as peer:
+        assert peer.ask(office, talking, UPDATE, 1, called=PARIS, requested=30, used=12).granted == 30
+        assert peer.ask(office, talking, UPDATE, 0, called=PARIS, requested=30, used=12).code == 5004
+        again = peer.ask(office, ringing, INITIAL, 0, called=PARIS, requested=30)
+        assert (again.code, again.granted) == (2001, 30)
+        assert peer.ask(office, ringing, TERMINATION, 1, called=PARIS, used=0).cost == 0
+        assert peer.ask(office, ended, TERMINATION, 1, called=PARIS, used=30).cost == 50_000
+        assert peer.ask(office, talking, TERMINATION, 2, called=PARIS, used=18).cost == 50_000
+        assert peer.ask(office, message, TERMINATION, 1, context=TEXTS, used=1).cost == SMS
+        other = peer.ask(office, new_session(), INITIAL, 0, called=PARIS, requested=30).message.origin_state_id
+        assert state == other
+    assert books.of_office(office)[0] == 1_000_000 - 100_000 - SMS
+
+
+async def test_an_end_to_which_a_process_did_not_come(gateway: GatewayProcess, books: Books, tmp_path: Path) -> None:
+    office, session = books.office(1_000_000), new_session()
+    server = Address.parse(gateway.server)
+    flags = ("--state-file", str(tmp_path / "sessions.sqlite"), "--deadline-seconds", "0.5")
+
+    def ask(peer: RawPeer, *arguments: Any, **options: Any) -> Any:
+        return asyncio.to_thread(peer.ask, office, session, *arguments, called=PARIS, **options)
+
+    async with FaultProxy((server.host, server.port)) as proxy:
+        with running_diameter(tmp_path, f"127.0.0.1:{proxy.port}", *flags) as front, RawPeer(front.port) as peer:
+            assert (await ask(peer, INITIAL, 0, requested=60)).code == 2001
+            proxy.refuse()
+            assert (await ask(peer, TERMINATION, 1, used=30)).code == 3002
+            front.process.kill()
+    with running_diameter(tmp_path, gateway.server, *flags):
+        assert await asyncio.to_thread(wait_until, lambda: books.of_office(office) == (950_000, 0), 20)
+
+
 def test_it_drains_when_it_is_told_to_stop(gateway: GatewayProcess, books: Books, tmp_path: Path) -> None:
     office, session = books.office(1_000_000), new_session()
     with running_diameter(tmp_path, gateway.server) as front, RawPeer(front.port) as peer:
