@@ -60,7 +60,7 @@ def number_of(address: str) -> str:
     address = address.strip().strip("<>")
     if _SOS.match(address):
         return _SOS_NUMBER
-    bare = unquote(_SCHEME.sub("", address)).partition("@")[0].partition(";")[0]
+    bare = unquote(re.split("[@;:]", _SCHEME.sub("", address))[0])
     digits = bare.translate(_SEPARATORS)
     return digits if digits.removeprefix("+").isdigit() else bare
 
