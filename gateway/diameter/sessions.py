@@ -91,6 +91,8 @@ class Session:
     def _check_order(self, request: Request) -> None:
         if self.ended_by not in {None, request.number}:
             raise Refused(ResultCode.UNKNOWN_SESSION_ID, "this session is over")
+        if request.type is not RequestType.INITIAL and not self.is_begun:
+            raise Refused(ResultCode.UNKNOWN_SESSION_ID, "this session was not begun")
         numbers = [number for number, _ in self._answers]
         if request.number in numbers:
             raise invalid(request.avps.one(CC_REQUEST_TYPE), f"is {request.type}; that number had another one")

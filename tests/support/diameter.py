@@ -368,8 +368,16 @@ class RawPeer:
         Raises:
             EOFError: The other side closed.
         """
+        return Message.from_bytes(self.read_bytes())
+
+    def read_bytes(self) -> bytes:
+        """The bytes of the next message.
+
+        Raises:
+            EOFError: The other side closed.
+        """
         header = self._read(20)
-        return Message.from_bytes(header + self._read(int.from_bytes(header[1:4], "big") - 20))
+        return header + self._read(int.from_bytes(header[1:4], "big") - 20)
 
     def is_closed(self, limit_seconds: float = 10.0) -> bool:
         """Whether the other side closes, without a word, within a time."""
