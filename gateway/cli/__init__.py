@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "demo": "demo",
     "company": "companies",
     "office": "offices",
+    "switch": "switches",
     "token": "tokens",
     "rates": "rates",
     "credits": "credits",
