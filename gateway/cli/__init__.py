@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "notices": "notices",
     "audit": "audit",
     "rebuild": "rebuild",
+    "diameter": "diameter",
     "health": "health",
 }
 """Each command, and group of commands, with the module that has it; in the order in which help shows them."""

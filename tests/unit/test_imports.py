@@ -39,6 +39,8 @@ MAY_IMPORT = {
     | {"jinja2", "starlette", "structlog", "uvicorn"},
     # The switches' side: the contract and nothing of how it is kept.
     "client": {"client", "v1", "grpc", "google"},
+    # A front for switches that speak Diameter: on their side, like the client.
+    "diameter": {"diameter", "client", "client_channel", "address", "v1"} | {"google", "grpc", "structlog"},
     # Switches without gRPC: the deciders by HTTP, and posts to callbacks.
     "hooks": {"hooks", "api", "domain", "errors", "metrics", "signature", "store", "v1"}
     | {"aiohttp", "google", "starlette", "structlog"},
