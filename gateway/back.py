@@ -16,6 +16,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from gateway import metrics
+from gateway.api.calls import Calls
 from gateway.api.credits.balances import BalanceRpcs
 from gateway.api.credits.calls import CallRpcs
 from gateway.api.credits.companies import CompanyRpcs
@@ -26,10 +27,14 @@ from gateway.api.credits.payment_methods import PaymentMethodRpcs
 from gateway.api.credits.purchases import PurchaseRpcs
 from gateway.api.credits.rate_rows import RateRows
 from gateway.api.credits.servicer import SERVICE, CreditsServicer, Operations
+from gateway.api.credits.switches import SwitchRpcs
 from gateway.api.credits.tokens import TokenRpcs
 from gateway.api.credits.transactions import TransactionRpcs
 from gateway.api.credits.usage import UsageRpcs
 from gateway.api.credits.watches import BalanceWatch, RefillWatch
+from gateway.api.live_calls import LiveCallsListener
+from gateway.api.messages import Messages
+from gateway.api.rating import CurrentRater
 from gateway.api.runner import Runner
 from gateway.background import billing as billing_loop
 from gateway.background import (
@@ -50,11 +55,17 @@ from gateway.background.missing import MissingOffices
 from gateway.background.refill_listener import RefillListener
 from gateway.billing.charging import Pace
 from gateway.billing.parts import Billing, Way
+from gateway.domain.numbers import warm_up
 from gateway.domain.office import RefillSettings
 from gateway.errors import InvalidArgument
 from gateway.feeds import balances as balance_feed
 from gateway.feeds.balances import BalanceFeed
 from gateway.feeds.refills import RefillFeed
+from gateway.hooks import callbacks as callback_loop
+from gateway.hooks.callback_client import CallbackClient
+from gateway.hooks.callbacks import Callbacks
+from gateway.hooks.operations import Hooks
+from gateway.hooks.routes import hook_routes
 from gateway.ledger.audit import AuditLog
 from gateway.ledger.companies import Companies
 from gateway.ledger.credits import Credits
@@ -66,6 +77,7 @@ from gateway.ledger.notices import Notices
 from gateway.ledger.offices import Offices
 from gateway.ledger.outbox import Outbox
 from gateway.ledger.refills import Refills
+from gateway.ledger.switches import Switches
 from gateway.ledger.tokens import Tokens
 from gateway.ledger.usage import Usage
 from gateway.metrics_http import MetricsServer
@@ -77,6 +89,7 @@ from gateway.projection.credits import CreditApplication
 from gateway.projection.locks import OfficeLocks
 from gateway.projection.offices import OfficeProjection
 from gateway.projection.rates import RateProjection
+from gateway.projection.switches import SwitchProjection
 from gateway.projection.tokens import TokenProjection
 from gateway.serving import Service, lifetimes_of
 from gateway.settings import Settings
@@ -84,6 +97,7 @@ from gateway.startup import StartupError
 from gateway.store.address import StoreAddress
 from gateway.store.balances import BalanceStore
 from gateway.store.clock import Clock, StoreClock
+from gateway.store.commands import follow_commands
 from gateway.store.configuration import check_store_configuration
 from gateway.store.connection import StoreConnection, StoreUnavailable
 from gateway.store.directory import Directory
@@ -92,6 +106,7 @@ from gateway.store.keys import REBUILD_KEY, SHARDS, SHARDS_KEY
 from gateway.store.offices import OfficeCache
 from gateway.store.outbox import claim_epoch
 from gateway.store.scripts import load_library
+from gateway.store.switch_lists import SwitchLists
 from gateway.v1.credits_pb2_grpc import add_CreditsServicer_to_server
 from gateway.web.app import make_app
 from gateway.web.health import health_routes
@@ -169,6 +184,7 @@ async def open_back(settings: Settings, stack: AsyncExitStack, *, clock: Clock |
     stack.push_async_callback(back.billing.charging.close)
     await back.connection.start()
     stack.push_async_callback(back.connection.close)
+    stack.push_async_callback(back.close_hooks)
     for each in back.background.notifiers:
         stack.push_async_callback(each.close)
     return back
@@ -215,7 +231,7 @@ class Back:
         self._put_together(database)
         self.webhooks = WebhookReceiver(provider, self.billing.events.on_event, clock.now_ms)
         self.runner = Runner(self.directory, max_in_flight=settings.max_in_flight, store_timeout_seconds=timeout)
-        self.servicer = CreditsServicer(self.runner, self.operations)  # type: ignore[abstract]  # servicer.py adds the rest
+        self.servicer = CreditsServicer(self.runner, self.operations)
 
     def _put_together(self, database: Database) -> None:
         settings, store, connection, clock = self._settings, self.store, self.connection, self.clock
@@ -227,6 +243,8 @@ class Back:
         locks, missing = self.locks, MissingOffices()
         office_projection = OfficeProjection(offices, store, clock)
         token_projection = TokenProjection(tokens, connection, clock)
+        switches = Switches(database)
+        switch_projection = SwitchProjection(switches, connection)
         self._rate_projection = RateProjection(self.decks, connection)
         application = CreditApplication(ledger, store, connection, clock)
         self.refill_feed, self.balance_feed = RefillFeed(refills), BalanceFeed(store, clock)
@@ -257,6 +275,7 @@ class Back:
                     threshold_micros=settings.refill_threshold_micros, amount_micros=settings.refill_amount_micros
                 ),
             ),
+            switches=SwitchRpcs(switches, switch_projection, clock),
             tokens=TokenRpcs(tokens, token_projection, clock),
             decks=DeckRpcs(self.decks, self._rate_projection, clock),
             balances=BalanceRpcs(offices, ledger, refills, office_projection, application, locks, clock),
@@ -269,10 +288,18 @@ class Back:
             balance_watch=BalanceWatch(offices, self.balance_feed),
             refill_watch=RefillWatch(self.refill_feed, refills, offices, OfficeCache(connection)),
         )
+        self._put_hooks_together(switches)
         applier = credit_applier.CreditApplier(ledger, application, locks, missing)
         self.background = Loops(
             projector=projector.Projector(
-                offices, tokens, office_projection, token_projection, self._rate_projection, locks, missing
+                offices,
+                tokens,
+                office_projection,
+                token_projection,
+                self._rate_projection,
+                switch_projection,
+                locks,
+                missing,
             ),
             applier=applier,
             reconciler=reconciler.Reconciler(
@@ -296,6 +323,30 @@ class Back:
             billing=BillingLoop(billing.charges, billing.chargebacks, billing.charging, billing.charging_back, clock),
         )
 
+    def _put_hooks_together(self, switches: Switches) -> None:
+        """What switches without gRPC ask: the same deciders as in the front, on the back's own connection."""
+        settings, store, connection = self._settings, self.store, self.connection
+        offices, rater = OfficeCache(connection), CurrentRater(settings.blocked_destinations)
+        self.directory.on_deck = rater.use
+        self._calls = Calls(
+            store,
+            offices,
+            rater,
+            max_duration_seconds=settings.max_duration_seconds,
+            has_callback=self.directory.has_callback,
+        )
+        messages = Messages(store, offices, rater)
+        self.hooks = Hooks(self.directory, self._calls, messages, max_in_flight=settings.max_in_flight)
+        self._switch_lists = SwitchLists(connection)
+        self.callbacks = Callbacks(
+            CallbackClient(self.clock),
+            connection,
+            self.directory,
+            switches.with_callback,
+            LiveCallsListener(store, offices, self._switch_lists, self.clock, self._calls),
+            live_calls_ms=settings.live_calls_seconds * 1000,
+        )
+
     def _notifiers(self, database: Database) -> tuple[notifier.Notifier, ...]:
         notices, senders = Notices(database, self._settings.currency), open_senders(self._settings)
         channels, timeout = tuple(each.channel for each in senders), self._settings.notice_timeout_seconds
@@ -310,6 +361,8 @@ class Back:
             StartupError: The store is set up unsafely or belongs to something else, or the deck has errors.
         """
         deck = await self._first_deck()
+        for _ in warm_up():
+            await asyncio.sleep(0)
         while not stop.is_set():
             if await _is_first(self.connection.wait_connected(), stop.wait()):
                 try:
@@ -356,12 +409,23 @@ class Back:
         Raises:
             StartupError: The address is taken.
         """
-        routes = [*health_routes(self.is_healthy), *webhook_routes(self.webhooks), RETURN_ROUTE, static_route()]
+        routes = [
+            *hook_routes(self.hooks),
+            *health_routes(self.is_healthy),
+            *webhook_routes(self.webhooks),
+            RETURN_ROUTE,
+            static_route(),
+        ]
         if isinstance(self.provider, SandboxProvider):
             routes += sandbox_routes(self.provider)
         app = make_app(routes, body_limits={WEBHOOK_PATH: MAX_WEBHOOK_BYTES})
         settings = self._settings
         return await HttpServer.open(app, "http_listen", settings.http_listen, drain_seconds=settings.drain_seconds)
+
+    async def close_hooks(self) -> None:
+        """Give up what is posted to switches, and wait for what the store is still to be told."""
+        await self.callbacks.close()
+        await self._calls.close()
 
     def is_healthy(self) -> bool:
         """Whether requests can be answered in full now."""
@@ -389,6 +453,7 @@ class Back:
             Loop("outbox_gauge", turns.outbox_gauge.turn, outbox_gauge.EVERY_SECONDS),
             Loop("refill_tail", self._advance_refills, TAIL_EVERY_SECONDS),
             Loop("balance_feed", self.balance_feed.turn, balance_feed.SAMPLE_EVERY_SECONDS),
+            Loop("callbacks", self.callbacks.turn, callback_loop.TURN_EVERY_SECONDS),
             Loop("sampler", turns.sampler.turn, sampler.EVERY_SECONDS),
             Loop("refill_waker", turns.waker.turn, refill_waker.EVERY_SECONDS),
             *(Loop(f"notifier_{each.name}", each.turn, notifier.EVERY_SECONDS) for each in turns.notifiers),
@@ -397,6 +462,7 @@ class Back:
             send = partial(self.provider.send_webhooks, self.webhooks.receive)
             loops.append(Loop("sandbox_webhooks", send, WEBHOOKS_EVERY_SECONDS))
         coroutines = [*(loop.run() for loop in loops), listener.run(), self.directory.follow(), self._end_streams(stop)]
+        coroutines += [self._switch_lists.follow(), follow_commands(self.address, self.callbacks.deliver)]
         if isinstance(self.clock, StoreClock):
             coroutines.append(self.clock.follow(self.connection))
         return [self.guarded(coroutine) for coroutine in coroutines]

@@ -17,6 +17,8 @@ from gateway.startup import StartupError
 SLOW_START_SECONDS = 30.0
 """After this a start that takes long is logged, and waited for all the same: it may be a migration."""
 
+_DRAIN_MARGIN_SECONDS = 5.0
+
 _log = structlog.get_logger(__name__)
 
 
@@ -28,12 +30,13 @@ class ChildProcess:
     """Keeps one child running.
 
     Args:
-        name: front or back, as in the line by which it reports that it is ready.
+        name: For the log.
         command: Program and arguments. No secret: every user of the machine can read them.
         environment: The child's whole environment, the two descriptor variables excepted.
         parent_pipe: The end of the pipe by which the child learns that the supervisor is gone.
         inherited: Other descriptors that the child keeps open.
         on_end: Called with the process id when a process of this child has ended.
+        says: What it calls itself in the line by which it reports that it is ready; None: its name.
     """
 
     def __init__(
@@ -44,8 +47,11 @@ class ChildProcess:
         parent_pipe: int,
         inherited: Sequence[int] = (),
         on_end: Callable[[int], None] = lambda _: None,
+        *,
+        says: str | None = None,
     ) -> None:
         self.name = name
+        self._says = says or name
         self.ready = asyncio.Event()
         self._command = command
         self._environment = environment
@@ -54,6 +60,7 @@ class ChildProcess:
         self._on_end = on_end
         self._process: asyncio.subprocess.Process | None = None
         self._is_up = False
+        self._is_replaced = False
         self._backoff = Backoff()
 
     async def run(self) -> NoReturn:
@@ -67,9 +74,31 @@ class ChildProcess:
         """
         while True:
             await self._start_and_wait()
+            if self._is_replaced:
+                self._is_replaced = False
+                continue
             delay = self._backoff.next_delay_seconds()
             _log.error("child_restarts", child=self.name, delay_seconds=delay)
             await asyncio.sleep(delay)
+
+    async def replace(self, drain_seconds: float) -> None:
+        """End the process in order, and return when its successor is ready, for however long that takes.
+
+        Args:
+            drain_seconds: How long it may take to finish what it has accepted; then it is killed.
+        """
+        process = self._process
+        if process is not None and self.running:
+            self.ready.clear()
+            self._is_replaced = True
+            self.terminate()
+            try:
+                async with asyncio.timeout(drain_seconds + _DRAIN_MARGIN_SECONDS):
+                    await process.wait()
+            except TimeoutError:
+                _log.error("child_killed", child=self.name, hurried=False)
+                self.kill()
+        await self.ready.wait()
 
     def terminate(self) -> None:
         """Ask the child to finish what it has accepted and end."""
@@ -132,7 +161,10 @@ class ChildProcess:
         self._on_end(self._process.pid)
         if code == EXIT_GIVE_UP:
             raise ChildGaveUpError(f"the {self.name} process cannot run as the gateway is set up; its log says why")
-        _log.error("child_died", child=self.name, pid=self._process.pid, exit_code=code)
+        if self._is_replaced:
+            _log.info("child_replaced", child=self.name, pid=self._process.pid, exit_code=code)
+        else:
+            _log.error("child_died", child=self.name, pid=self._process.pid, exit_code=code)
 
     async def _watch_readiness(self, pipe: FileIO) -> None:
         loop = asyncio.get_running_loop()
@@ -143,7 +175,7 @@ class ChildProcess:
         finally:
             transport.close()
         words = line.decode(errors="replace").split()
-        if words[:2] == ["ready", self.name]:
+        if words[:2] == ["ready", self._says]:
             self._is_up = True
             self._backoff.started()
             self.ready.set()

@@ -61,7 +61,13 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
     directory = Directory(connection, clock, operator_token)
     rater = CurrentRater(settings.blocked_destinations)
     directory.on_deck = rater.use
-    calls = Calls(store, offices, rater, max_duration_seconds=settings.max_duration_seconds)
+    calls = Calls(
+        store,
+        offices,
+        rater,
+        max_duration_seconds=settings.max_duration_seconds,
+        has_callback=directory.has_callback,
+    )
     messages = Messages(store, offices, rater)
     runner = Runner(directory, max_in_flight=settings.max_in_flight, store_timeout_seconds=timeout)
 
@@ -92,7 +98,7 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
         live_calls_ms=settings.live_calls_seconds * 1000,
         shards=leases.held,
     )
-    service = Service(SERVICE, "TOLLGATE_LISTEN", settings.listen)
+    service = Service(SERVICE, "TOLLGATE_LISTEN", settings.listen, is_shared=settings.workers > 1)
     serve_authorization(service.server, AuthorizationServicer(runner, calls, messages, sessions))
     await connection.start()
     # What is here by now stays: the collector need not walk it, some 5 % of the time of a busy front. With Python's

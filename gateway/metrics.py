@@ -87,6 +87,17 @@ REFILLS: Final = Counter(
     ["outcome"],
 )
 CHARGEBACKS: Final = Counter("tollgate_chargebacks_total", "Charges that a cardholder's bank took back.")
+HOOK_SECONDS: Final = Histogram(
+    "tollgate_hook_seconds",
+    "Time from a hook's whole request to its answer, of those that were answered, by rpc.",
+    ["rpc"],
+    buckets=_LATENCY_BUCKETS,
+)
+CALLBACKS: Final = Counter(
+    "tollgate_callbacks_total",
+    "Posts to callbacks of switches, by what for and outcome: answered or failed.",
+    ["kind", "outcome"],
+)
 SESSIONS: Final = Gauge("tollgate_sessions", "Open Sessions.", multiprocess_mode="livesum")
 SESSION_OPERATIONS: Final = Counter("tollgate_session_operations_total", "Operations that came by a Session.", ["kind"])
 COMMANDS: Final = Counter("tollgate_commands_total", "Commands handed to the Sessions of a switch.", ["kind"])
@@ -160,6 +171,21 @@ def observe_rpc(rpc: str, code: str, seconds: float) -> None:
     """Count an rpc and its time."""
     _rpc_counter(rpc, code).inc()
     _rpc_histogram(rpc).observe(seconds)
+
+
+@cache
+def _hook_histogram(rpc: str) -> Histogram:
+    return HOOK_SECONDS.labels(rpc)
+
+
+def observe_hook(rpc: str, seconds: float) -> None:
+    """Note the time of a hook by the rpc that it is."""
+    _hook_histogram(rpc).observe(seconds)
+
+
+def count_callback(kind: str, outcome: str) -> None:
+    """Count a post to a callback: a command by its name in the contract, or list_calls; answered or failed."""
+    CALLBACKS.labels(kind, outcome).inc()
 
 
 def count_http_request(route: str, status: int) -> None:

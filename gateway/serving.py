@@ -68,14 +68,22 @@ class Service:
         setting: The variable that has its address, for errors.
         address: Where it listens.
         options: grpc channel arguments beside those that every server here has.
+        is_shared: Other processes of this gateway listen there too, and the kernel shares the connections out.
     """
 
     def __init__(
-        self, name: str, setting: str, address: Address, *, options: Sequence[tuple[str, int | str]] = ()
+        self,
+        name: str,
+        setting: str,
+        address: Address,
+        *,
+        options: Sequence[tuple[str, int | str]] = (),
+        is_shared: bool = False,
     ) -> None:
         self._name = name
-        # Two servers on one port would split the traffic silently: a taken port has to be an error.
-        self.server = grpc.aio.server(options=(("grpc.so_reuseport", 0), *_KEEPALIVE, *options))
+        # Two gateways on one port would split the traffic silently: a taken port has to be an error. Workers are held
+        # against it by their supervisor, before the first of them listens.
+        self.server = grpc.aio.server(options=(("grpc.so_reuseport", int(is_shared)), *_KEEPALIVE, *options))
         self._health = _Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
         reflection.enable_server_reflection((name, health.SERVICE_NAME, reflection.SERVICE_NAME), self.server)

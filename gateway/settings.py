@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     )
     http_listen: ListenAddress = Field(
         Address("127.0.0.1", 8080),
-        description="Address of the HTTP server: webhooks of the payment provider, pages, health.",
+        description="Address of the HTTP server: hooks for switches, webhooks of the payment provider, pages, health.",
     )
     metrics_listen: ListenAddress = Field(Address("127.0.0.1", 9464), description="Address of the Prometheus metrics.")
     data_dir: Annotated[Path, AfterValidator(values.read_directory)] = Field(
@@ -225,6 +225,13 @@ class Settings(BaseSettings):
     )
     log_format: Annotated[Literal["json", "console"], BeforeValidator(values.lower_case)] = Field(
         "json", description="JSON lines for a collector, or text for a terminal."
+    )
+    workers: Number = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Front processes that share TOLLGATE_LISTEN: one for each core that is to decide, less one for the "
+        "store and the back.",
     )
     drain_seconds: Number = Field(
         30, ge=0, le=3_600, description="How long accepted requests may take to finish after SIGTERM."

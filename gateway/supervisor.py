@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 from prometheus_client.multiprocess import mark_process_dead
@@ -36,7 +36,8 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "back": (sys.executable, "-m", "gateway.process", "back"),
     "front": (sys.executable, "-m", "gateway.process", "front"),
 }
-"""The children in the order of their start: each one waits until the one before it is ready."""
+"""The children in the order of their start: each one waits until the one before it is ready. Of the front there are as
+many as the settings say, which start together."""
 
 STORE_CHECK_SECONDS = 5.0
 
@@ -57,6 +58,9 @@ async def supervise(
     them. The embedded store is shut down last. When this process is killed, the children end by themselves and the
     embedded store lives on for the next gateway.
 
+    SIGUSR1 replaces the children one after the other, each when the one before it is ready: of several workers all but
+    one go on deciding meanwhile.
+
     Args:
         settings: Checked settings; the children get them by their environment, secrets too.
         commands: Program and arguments of each child by name, in the order of their start.
@@ -70,21 +74,21 @@ async def supervise(
             gateway, a port is taken, the store is not set up as it must be. Nothing is left running. Or the embedded
             store refused to shut down: that one is left running.
     """
-    stop, hurry = asyncio.Event(), asyncio.Event()
-    with _handled_signals(stop, hurry):
+    stop, hurry, replace = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    with _handled_signals(stop, hurry, replace):
         if settings.redis_url is not None:
             await check_ports_free(_listeners(settings))
             await _check_store(settings.redis_url)
             if settings.database_url is None or settings.payment_provider == "sandbox":
                 # For their SQLite files, which several processes may share: only the embedded store needs the lock.
                 DataDirectory(settings.data_dir).make_private()
-            return await _run_children(settings, commands, (), stop, hurry, ready)
+            return await _run_children(settings, commands, (), (stop, hurry, replace), ready)
         async with _embedded_store(settings, stop) as store:
             if store is None:
                 return 0
             settings = settings.model_copy(update={"redis_url": store.address.url})
             held = () if store.lock_descriptor is None else (store.lock_descriptor,)
-            return await _run_children(settings, commands, held, stop, hurry, ready)
+            return await _run_children(settings, commands, held, (stop, hurry, replace), ready)
 
 
 @asynccontextmanager
@@ -122,10 +126,10 @@ async def _run_children(
     settings: Settings,
     commands: Mapping[str, Sequence[str]],
     inherited: Sequence[int],
-    stop: asyncio.Event,
-    hurry: asyncio.Event,
+    signals: tuple[asyncio.Event, asyncio.Event, asyncio.Event],
     ready: Callable[[], None],
 ) -> int:
+    stop, hurry, replace = signals
     # Only this process has the writing end: when it is gone, however it went, the children read the end of the pipe.
     parent_pipe, held_open = os.pipe()
     try:
@@ -133,13 +137,19 @@ async def _run_children(
         with TemporaryDirectory(prefix="tollgate-metrics-") as metrics:
             environment = {**_environment(settings), MULTIPROCESS_VARIABLE: metrics}
             forget = partial(mark_process_dead, path=metrics)
-            children = [
-                ChildProcess(name, command, environment, parent_pipe, inherited, forget)
+            groups = [
+                [
+                    ChildProcess(label, command, environment, parent_pipe, inherited, forget, says=name)
+                    for label in _labels(name, settings.workers)
+                ]
                 for name, command in commands.items()
             ]
+            children = [child for group in groups for child in group]
+            replacing = asyncio.create_task(_replace_when(replace, children, settings.drain_seconds))
             try:
-                await _keep_running(children, stop, ready)
+                await _keep_running(groups, stop, ready)
             finally:
+                await _cancel(replacing)
                 clean = await _drain(children, settings.drain_seconds, hurry)
     finally:
         os.close(held_open)
@@ -147,8 +157,26 @@ async def _run_children(
     return 0 if clean else EXIT_UNCLEAN
 
 
-async def _keep_running(children: Sequence[ChildProcess], stop: asyncio.Event, say_ready: Callable[[], None]) -> None:
-    """Start the children, each when the one before it is ready, and return when told to stop.
+def _labels(name: str, workers: int) -> list[str]:
+    """What the processes of a child are called."""
+    return [name] if name != "front" or workers == 1 else [f"{name}-{number + 1}" for number in range(workers)]
+
+
+async def _replace_when(replace: asyncio.Event, children: Sequence[ChildProcess], drain_seconds: int) -> NoReturn:
+    """Replace every child, one after the other, each time that it is asked for."""
+    while True:
+        await replace.wait()
+        replace.clear()
+        _log.info("gateway_is_replaced", children=[child.name for child in children])
+        for child in children:
+            await child.replace(drain_seconds)
+        _log.info("gateway_replaced")
+
+
+async def _keep_running(
+    groups: Sequence[Sequence[ChildProcess]], stop: asyncio.Event, say_ready: Callable[[], None]
+) -> None:
+    """Start the children, each group when the one before it is ready, and return when told to stop.
 
     Raises:
         ChildGaveUpError: One of them cannot run.
@@ -157,9 +185,9 @@ async def _keep_running(children: Sequence[ChildProcess], stop: asyncio.Event, s
     waiting = asyncio.create_task(stop.wait())
     tasks: list[asyncio.Task[Any]] = [waiting]
     try:
-        for child in children:
-            tasks.append(asyncio.create_task(child.run()))
-            ready = asyncio.create_task(child.ready.wait())
+        for group in groups:
+            tasks += [asyncio.create_task(child.run()) for child in group]
+            ready = asyncio.create_task(_all_ready(group))
             try:
                 await asyncio.wait([ready, *tasks], return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -175,6 +203,11 @@ async def _keep_running(children: Sequence[ChildProcess], stop: asyncio.Event, s
     finally:
         for task in tasks:
             await _cancel(task)
+
+
+async def _all_ready(group: Sequence[ChildProcess]) -> None:
+    for child in group:
+        await child.ready.wait()
 
 
 async def _drain(children: Sequence[ChildProcess], drain_seconds: int, hurry: asyncio.Event) -> bool:
@@ -223,12 +256,15 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 
 @contextmanager
-def _handled_signals(stop: asyncio.Event, hurry: asyncio.Event) -> Iterator[None]:
+def _handled_signals(stop: asyncio.Event, hurry: asyncio.Event, replace: asyncio.Event) -> Iterator[None]:
     def on_signal(number: signal.Signals) -> None:
         _log.info("signal_received", signal=number.name)
-        (hurry if stop.is_set() else stop).set()
+        if number is signal.SIGUSR1:
+            replace.set()
+        else:
+            (hurry if stop.is_set() else stop).set()
 
-    numbers = [signal.SIGTERM, signal.SIGINT]
+    numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
     # nohup has it ignored, and means it.
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         numbers.append(signal.SIGHUP)

@@ -9,6 +9,8 @@ declare -A base=([make]=make [luacheck]=lua-check [redis-server]=redis-server [p
 declare -A switches=(
   [kamailio]="kamailio kamailio-json-modules kamailio-extra-modules kamailio-utils-modules kamailio-cnxcc-modules kamailio-ims-modules"
   [sipp]=sip-tester
+  [bearerbox]=kannel
+  [rabbitmq-server]=rabbitmq-server
 )
 
 export DEBIAN_FRONTEND=noninteractive

@@ -46,7 +46,7 @@ amounts in micros and as strings, so that they stay exact.
 | 5 | the token is missing, unknown, or may not do this |
 | 130 | ended by Ctrl-C |
 
-Every command but `serve`, `demo`, `health`, `notices`, `audit` and `rebuild` has the options `--server`,
+Every command but `serve`, `demo`, `health`, `diameter`, `notices`, `audit` and `rebuild` has the options `--server`,
 `--admin-server`, `--token`, `--data-dir` and `--json`; they are left out below.
 
 An error is one line on standard error: what is wrong, what cures it, and in parentheses the gRPC code and the reason.
@@ -66,7 +66,7 @@ def render() -> str:
         text = CliRunner().invoke(app, [*words.split(), "--help"], prog_name="tollgate", env={"COLUMNS": "80"}).output
         if words == "serve":
             text = _SETTINGS.sub("  One for each setting, see settings.md.", text)
-        elif words not in {"demo", "health"}:
+        elif words not in {"demo", "health", "diameter"}:
             text = _SHARED.sub("", text)
         parts.append(f"## tollgate {words}\n\n```\n{_HELP.sub('', text).strip()}\n```\n")
     return "\n".join(parts)

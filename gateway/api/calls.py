@@ -5,7 +5,7 @@ rate, ask the store once, answer. Emergency comes before all of that and waits f
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import structlog
@@ -59,15 +59,23 @@ class Calls:
         offices: The offices this process knows.
         rater: Follows the deck in force.
         max_duration_seconds: The longest grant, 60 to 86,400.
+        has_callback: Whether a switch has a callback, so that its calls are ticked by the gateway.
     """
 
     def __init__(
-        self, store: BalanceStore, offices: OfficeCache, rater: CurrentRater, *, max_duration_seconds: int
+        self,
+        store: BalanceStore,
+        offices: OfficeCache,
+        rater: CurrentRater,
+        *,
+        max_duration_seconds: int,
+        has_callback: Callable[[str], bool] = lambda switch_id: False,  # noqa: ARG005
     ) -> None:
         self._store = store
         self._offices = offices
         self._rater = rater
         self._max_duration = max_duration_seconds
+        self._has_callback = has_callback
         self._emergencies = EmergencyCalls()
         self._background: set[asyncio.Task[None]] = set()
 
@@ -93,6 +101,7 @@ class Calls:
         """
         if self.is_emergency(request):
             return self._grant_emergency(request, identity)
+        ticked_by_gateway = ticked_by_gateway or self._has_callback(identity.switch_id)
         rated, grant = await self._ask(request, identity, ticked_by_gateway=ticked_by_gateway)
         if grant.code is _REPLAYED:
             return _replay(grant)

@@ -2,10 +2,9 @@
 
 import asyncio
 import hashlib
-from typing import Final
+from typing import Final, Protocol
 
 from gateway.api.calls import Calls
-from gateway.api.session import Session
 from gateway.api.validation import check_seconds
 from gateway.domain.identity import Identity
 from gateway.domain.ids import validate_id, validate_office_id
@@ -21,6 +20,27 @@ from gateway.v1 import authorization_pb2 as pb
 
 MAX_CALLS: Final = 1_000
 _UNKNOWN: Final = "unknown_call"
+
+
+class Listing(Protocol):
+    """Who lists its calls: a Session, or what stands for a switch that is asked by its callback.
+
+    Attributes:
+        list_began_ms: When the list began that is still coming in, in Unix milliseconds; None: none is.
+        list_is_whole: Whether all of that list so far was heard.
+    """
+
+    list_began_ms: int | None
+    list_is_whole: bool
+
+    @property
+    def identity(self) -> Identity:
+        """The switch."""
+        ...
+
+    def command(self, command: pb.Command) -> None:
+        """Tell the switch what to do."""
+        ...
 
 
 class LiveCallsListener:
@@ -43,7 +63,7 @@ class LiveCallsListener:
         self._clock = clock
         self._calls = calls
 
-    async def hear(self, live_calls: pb.LiveCalls, session: Session) -> None:
+    async def hear(self, live_calls: pb.LiveCalls, listing: Listing) -> None:
         """Take one part of a list; a part that is not followed by more completes it.
 
         Raises:
@@ -57,19 +77,19 @@ class LiveCallsListener:
             validate_office_id(call.office_id)
             validate_id(call.call_id, "call_id")
             check_seconds(call.used_seconds, "used_seconds")
-        if session.list_began_ms is None:
-            session.list_began_ms, session.list_is_whole = self._clock.now_ms(), True
+        if listing.list_began_ms is None:
+            listing.list_began_ms, listing.list_is_whole = self._clock.now_ms(), True
         try:
-            for command in await asyncio.gather(*[self._hear(call, session.identity) for call in live_calls.calls]):
+            for command in await asyncio.gather(*[self._hear(call, listing.identity) for call in live_calls.calls]):
                 if command is not None:
-                    session.command(command)
-            if not live_calls.more and session.list_is_whole:
-                await self._lists.record(session.identity.switch_id, session.list_began_ms)
+                    listing.command(command)
+            if not live_calls.more and listing.list_is_whole:
+                await self._lists.record(listing.identity.switch_id, listing.list_began_ms)
         except StoreUnavailable:
             # A list that was not heard whole says nothing about the calls that it lacks.
-            session.list_is_whole = False
+            listing.list_is_whole = False
         if not live_calls.more:
-            session.list_began_ms = None
+            listing.list_began_ms = None
 
     async def _hear(self, call: pb.LiveCall, identity: Identity) -> pb.Command | None:
         """Confirm one call; returns what the switch must be told of it."""

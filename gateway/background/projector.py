@@ -10,6 +10,7 @@ from gateway.ledger.tokens import Tokens
 from gateway.projection.locks import OfficeLocks
 from gateway.projection.offices import OfficeLost, OfficeProjection
 from gateway.projection.rates import RateProjection
+from gateway.projection.switches import SwitchProjection
 from gateway.projection.tokens import TokenProjection
 
 log = structlog.get_logger(__name__)
@@ -20,7 +21,7 @@ ACTOR: Final = "projector"
 
 
 class Projector:
-    """Finishes what an rpc could not: offices, tokens and the deck in force, from SQL into the store."""
+    """Finishes what an rpc could not: offices, tokens, switches and the deck in force, from SQL into the store."""
 
     def __init__(
         self,
@@ -29,6 +30,7 @@ class Projector:
         office_projection: OfficeProjection,
         token_projection: TokenProjection,
         rate_projection: RateProjection,
+        switch_projection: SwitchProjection,
         locks: OfficeLocks,
         missing: MissingOffices,
     ) -> None:
@@ -37,6 +39,7 @@ class Projector:
         self._office_projection = office_projection
         self._token_projection = token_projection
         self._rate_projection = rate_projection
+        self._switch_projection = switch_projection
         self._locks = locks
         self._missing = missing
         self._after_office = ""
@@ -49,6 +52,7 @@ class Projector:
             StoreUnavailable, DatabaseError: What is not done is there in the next turn.
         """
         await self._rate_projection.project()
+        await self._switch_projection.project()
         more_tokens = await self._project_tokens()
         return await self._project_offices() or more_tokens
 

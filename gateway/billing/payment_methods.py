@@ -8,6 +8,7 @@ from typing import Final
 
 from gateway.billing.charging import Charging
 from gateway.billing.errors import CardDeclined
+from gateway.domain.minor_units import to_micros, to_minor_units
 from gateway.domain.office import RefillSettings
 from gateway.domain.vocabulary import PaymentTerms
 from gateway.errors import FailedPrecondition, InvalidArgument
@@ -16,7 +17,6 @@ from gateway.ledger.offices import Office
 from gateway.ledger.payment_methods import WRONG_ANSWERS, AddedCard, PaymentMethod, PaymentMethods
 from gateway.payments.card_numbers import has_card_number
 from gateway.payments.errors import CardNumberRefused, PaymentTokenInvalid
-from gateway.payments.minor_units import to_micros, to_minor_units
 from gateway.payments.provider import (
     Declined,
     NewPaymentMethod,

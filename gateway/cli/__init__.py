@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "demo": "demo",
     "company": "companies",
     "office": "offices",
+    "switch": "switches",
     "token": "tokens",
     "rates": "rates",
     "credits": "credits",
@@ -32,6 +33,7 @@ COMMANDS: Final = {
     "notices": "notices",
     "audit": "audit",
     "rebuild": "rebuild",
+    "diameter": "diameter",
     "health": "health",
 }
 """Each command, and group of commands, with the module that has it; in the order in which help shows them."""

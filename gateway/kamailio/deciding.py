@@ -19,13 +19,14 @@ from gateway.kamailio.answers import (
 from gateway.kamailio.calls import Calls
 from gateway.kamailio.facts import CallFacts, Key, MessageFacts
 from gateway.kamailio.notes import CallAsked, MessageAsked, Transaction
-from gateway.kamailio.segments import MAX_SEGMENTS, count_segments
 from gateway.kamailio.settling import Settler
+from gateway.segments import count_segments
 from gateway.v1 import authorization_pb2 as pb
 
 _log = structlog.get_logger(__name__)
 
 _TEXT: Final = "text/plain"
+_MAX_SEGMENTS: Final = 255
 
 
 async def authorize(client: Client, facts: CallFacts) -> pb.AuthorizeCallResponse:
@@ -99,7 +100,7 @@ class Decider:
         if note.content_type.partition(";")[0].strip().lower() != _TEXT:
             return NOT_TEXT
         segments = count_segments(note.body.decode(errors="replace"))
-        if segments > MAX_SEGMENTS:
+        if segments > _MAX_SEGMENTS:
             return TOO_LONG
         try:
             return answer_to_message(await self._authorize_message(note.message, segments))

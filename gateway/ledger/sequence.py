@@ -7,6 +7,8 @@ from gateway.ledger.models import SequenceRow
 
 DECKS = "deck"
 REFILL_TRIGGERS = "refill_trigger"
+SWITCHES = "switch"
+"""Counts the changes of switches: what the store holds of them is named by it."""
 
 
 async def hold(session: AsyncSession, name: str) -> SequenceRow:

@@ -11,7 +11,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from gateway.domain.calendar import time_zones
-from gateway.domain.money import format_amount
+from gateway.domain.minor_units import format_money
 from gateway.domain.notice import Delivery, NoticeKind, NoticeOffice
 
 
@@ -54,7 +54,7 @@ class _Facts:
 
     def money(self, name: str) -> str:
         micros = self.number(name)
-        return "" if micros is None else f"{format_amount(micros)} {self._office.currency}"
+        return "" if micros is None else format_money(micros, self._office.currency)
 
     def instant(self, name: str) -> str:
         milliseconds = self.number(name)

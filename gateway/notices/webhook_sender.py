@@ -7,8 +7,8 @@ import aiohttp
 
 from gateway.domain.notice import Channel, Delivery
 from gateway.notices.sender import NotSent, Refused, kind_of
-from gateway.notices.signature import HEADER, sign
 from gateway.notices.texts import as_plain, write
+from gateway.signature import HEADER, sign
 
 ID_HEADER: Final = "Tollgate-Notice-Id"
 _GONE: Final = 410

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.domain.ids import validate_amount, validate_id, validate_text
+from gateway.domain.minor_units import to_minor_units
 from gateway.errors import InvalidArgument
 from gateway.payments.card_numbers import has_card_number
 from gateway.payments.errors import CardNumberRefused
-from gateway.payments.minor_units import to_minor_units
 from gateway.payments.provider import (
     MAX_DESCRIPTION_LENGTH,
     MAX_KEY_LENGTH,

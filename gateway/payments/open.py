@@ -6,9 +6,9 @@ from typing import Final
 
 import structlog
 
+from gateway.domain.minor_units import to_minor_units
 from gateway.errors import InvalidArgument
 from gateway.payments.errors import ProviderUnavailable, ProviderUnusable
-from gateway.payments.minor_units import to_minor_units
 from gateway.payments.provider import PaymentProvider
 from gateway.payments.sandbox import FILE_NAME, SandboxProvider
 from gateway.payments.stripe_amounts import to_stripe_amount

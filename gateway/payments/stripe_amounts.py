@@ -7,8 +7,8 @@
 
 from typing import Final
 
+from gateway.domain.minor_units import minor_unit_micros
 from gateway.errors import InvalidArgument
-from gateway.payments.minor_units import minor_unit_micros
 
 _UNIT_MICROS: Final = {"ISK": 10_000, "UGX": 10_000, "MGA": 1_000_000}
 """Stripe's unit, where it is not ISO's minor unit."""

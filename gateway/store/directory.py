@@ -1,7 +1,7 @@
-"""What gateways follow besides balances: the deck in force and the tokens.
+"""What gateways follow besides balances: the deck in force, the tokens, and which switches have a callback.
 
 SQL is their home; the back process publishes them here, so that the front needs neither SQL nor CSV. Followers look at
-two version numbers twice a second and read what changed.
+three version numbers twice a second and read what changed.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ from gateway.domain.vocabulary import Role
 from gateway.errors import Unauthenticated, Unavailable
 from gateway.store.clock import Clock
 from gateway.store.connection import StoreConnection, StoreFault, StoreUnavailable
-from gateway.store.keys import DIRECTORY_KEY, TOKENS_KEY, rates_key
+from gateway.store.keys import CALLBACKS_KEY, DIRECTORY_KEY, TOKENS_KEY, rates_key
 
 log = structlog.get_logger(__name__)
 
 FOLLOW_EVERY_SECONDS: Final = 0.5
-_RATES, _TOKENS = b"rates", b"tokens"
+_RATES, _TOKENS, _SWITCHES = b"rates", b"tokens", b"switches"
 _UNKNOWN_REMEMBERED: Final = 10_000
 _TOKENS_A_COMMAND: Final = 500
 _DECKS_SWEPT: Final = 8
@@ -69,7 +69,7 @@ class PublishedToken:
 
 
 class Directory:
-    """This process's copy of deck and tokens.
+    """This process's copy of deck, tokens and switches with a callback.
 
     Args:
         connection: To the store.
@@ -89,6 +89,8 @@ class Directory:
         self._unknown: dict[str, int] = {}
         self._tokens_version: bytes | None = None
         self._rates_version: bytes | None = None
+        self._switches_version: bytes | None = None
+        self._with_callback: frozenset[str] = frozenset()
         self.deck: Deck | None = None
         self.ready = asyncio.Event()
         self.on_deck: Callable[[Deck], None] = lambda deck: None  # noqa: ARG005
@@ -102,6 +104,15 @@ class Directory:
     def tokens_version(self) -> bytes | None:
         """Names the tokens as they were last read; another name: some were made or revoked."""
         return self._tokens_version
+
+    @property
+    def switches_version(self) -> bytes | None:
+        """Names the switches as they were last read; another name: a callback was set, changed or removed."""
+        return self._switches_version
+
+    def has_callback(self, switch_id: str) -> bool:
+        """Whether a switch has a callback, so that the gateway ticks its calls; never waits."""
+        return switch_id in self._with_callback
 
     def identified(self, secret: str) -> Identity | None:
         """Return the bearer of a token that was seen before; never waits."""
@@ -161,7 +172,7 @@ class Directory:
         Raises:
             StoreUnavailable: The store did not answer; what was known stays.
         """
-        rates, tokens = await self._connection.ask("HMGET", DIRECTORY_KEY, _RATES, _TOKENS)
+        rates, tokens, switches = await self._connection.ask("HMGET", DIRECTORY_KEY, _RATES, _TOKENS, _SWITCHES)
         if tokens is not None and tokens != self._tokens_version:
             flat = await self._connection.ask("HGETALL", TOKENS_KEY)
             pairs = zip(flat[::2], flat[1::2], strict=True)
@@ -170,6 +181,10 @@ class Directory:
             self._unknown.clear()
             self._tokens_version = tokens
             log.info("tokens taken over", tokens=len(self._published))
+        if switches is not None and switches != self._switches_version:
+            _, *ids = (await self._connection.ask("GET", CALLBACKS_KEY) or b"").split(b"\n")
+            self._with_callback = frozenset(switch_id.decode() for switch_id in ids)
+            self._switches_version = switches
         if rates is not None and rates != self._rates_version:
             packed = await self._connection.ask("GET", rates_key(int(rates)))
             if packed is None:
@@ -216,6 +231,27 @@ async def published_rates(connection: StoreConnection) -> int:
     """
     version = int(await connection.ask("HGET", DIRECTORY_KEY, _RATES) or 0)
     return version if version and await connection.ask("EXISTS", rates_key(version)) else 0
+
+
+async def publish_callbacks(connection: StoreConnection, version: int, switch_ids: Iterable[str]) -> None:
+    """Make every gateway know, within a second, which switches have a callback.
+
+    Raises:
+        StoreUnavailable: The store did not answer; what was known stays.
+    """
+    await connection.ask("SET", CALLBACKS_KEY, "\n".join([str(version), *switch_ids]))
+    await connection.ask("HSET", DIRECTORY_KEY, _SWITCHES, version)
+
+
+async def published_callbacks(connection: StoreConnection) -> int | None:
+    """Return the version of the switches as the store holds them; None: it does not, or not whole.
+
+    Raises:
+        StoreUnavailable: The store did not answer.
+    """
+    version = await connection.ask("HGET", DIRECTORY_KEY, _SWITCHES)
+    held, _, _ = (await connection.ask("GET", CALLBACKS_KEY) or b"").partition(b"\n")
+    return int(version) if version is not None and version == held else None
 
 
 async def publish_tokens(connection: StoreConnection, tokens: Mapping[str, PublishedToken]) -> None:

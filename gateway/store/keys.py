@@ -12,13 +12,16 @@ SHARDS: Final = 64
 
 SHARDS_KEY: Final = b"tg:shards"
 DIRECTORY_KEY: Final = b"tg:directory"
-"""Hash: the versions of what gateways follow (rates, tokens) and the installation's id."""
+"""Hash: the versions of what gateways follow (rates, tokens, switches) and the installation's id."""
 
 TOKENS_KEY: Final = b"tg:tokens"
 """Hash: SHA-256 of a token's secret -> its identity."""
 
 GATEWAYS_KEY: Final = b"tg:gateways"
 """Sorted set: the gateway processes that share the shards, by when they last said so."""
+
+CALLBACKS_KEY: Final = b"tg:callbacks"
+"""String: the version, then the ids of the switches that have a callback, a line each."""
 
 SWITCH_LISTS_KEY: Final = b"tg:switches"
 """Hash: switch_id -> when its last two complete lists of live calls began."""
@@ -47,6 +50,16 @@ def rates_key(version: int) -> bytes:
 def shard_of(office_id: str) -> int:
     """The shard of an office, 0 to 63: CRC16 as Redis Cluster computes it (XMODEM)."""
     return binascii.crc_hqx(office_id.encode(), 0) % SHARDS
+
+
+def asked_key(switch_id: str) -> bytes:
+    """There while a switch with a callback need not be asked for its live calls again."""
+    return b"tg:asked:" + switch_id.encode()
+
+
+def told_key(command_id: str) -> bytes:
+    """There while one gateway posts a command to its switch, so that the others need not."""
+    return b"tg:told:" + command_id.encode()
 
 
 def outbox_key(shard: int) -> bytes:

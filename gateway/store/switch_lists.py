@@ -23,6 +23,7 @@ class SwitchLists:
     def __init__(self, connection: StoreConnection) -> None:
         self._connection = connection
         self._times: dict[str, tuple[int, int]] = {}
+        self._noted: set[str] = set()
 
     async def record(self, switch_id: str, began_ms: int) -> None:
         """Note that a switch said all its calls in a list that began at this time.
@@ -32,6 +33,7 @@ class SwitchLists:
         """
         _, last_ms = self._times.get(switch_id, (0, 0))
         self._times[switch_id] = last_ms, began_ms
+        self._noted.add(switch_id)
         await self._connection.ask("HSET", SWITCH_LISTS_KEY, switch_id, f"{last_ms} {began_ms}")
 
     def missing_since(self, switch_id: str) -> int:
@@ -54,7 +56,11 @@ class SwitchLists:
         Raises:
             StoreUnavailable: The store did not answer; what was known stays.
         """
+        self._noted.clear()
         flat = await self._connection.ask("HGETALL", SWITCH_LISTS_KEY)
-        for switch_id, times in zip(flat[::2], flat[1::2], strict=True):
-            before_ms, last_ms = map(int, times.split())
-            self._times[switch_id.decode()] = before_ms, last_ms
+        for name, times in zip(flat[::2], flat[1::2], strict=True):
+            switch_id = name.decode()
+            # What was noted here meanwhile is newer than this reply, which would have the next note lose it.
+            if switch_id not in self._noted:
+                before_ms, last_ms = map(int, times.split())
+                self._times[switch_id] = before_ms, last_ms

@@ -686,23 +686,31 @@ Global___ResumeOfficeRequest: _TypeAlias = ResumeOfficeRequest  # noqa: Y015
 
 @_typing.final
 class RegisterSwitchRequest(_message.Message):
+    """A switch that has no Session: with a callback the gateway ticks its calls and tells it when to warn or to cut."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SWITCH_ID_FIELD_NUMBER: _builtins.int
     CALLBACK_URL_FIELD_NUMBER: _builtins.int
+    ROTATE_SECRET_FIELD_NUMBER: _builtins.int
     switch_id: _builtins.str
-    """1 to 128 printable ASCII characters, required."""
+    """1 to 128 printable ASCII characters, required: the one that its tokens name."""
     callback_url: _builtins.str
-    """http or https; empty: none."""
+    """Where commands are posted and live calls are asked for, http or https, at most 500 characters; empty: nowhere, and
+    the switch ticks its calls itself.
+    """
+    rotate_secret: _builtins.bool
+    """True: the signature gets a new secret; the old one is good for nothing any more."""
     def __init__(
         self,
         *,
         switch_id: _builtins.str = ...,
         callback_url: _builtins.str = ...,
+        rotate_secret: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback_url", b"callback_url", "switch_id", b"switch_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback_url", b"callback_url", "rotate_secret", b"rotate_secret", "switch_id", b"switch_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -714,21 +722,76 @@ class Switch(_message.Message):
 
     SWITCH_ID_FIELD_NUMBER: _builtins.int
     CALLBACK_URL_FIELD_NUMBER: _builtins.int
+    CALLBACK_SECRET_FIELD_NUMBER: _builtins.int
     switch_id: _builtins.str
     callback_url: _builtins.str
+    """Empty: none."""
+    callback_secret: _builtins.str
+    """What the posts to the callback are signed with: HMAC-SHA256, see docs/reference/hooks.md. Only in the answer to
+    RegisterSwitch; empty without a callback.
+    """
     def __init__(
         self,
         *,
         switch_id: _builtins.str = ...,
         callback_url: _builtins.str = ...,
+        callback_secret: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback_url", b"callback_url", "switch_id", b"switch_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback_secret", b"callback_secret", "callback_url", b"callback_url", "switch_id", b"switch_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Switch: _TypeAlias = Switch  # noqa: Y015
+
+@_typing.final
+class ListSwitchesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """0 to 1,000. 0: 100."""
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSwitchesRequest: _TypeAlias = ListSwitchesRequest  # noqa: Y015
+
+@_typing.final
+class ListSwitchesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SWITCHES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def switches(self) -> _containers.RepeatedCompositeFieldContainer[Global___Switch]:
+        """In the order of their ids."""
+
+    def __init__(
+        self,
+        *,
+        switches: _abc.Iterable[Global___Switch] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "switches", b"switches"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSwitchesResponse: _TypeAlias = ListSwitchesResponse  # noqa: Y015
 
 @_typing.final
 class CreateTokenRequest(_message.Message):

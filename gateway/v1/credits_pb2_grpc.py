@@ -80,6 +80,11 @@ class CreditsStub:
                 request_serializer=gateway_dot_v1_dot_credits__pb2.RegisterSwitchRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_credits__pb2.Switch.FromString,
                 _registered_method=True)
+        self.ListSwitches = channel.unary_unary(
+                '/gateway.v1.Credits/ListSwitches',
+                request_serializer=gateway_dot_v1_dot_credits__pb2.ListSwitchesRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_credits__pb2.ListSwitchesResponse.FromString,
+                _registered_method=True)
         self.CreateToken = channel.unary_unary(
                 '/gateway.v1.Credits/CreateToken',
                 request_serializer=gateway_dot_v1_dot_credits__pb2.CreateTokenRequest.SerializeToString,
@@ -266,7 +271,14 @@ class CreditsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RegisterSwitch(self, request, context):
-        """Operators. Where the commands of a switch go that holds no Session.
+        """Operators. Where the commands of a switch go that holds no Session. Takes effect at every gateway within 1 s.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSwitches(self, request, context):
+        """Operators.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -493,6 +505,11 @@ def add_CreditsServicer_to_server(servicer, server):
                     servicer.RegisterSwitch,
                     request_deserializer=gateway_dot_v1_dot_credits__pb2.RegisterSwitchRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_credits__pb2.Switch.SerializeToString,
+            ),
+            'ListSwitches': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSwitches,
+                    request_deserializer=gateway_dot_v1_dot_credits__pb2.ListSwitchesRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_credits__pb2.ListSwitchesResponse.SerializeToString,
             ),
             'CreateToken': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateToken,
@@ -864,6 +881,33 @@ class Credits:
             '/gateway.v1.Credits/RegisterSwitch',
             gateway_dot_v1_dot_credits__pb2.RegisterSwitchRequest.SerializeToString,
             gateway_dot_v1_dot_credits__pb2.Switch.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSwitches(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.Credits/ListSwitches',
+            gateway_dot_v1_dot_credits__pb2.ListSwitchesRequest.SerializeToString,
+            gateway_dot_v1_dot_credits__pb2.ListSwitchesResponse.FromString,
             options,
             channel_credentials,
             insecure,

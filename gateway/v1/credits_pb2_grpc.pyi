@@ -56,7 +56,9 @@ class CreditsStub:
     ResumeOffice: _grpc.UnaryUnaryMultiCallable[_credits_pb2.ResumeOfficeRequest, _credits_pb2.Office]
     """Operators."""
     RegisterSwitch: _grpc.UnaryUnaryMultiCallable[_credits_pb2.RegisterSwitchRequest, _credits_pb2.Switch]
-    """Operators. Where the commands of a switch go that holds no Session."""
+    """Operators. Where the commands of a switch go that holds no Session. Takes effect at every gateway within 1 s."""
+    ListSwitches: _grpc.UnaryUnaryMultiCallable[_credits_pb2.ListSwitchesRequest, _credits_pb2.ListSwitchesResponse]
+    """Operators."""
     CreateToken: _grpc.UnaryUnaryMultiCallable[_credits_pb2.CreateTokenRequest, _credits_pb2.CreateTokenResponse]
     """Operators, and admins for people within their company or offices. The secret is in this answer and nowhere else."""
     ListTokens: _grpc.UnaryUnaryMultiCallable[_credits_pb2.ListTokensRequest, _credits_pb2.ListTokensResponse]
@@ -132,7 +134,9 @@ class CreditsAsyncStub(CreditsStub):
     ResumeOffice: _aio.UnaryUnaryMultiCallable[_credits_pb2.ResumeOfficeRequest, _credits_pb2.Office]  # type: ignore[assignment]
     """Operators."""
     RegisterSwitch: _aio.UnaryUnaryMultiCallable[_credits_pb2.RegisterSwitchRequest, _credits_pb2.Switch]  # type: ignore[assignment]
-    """Operators. Where the commands of a switch go that holds no Session."""
+    """Operators. Where the commands of a switch go that holds no Session. Takes effect at every gateway within 1 s."""
+    ListSwitches: _aio.UnaryUnaryMultiCallable[_credits_pb2.ListSwitchesRequest, _credits_pb2.ListSwitchesResponse]  # type: ignore[assignment]
+    """Operators."""
     CreateToken: _aio.UnaryUnaryMultiCallable[_credits_pb2.CreateTokenRequest, _credits_pb2.CreateTokenResponse]  # type: ignore[assignment]
     """Operators, and admins for people within their company or offices. The secret is in this answer and nowhere else."""
     ListTokens: _aio.UnaryUnaryMultiCallable[_credits_pb2.ListTokensRequest, _credits_pb2.ListTokensResponse]  # type: ignore[assignment]
@@ -259,7 +263,15 @@ class CreditsServicer(metaclass=_abc_1.ABCMeta):
         request: _credits_pb2.RegisterSwitchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_credits_pb2.Switch, _abc.Awaitable[_credits_pb2.Switch]]:
-        """Operators. Where the commands of a switch go that holds no Session."""
+        """Operators. Where the commands of a switch go that holds no Session. Takes effect at every gateway within 1 s."""
+
+    @_abc_1.abstractmethod
+    def ListSwitches(
+        self,
+        request: _credits_pb2.ListSwitchesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_credits_pb2.ListSwitchesResponse, _abc.Awaitable[_credits_pb2.ListSwitchesResponse]]:
+        """Operators."""
 
     @_abc_1.abstractmethod
     def CreateToken(

@@ -55,7 +55,11 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
 def error_response(scope: Scope, error: TollgateError) -> Response:
     """The answer that tells a fault, with its reason and its cure."""
     status = HTTPStatus(_STATUS[error.code])
-    headers = {"retry-after": str(RETRY_AFTER_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    headers = {}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["retry-after"] = str(RETRY_AFTER_SECONDS)
+    elif status == HTTPStatus.UNAUTHORIZED:
+        headers["www-authenticate"] = "Bearer"
     return _respond(scope, status, error.reason, error.message, field=error.field, headers=headers)
 
 

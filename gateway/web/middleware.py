@@ -147,7 +147,7 @@ class _Body:
 
 
 def _announced(scope: Scope) -> int:
-    """The Content-Length, of which h11 has seen that it is a number; 0 without one."""
+    """The Content-Length, of which the parser has seen that it is a number; 0 without one."""
     for name, value in scope["headers"]:
         if name == b"content-length":
             return int(value)

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from gateway.payments.minor_units import format_charge
+from gateway.domain.minor_units import format_charge
 from gateway.payments.provider import RETURN_PATH, SANDBOX_CONFIRMATION_PATH
 from gateway.payments.sandbox import SandboxProvider
 from gateway.payments.sandbox_books import Confirmation

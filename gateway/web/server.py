@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from gateway.address import Address
 from gateway.ports import listen_on
+from gateway.web.protocol import BoundedHttpProtocol
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +46,7 @@ class HttpServer:
         sockets = await listen_on(setting, address)
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=BoundedHttpProtocol,
             ws="none",
             lifespan="off",
             # Its lines go the way of all others (log.py); requests are counted, not logged.

@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -312,3 +313,44 @@ def test_a_store_that_is_down_is_waited_for_by_the_children(start_gateway: Start
     gateway.wait_for("gateway_ready")
     assert gateway.events("store_not_checked")
     assert gateway.end() == 0
+
+
+def test_workers_start_together_and_are_kept_each_by_itself(start_gateway: StartGateway, tmp_path: Path) -> None:
+    gateway = start_gateway(children(front="crash-once", argument=tmp_path / "crashed"), workers=3)
+
+    def counted(event: str) -> Counter[str]:
+        return Counter(each["child"] for each in gateway.events(event))
+
+    gateway.wait_for("child_died")
+    each = Counter(["back", "front-1", "front-2", "front-3"])
+    assert wait_until(lambda: counted("child_started") - counted("child_died") == each, 20), gateway.output
+    # Who died was started again, and nobody else.
+    assert counted("child_restarts") == counted("child_died")
+    assert gateway.end() == 0
+
+
+def test_children_are_replaced_one_after_the_other(start_gateway: StartGateway) -> None:
+    gateway = start_gateway(children(), workers=2)
+    gateway.wait_for("gateway_ready")
+    gateway.process.send_signal(signal.SIGUSR1)
+    gateway.wait_for("gateway_replaced")
+    happened = [
+        (event["event"], event["child"])
+        for event in map(json.loads, gateway.output.splitlines())
+        if event["event"] in ("child_replaced", "child_ready")
+    ][3:]
+    assert happened == [
+        (event, child) for child in ("back", "front-1", "front-2") for event in ("child_replaced", "child_ready")
+    ]
+    assert not gateway.events("child_died")
+    assert not gateway.events("child_restarts")
+    assert gateway.end() == 0
+
+
+def test_a_child_that_will_not_go_is_killed_and_replaced(start_gateway: StartGateway) -> None:
+    gateway = start_gateway(children(front="stubborn"), workers=2, drain_seconds=0)
+    gateway.wait_for("gateway_ready")
+    gateway.process.send_signal(signal.SIGUSR1)
+    gateway.wait_for("gateway_replaced")
+    assert [event["child"] for event in gateway.events("child_killed")] == ["front-1", "front-2"]
+    gateway.process.kill()

@@ -251,7 +251,13 @@ class Fleet:
         stride_ms = TURN_MS
         strikes_ms = (self.clock.now_ms() + end_ms) // 2
         while self.clock.now_ms() < end_ms:
-            await self.move(min(end_ms, self._next_event_ms(stride_ms)) - self.clock.now_ms())
+            stride_now_ms = min(end_ms, self._next_event_ms(stride_ms)) - self.clock.now_ms()
+            await self.move(stride_now_ms)
+            if stride_now_ms > FOLLOW_EVERY_SECONDS * 1000:
+                # A leap stands for many turns, in which every gateway has read the lists.
+                for gateway in self.gateways:
+                    gateway.spawn(gateway.refresh_lists())
+                await self.pump(order)
             if stride_ms == TURN_MS:
                 # Before anybody is told anew, too: nobody looked at anything in between.
                 self._check_cut_calls_are_told()

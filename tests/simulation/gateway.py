@@ -252,6 +252,10 @@ class Gateway:
         OPERATION.set(part)
         try:
             await self._listener.hear(live_calls, session)
+        except asyncio.CancelledError:
+            # It dies while it waits for the list to be noted, and has told the switch by then.
+            stream.may.update(part.told)
+            raise
         finally:
             stream.is_hearing = False
         if part.was_answered:

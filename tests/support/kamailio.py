@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +14,8 @@ from pathlib import Path
 from gateway.address import Address
 from gateway.kamailio.rpc import Rpc
 from tests.support.gateway_process import clean_environment
-from tests.support.servers import free_port, missing_server, wait_until
+from tests.support.programs import find_program
+from tests.support.servers import free_port, wait_until
 
 CONFIGURATION = Path(__file__).parents[2] / "switches" / "kamailio"
 START_SECONDS = 20.0
@@ -42,11 +42,8 @@ ROWS = {
 
 
 def program(name: str) -> str:
-    """A program of Debian's; the test is skipped where it is missing, and fails where CI=true."""
-    found = shutil.which(name)
-    if found is None:
-        missing_server(f"{name}: not on this machine (tools/install_debian.sh switches)")
-    return found
+    """A program that `tools/install_debian.sh switches` installs."""
+    return find_program(name, "kamailio sip-tester")
 
 
 @dataclass

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "api/credits": {"api", "domain", "errors", "metrics", "store", "v1", "ledger", "projection", "feeds", "billing"}
     | {"google", "grpc", "structlog"},
     # What people are told and the ways it goes: what is recorded and sent is the notifier's.
-    "notices": {"notices", "domain", "settings"} | {"aiohttp", "aiosmtplib", "structlog"},
+    "notices": {"notices", "domain", "settings", "signature"} | {"aiohttp", "aiosmtplib", "structlog"},
     # Who charges cards: knows neither offices nor ledger.
     "payments": {"payments", "domain", "errors", "settings", "startup"}
     | {"aiohttp", "aiosqlite", "stripe", "structlog"},
@@ -39,8 +39,15 @@ MAY_IMPORT = {
     | {"jinja2", "starlette", "structlog", "uvicorn"},
     # The switches' side: the contract and nothing of how it is kept.
     "client": {"client", "v1", "grpc", "google"},
-    # A sidecar of a switch: the client library, and nothing of the gateway but how it reads addresses and logs.
-    "kamailio": {"kamailio", "client", "v1", "address", "log"} | {"smsutil", "structlog", "typer", "uvloop"},
+    # A sidecar of a switch: the client library, and of the gateway only what stands beside its parts.
+    "kamailio": {"kamailio", "client", "segments", "v1", "address", "log"} | {"structlog", "typer", "uvloop"},
+    # A front for switches that speak Diameter: on their side, like the client.
+    "diameter": {"diameter", "client", "client_channel", "address", "v1"} | {"google", "grpc", "structlog"},
+    # Switches without gRPC: the deciders by HTTP, and posts to callbacks.
+    "hooks": {"hooks", "api", "domain", "errors", "metrics", "signature", "store", "v1"}
+    | {"aiohttp", "google", "starlette", "structlog"},
+    # Before SMS gateways that ask nobody: a switch's side as well, and a process of its own.
+    "sms": {"sms", "client", "segments", "v1", "aiohttp", "starlette", "uvicorn", "yarl"},
     "background": {"background", "domain", "errors", "ledger", "notices", "store", "projection", "feeds", "billing"}
     | {"metrics", "v1", "google", "redis", "structlog"},
     # Money in: between the ledger, who charges cards, and the way into the store. Nothing of gRPC or HTTP.

@@ -36,7 +36,6 @@ from gateway.kamailio.notes import (
     Undelivered,
     read_note,
 )
-from gateway.kamailio.segments import count_segments
 from gateway.kamailio.settings import Settings
 from gateway.v1 import authorization_pb2 as pb
 
@@ -291,7 +290,7 @@ def test_every_error_has_its_status(error: Any, code: int) -> None:
     assert answer_to_error(error).code == code
 
 
-# Calls, talk time, segments, settings.
+# Calls, talk time, settings.
 
 
 @pytest.mark.parametrize(
@@ -326,29 +325,6 @@ def test_the_party_that_pays_is_the_one_to_warn(direction: pb.Direction.ValueTyp
     call = Calls().put(facts, 1.0)
     call.has_dialog(DialogName(1, 2), "sip:caller", "sip:callee")
     assert call.contact == ("sip:caller" if direction == pb.OUTBOUND else "sip:callee")
-
-
-@pytest.mark.parametrize(
-    ("text", "segments"),
-    [
-        ("", 1),
-        ("a" * 160, 1),
-        ("a" * 161, 2),
-        ("a" * 306, 2),
-        ("a" * 307, 3),
-        ("[" * 80, 1),
-        ("[" * 81, 2),
-        ("ж" * 70, 1),
-        ("ж" * 71, 2),
-        ("ж" * 134, 2),
-        ("ж" * 135, 3),
-        ("😀" * 35, 1),
-        ("😀" * 36, 2),
-        ("a" * 152 + "€" + "a" * 10, 2),
-    ],
-)
-def test_segments_are_counted(text: str, segments: int) -> None:
-    assert count_segments(text) == segments
 
 
 def test_the_token_is_not_shown() -> None:

@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.domain.minor_units import minor_unit_micros, to_micros, to_minor_units
 from gateway.domain.money import MAX_AMOUNT_MICROS
 from gateway.errors import InvalidArgument
-from gateway.payments.minor_units import minor_unit_micros, to_micros, to_minor_units
 
 CURRENCIES = {"JPY": 0, "KRW": 0, "XPF": 0, "USD": 2, "EUR": 2, "GBP": 2, "KWD": 3, "BHD": 3}
 

@@ -16,8 +16,8 @@ from gateway.domain.mail_address import is_mail_address
 from gateway.domain.notice import MAX_KEY_LENGTH, ByCard, Delivery, Notice, NoticeKind, NoticeOffice, OnInvoice
 from gateway.domain.smtp_address import MailSecurity, SmtpAddress
 from gateway.notices.html import as_html
-from gateway.notices.signature import sign
 from gateway.notices.texts import Text, as_plain, local_time, write
+from gateway.signature import sign
 
 AT = 1_700_000_000_000
 CARD = ByCard("visa", "4242")
@@ -327,3 +327,12 @@ def test_bad_mail_servers_are_refused_without_their_password(url: str) -> None:
 
 def test_a_mail_server_shows_no_password() -> None:
     assert SECRET not in repr(SmtpAddress.parse(f"smtp://u:{SECRET}@mail.example.com"))
+
+
+@pytest.mark.parametrize(("currency", "shown"), [("JPY", "5000 JPY"), ("KWD", "5000.000 KWD"), ("EUR", "5000.00 EUR")])
+def test_amounts_have_the_decimals_of_their_currency(currency: str, shown: str) -> None:
+    office = NoticeOffice("o1", "Springfield", "c1", currency, "America/New_York")
+    told = notices.low_funds(
+        "o1", "1-0", available_micros=4_990_000_000, threshold_micros=5_000_000_000, refill_enabled=False
+    )
+    assert f"less than {shown}" in as_plain(write(delivery(told, office)))

@@ -1,8 +1,7 @@
 """Credits over gRPC: each method names its operation, the rest is `Runner`'s and the operations'."""
 
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Final
 
 from gateway.api.credits.balances import BalanceRpcs
 from gateway.api.credits.calls import CallRpcs
@@ -12,13 +11,12 @@ from gateway.api.credits.invoices import InvoiceRpcs
 from gateway.api.credits.offices import OfficeRpcs
 from gateway.api.credits.payment_methods import PaymentMethodRpcs
 from gateway.api.credits.purchases import PurchaseRpcs
+from gateway.api.credits.switches import SwitchRpcs
 from gateway.api.credits.tokens import TokenRpcs
 from gateway.api.credits.transactions import TransactionRpcs
 from gateway.api.credits.usage import UsageRpcs
 from gateway.api.credits.watches import BalanceWatch, RefillWatch
 from gateway.api.runner import Runner, ServicerContext
-from gateway.domain.identity import Identity
-from gateway.errors import TollgateError
 from gateway.v1 import credits_pb2 as pb
 from gateway.v1.credits_pb2_grpc import CreditsServicer as Base
 
@@ -31,6 +29,7 @@ class Operations:
 
     companies: CompanyRpcs
     offices: OfficeRpcs
+    switches: SwitchRpcs
     tokens: TokenRpcs
     decks: DeckRpcs
     balances: BalanceRpcs
@@ -100,6 +99,18 @@ class CreditsServicer(Base):
     ) -> pb.Office:
         """Let an office go on."""
         return await self._runner.run("ResumeOffice", context, request, self._of.offices.resume)
+
+    async def RegisterSwitch(  # noqa: N802
+        self, request: pb.RegisterSwitchRequest, context: ServicerContext[pb.RegisterSwitchRequest, pb.Switch]
+    ) -> pb.Switch:
+        """Record where a switch is told what to do."""
+        return await self._runner.run("RegisterSwitch", context, request, self._of.switches.register)
+
+    async def ListSwitches(  # noqa: N802
+        self, request: pb.ListSwitchesRequest, context: ServicerContext[pb.ListSwitchesRequest, pb.ListSwitchesResponse]
+    ) -> pb.ListSwitchesResponse:
+        """List switches."""
+        return await self._runner.run("ListSwitches", context, request, self._of.switches.list)
 
     async def CreateToken(  # noqa: N802
         self, request: pb.CreateTokenRequest, context: ServicerContext[pb.CreateTokenRequest, pb.CreateTokenResponse]
@@ -266,42 +277,3 @@ class CreditsServicer(Base):
     ) -> None:
         """Tell of refill triggers."""
         await self._runner.run_stream("WatchRefills", context, request, self._of.refill_watch.watch)
-
-
-class Unimplemented(TollgateError):
-    """The contract has this rpc, and this version of the gateway does not answer it yet."""
-
-    code = "UNIMPLEMENTED"
-    reason = "UNIMPLEMENTED"
-
-    def __init__(self) -> None:
-        super().__init__("This version of the gateway does not answer this rpc yet.")
-
-
-async def _refuse(_request: object, identity: Identity) -> NoReturn:
-    identity.may_use_credits()
-    raise Unimplemented
-
-
-async def _refuse_stream(request: object, identity: Identity) -> AsyncGenerator[NoReturn, None]:
-    yield await _refuse(request, identity)
-
-
-def _unary(name: str) -> Any:
-    async def answer(self: CreditsServicer, request: Any, context: ServicerContext[Any, Any]) -> Any:
-        return await self._runner.run(name, context, request, _refuse)
-
-    return answer
-
-
-def _stream(name: str) -> Any:
-    async def answer(self: CreditsServicer, request: Any, context: ServicerContext[Any, Any]) -> None:
-        await self._runner.run_stream(name, context, request, _refuse_stream)
-
-    return answer
-
-
-# The methods of the generated base class would run in threads, log a traceback a request and ask for no token.
-for _method in SERVICE.methods:
-    if _method.name not in vars(CreditsServicer):
-        setattr(CreditsServicer, _method.name, (_stream if _method.server_streaming else _unary)(_method.name))

@@ -1,4 +1,4 @@
-"""Companies, offices, the tokens of people and switches, and the decks."""
+"""Companies, offices, switches, the tokens of people and switches, and the decks."""
 
 from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
@@ -88,6 +88,18 @@ Index(
     sqlite_where=TokenRow.projected_version < TokenRow.version,
     postgresql_where=TokenRow.projected_version < TokenRow.version,
 )
+
+
+class SwitchRow(Base):
+    """A switch with a callback, or that had one. The secret is here as it is, since posts are signed with it."""
+
+    __tablename__ = "switch"
+
+    switch_id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    callback_url: Mapped[str] = mapped_column(String(500))
+    callback_secret: Mapped[str] = mapped_column(String(64))
+    created_by: Mapped[str] = mapped_column(String(128))
+    created_at: Mapped[int] = mapped_column(BigInteger)
 
 
 class DeckRow(Base):

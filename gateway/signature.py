@@ -1,4 +1,4 @@
-"""How a webhook of ours is signed, so that its receiver knows that it came from here and is not an old one again."""
+"""How a post of ours is signed, so that its receiver knows that it came from here and is not an old one again."""
 
 import hashlib
 import hmac

@@ -77,5 +77,14 @@ def format_charge(amount_micros: int, currency: str) -> str:
     Raises:
         InvalidArgument: Nobody is charged in that currency.
     """
-    decimals = len(str(MICROS_PER_UNIT // minor_unit_micros(currency))) - 1
+    return _formatted(amount_micros, currency, minor_unit_micros(currency))
+
+
+def format_money(amount_micros: int, currency: str) -> str:
+    """An amount as people write it, with the decimals of its currency; two where nobody is charged in that."""
+    return _formatted(amount_micros, currency, _MICROS.get(currency, _MICROS["USD"]))
+
+
+def _formatted(amount_micros: int, currency: str, unit_micros: int) -> str:
+    decimals = len(str(MICROS_PER_UNIT // unit_micros)) - 1
     return f"{format_amount(amount_micros, decimals=decimals)} {currency}"

@@ -1,0 +1,124 @@
+"""The hooks: which path asks for which operation, and how one request is answered.
+
+They are the operations of CallAuthorization, decided by the same objects as those that come over gRPC.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, Final
+
+from google.protobuf.message import Message
+
+from gateway import metrics
+from gateway.api.calls import Calls
+from gateway.api.messages import Messages
+from gateway.domain.identity import Identity
+from gateway.domain.vocabulary import Reason
+from gateway.errors import InvalidArgument, ResourceExhausted, Unauthenticated
+from gateway.hooks.proto_json import message_of, object_of, packed, read_object, some_fields
+from gateway.store.directory import Directory
+from gateway.v1 import authorization_pb2 as pb
+
+_BEARER: Final = "bearer "
+
+OF_A_MESSAGE: Final = frozenset({"message_id", "messageId", "kind", "segments"})
+"""A quote that has one of these is asked of a message, else of a call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """An operation as it is asked for by HTTP.
+
+    Attributes:
+        name: Of the rpc that it is.
+        kind: Of its request.
+        answer: Answers it.
+        counts: "call" or "message", whose decisions are counted; empty: it decides nothing.
+    """
+
+    name: str
+    kind: type[Message]
+    answer: Callable[[Any, Identity], Awaitable[Message]]
+    counts: str = ""
+
+
+class Hooks:
+    """Answers posts.
+
+    Args:
+        directory: Knows the tokens.
+        calls: Decides about calls.
+        messages: Decides about messages.
+
+    Attributes:
+        by_path: The hooks.
+    """
+
+    def __init__(self, directory: Directory, calls: Calls, messages: Messages, *, max_in_flight: int) -> None:
+        self._directory = directory
+        self._calls = calls
+        self._max_in_flight = max_in_flight
+        self._in_flight = 0
+        self._quote_message = Hook("QuoteMessage", pb.QuoteMessageRequest, messages.quote)
+        self.by_path = {
+            "/v1/calls/authorize": Hook("AuthorizeCall", pb.AuthorizeCallRequest, calls.authorize, "call"),
+            "/v1/calls/answer": Hook("AnswerCall", pb.AnswerCallRequest, calls.answer),
+            "/v1/calls/tick": Hook("TickCall", pb.TickCallRequest, calls.tick),
+            "/v1/calls/end": Hook("EndCall", pb.EndCallRequest, calls.end),
+            "/v1/messages/authorize": Hook(
+                "AuthorizeMessage", pb.AuthorizeMessageRequest, messages.authorize, "message"
+            ),
+            "/v1/messages/refund": Hook("RefundMessage", pb.RefundMessageRequest, messages.refund),
+            "/v1/quote": Hook("QuoteCall", pb.QuoteCallRequest, calls.quote),
+        }
+
+    async def answer(self, path: str, authorization: str, body: bytes) -> bytes:
+        """Answer one post; every fault is one of the tree in gateway/errors.py.
+
+        Args:
+            path: One of `by_path`.
+            authorization: The header.
+            body: JSON.
+
+        Raises:
+            TollgateError: As the operation; InvalidArgument for a body that is no request.
+        """
+        started = perf_counter()
+        self._in_flight += 1
+        try:
+            identity = await self._identify(authorization)
+            hook, request = self._read(path, read_object(body))
+            if self._in_flight > self._max_in_flight and not self._is_emergency(request):
+                raise ResourceExhausted("Too many requests are in flight; retry with the same id after a moment.")
+            answer = await hook.answer(request, identity)
+        finally:
+            self._in_flight -= 1
+        if isinstance(answer, pb.AuthorizeCallResponse | pb.AuthorizeMessageResponse) and not answer.replayed:
+            metrics.count_decision(hook.counts, Reason(answer.reason))
+        metrics.observe_hook(hook.name, perf_counter() - started)
+        return packed(object_of(answer))
+
+    def _read(self, path: str, fields: dict[str, Any]) -> tuple[Hook, Message]:
+        hook = self.by_path[path]
+        if hook.kind is pb.QuoteCallRequest and not OF_A_MESSAGE.isdisjoint(fields):
+            hook = self._quote_message
+        try:
+            return hook, message_of(fields, hook.kind)
+        except InvalidArgument:
+            # An emergency is granted whatever else is wrong with its request.
+            if hook.kind is not pb.AuthorizeCallRequest:
+                raise
+            request = some_fields(fields, pb.AuthorizeCallRequest)
+            if not self._calls.is_emergency(request):
+                raise
+            return hook, request
+
+    def _is_emergency(self, request: Message) -> bool:
+        return isinstance(request, pb.AuthorizeCallRequest) and self._calls.is_emergency(request)
+
+    async def _identify(self, authorization: str) -> Identity:
+        if authorization[: len(_BEARER)].lower() != _BEARER:
+            raise Unauthenticated
+        secret = authorization[len(_BEARER) :].strip()
+        return self._directory.identified(secret) or await self._directory.identify(secret)

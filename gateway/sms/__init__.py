@@ -1,0 +1,1 @@
+"""Tollgate before SMS gateways that ask nobody: `tollgate-kannel` before Kannel's sendsms (docs/how-to/kannel.md)."""
