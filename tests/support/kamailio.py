@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -149,9 +149,12 @@ class Kamailio:
     def kill(self) -> None:
         """End it as a crash would, with all its processes, so that nothing is said to anybody."""
         assert self.running is not None
-        for pid in _children(self.running.process.pid):
-            _kill(pid)
+        # First the parent, which would end its children in order when one of them is gone.
+        children = _children(self.running.process.pid)
         self.running.kill()
+        for pid in children:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """End it."""
@@ -267,7 +270,3 @@ def spawn(command: list[str], log: Path, **variables: str) -> Process:
 def _children(pid: int) -> list[int]:
     """The processes that a process started."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def _kill(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)

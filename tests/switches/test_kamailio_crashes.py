@@ -105,10 +105,10 @@ async def test_a_call_is_cut_by_a_sidecar_that_was_restarted(parts: Installation
         answered_at = time.monotonic()
         parts.sidecar.kill()
         await restart_sidecar(here)
-        bye = await call.endpoint.expect("BYE", limit_seconds=12)
+        bye = await here.caller.expect("BYE", limit_seconds=12)
         assert time.monotonic() - answered_at >= 7.9
-        call.reply(bye, 200)
         here.callee.reply(await here.arrives(call, "BYE"), 200)
+        call.reply(bye, 200)
         assert await here.billed() == [8 * SECOND]
 
 

@@ -105,7 +105,9 @@ async def test_a_message_that_is_retransmitted_is_sent_and_paid_once(kamailio_pa
         here.callee.reply(arrived, 200)
         await message.response("MESSAGE", 200)
         assert await here.billed() == [SMS]
-        assert here.callee.endpoint.forget() == []
+        # What Kamailio sent again itself, on a slow machine, is the same request.
+        again = {each.header("Via") for each in here.callee.endpoint.forget()}
+        assert again <= {arrived.header("Via")}
 
 
 async def test_a_message_to_an_emergency_number_is_never_asked_about(kamailio_parts: Installation) -> None:
