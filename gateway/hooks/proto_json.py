@@ -44,6 +44,8 @@ def read_object(body: bytes, field: str = BODY) -> dict[str, Any]:
         raise InvalidArgument(field, "is nested too deeply; send one object") from None
     if not isinstance(value, dict):
         raise InvalidArgument(field, "is JSON, but no object; send {...}")
+    if b"\\u" in body:
+        _refuse_halves(value, field)
     return value
 
 
@@ -98,6 +100,16 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise InvalidArgument(_shown(twice), "is there twice; send each field once")
     return value
+
+
+def _refuse_halves(value: dict[str, Any], field: str) -> None:
+    """Half of a surrogate pair, which only an escape can bring in, is no character: protobuf does not know it."""
+    try:
+        packed(value)
+    except UnicodeEncodeError:
+        raise InvalidArgument(
+            field, "has half of a character: an escape from D800 to DFFF alone"
+        ) from None
 
 
 def _shown(name: str) -> str:
