@@ -107,9 +107,7 @@ def _refuse_halves(value: dict[str, Any], field: str) -> None:
     try:
         packed(value)
     except UnicodeEncodeError:
-        raise InvalidArgument(
-            field, "has half of a character: an escape from D800 to DFFF alone"
-        ) from None
+        raise InvalidArgument(field, "has half of a character: an escape from D800 to DFFF alone") from None
 
 
 def _shown(name: str) -> str:

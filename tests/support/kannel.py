@@ -66,7 +66,14 @@ class Kannel:
 
 @contextmanager
 def running_kannel(
-    directory: Path, *, gateway: str, token: str, smsc_port: int, users: dict[str, str], max_segments: int
+    directory: Path,
+    *,
+    gateway: str,
+    token: str,
+    smsc_port: int,
+    users: dict[str, str],
+    max_segments: int,
+    is_smsc_fake: bool = False,
 ) -> Iterator[Kannel]:
     """Run bearerbox, smsbox and the proxy until the block ends.
 
@@ -74,14 +81,16 @@ def running_kannel(
         directory: For files and logs.
         gateway: Tollgate's gRPC address.
         token: The switch's.
-        smsc_port: Where the SMSC listens.
+        smsc_port: Where the SMSC listens; where a fake one is to connect.
         users: sendsms-user to office; a user's password is `secret`.
         max_segments: Of a message.
+        is_smsc_fake: The SMSC is Kannel's own fakesmsc, run here, too; its log is `fakesmsc.log`.
     """
     bearerbox, smsbox = find_program("bearerbox", "kannel"), find_program("smsbox", "kannel")
     admin_port, box_port, sendsms_port, proxy_port = (free_port() for _ in range(4))
     configuration = directory / "kannel.conf"
-    configuration.write_text(_configuration(admin_port, box_port, sendsms_port, smsc_port, users, max_segments))
+    smsc = _fake_smsc(smsc_port) if is_smsc_fake else _smpp_smsc(smsc_port)
+    configuration.write_text(_configuration(admin_port, box_port, sendsms_port, smsc, users, max_segments))
     arguments = ["--gateway", gateway, "--international"]
     arguments += ["--kannel", f"http://127.0.0.1:{sendsms_port}/cgi-bin/sendsms"]
     arguments += ["--data", str(directory / "messages.db"), "--max-segments", str(max_segments)]
@@ -95,30 +104,47 @@ def running_kannel(
             # bearerbox takes more than 10 s to end by itself.
             process = running.enter_context(running_program(command, log, stop_seconds=1.0))
             await_port(port, process, log)
+        if is_smsc_fake:
+            command = [find_program("fakesmsc", "kannel-extras"), "-H", "127.0.0.1", "-r", str(smsc_port)]
+            # It has to be told of a message that it might send; it sends none.
+            running.enter_context(running_program([*command, "-m", "0", "1 2 text nop"], directory / "fakesmsc.log"))
         status = f"http://127.0.0.1:{admin_port}/status.txt?password=secret"
         assert wait_until(lambda: "(online" in get(status)[1], 20), get(status)
         kannel.start_proxy()
         yield kannel
 
 
-def _configuration(
-    admin_port: int, box_port: int, sendsms_port: int, smsc_port: int, users: dict[str, str], max_segments: int
-) -> str:
-    def group(name: str, **values: object) -> str:
-        lines = [f"group = {name}", *(f"{key.replace('_', '-')} = {value}" for key, value in values.items())]
-        return "\n".join([*lines, "", ""])
+def _group(name: str, **values: object) -> str:
+    lines = [f"group = {name}", *(f"{key.replace('_', '-')} = {value}" for key, value in values.items())]
+    return "\n".join([*lines, "", ""])
 
-    text = group("core", admin_port=admin_port, admin_password="secret", smsbox_port=box_port, box_allow_ip="127.0.0.1")
-    text += group(
-        "smsc", smsc="smpp", smsc_id="carrier", host="127.0.0.1", port=smsc_port, smsc_username="esme",
+
+def _smpp_smsc(port: int) -> str:
+    return _group(
+        "smsc", smsc="smpp", smsc_id="carrier", host="127.0.0.1", port=port, smsc_username="esme",
         smsc_password="secret", system_type='""', transceiver_mode="true", reconnect_delay=1,
     )  # fmt: skip
-    text += group(
+
+
+def _fake_smsc(port: int) -> str:
+    return _group("smsc", smsc="fake", smsc_id="carrier", port=port, connect_allow_ip="127.0.0.1")
+
+
+def _configuration(
+    admin_port: int, box_port: int, sendsms_port: int, smsc: str, users: dict[str, str], max_segments: int
+) -> str:
+    text = _group(
+        "core", admin_port=admin_port, admin_password="secret", smsbox_port=box_port, box_allow_ip="127.0.0.1"
+    )
+    text += smsc
+    text += _group(
         "smsbox", bearerbox_host="127.0.0.1", sendsms_port=sendsms_port, smsbox_id="smsbox",
         http_request_retry=5, http_queue_delay=1,
     )  # fmt: skip
     for user in users:
-        text += group("sendsms-user", username=user, password="secret", max_messages=max_segments, concatenation="true")
+        text += _group(
+            "sendsms-user", username=user, password="secret", max_messages=max_segments, concatenation="true"
+        )
     return text
 
 

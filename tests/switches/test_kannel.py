@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -85,6 +86,26 @@ def test_what_is_paid_arrives_what_is_not_never_leaves_and_a_refill_lets_the_nex
     site.gateway.add(office, SMS)
     assert site.kannel.send(user, number, text="three")[0] == 202
     assert [each.payload for each in site.smsc.await_to(number, 2)] == [b"one", b"three"]
+
+
+def test_kannels_own_fake_smsc_gets_what_is_paid_and_nothing_else(site: Site, tmp_path: Path) -> None:
+    user, office = site.customer(2)
+    with running_kannel(
+        tmp_path,
+        gateway=site.gateway.grpc.address,
+        token=site.gateway.token("kannel-with-fakesmsc"),
+        smsc_port=free_port(),
+        users={user: office},
+        max_segments=MAX_SEGMENTS,
+        is_smsc_fake=True,
+    ) as kannel:
+        number = next_number()
+        sent = [kannel.send(user, number, text=f"number {n}")[0] for n in range(3)]
+        assert sent == [202, 202, 402]
+        log = tmp_path / "fakesmsc.log"
+        assert wait_until(lambda: log.read_text().count("text number") == 2, 20), log.read_text()
+        assert [f"number {n}" in log.read_text() for n in range(3)] == [True, True, False]
+    assert site.gateway.available(office) == 0
 
 
 def test_who_may_not_send_is_told_why(site: Site) -> None:
