@@ -10,6 +10,7 @@ declare -A switches=(
   [kamailio]="kamailio kamailio-json-modules kamailio-extra-modules kamailio-utils-modules kamailio-cnxcc-modules kamailio-ims-modules"
   [sipp]=sip-tester
   [bearerbox]=kannel
+  [/usr/lib/kannel/test/fakesmsc]=kannel-extras
   [rabbitmq-server]=rabbitmq-server
 )
 
