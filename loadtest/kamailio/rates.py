@@ -14,7 +14,8 @@ from tests.support.sipp import running_callee, start_calls
 
 _CALLED: Final = "+442079460950"
 _TALK_SECONDS: Final = 0.5
-_SETTLE_SECONDS: Final = 60.0
+_SETTLE_SECONDS: Final = 180.0
+"""Where ends are lost, a party that is gone is found out by the second keep-alive that it does not answer."""
 
 
 async def run_rate(

@@ -484,12 +484,20 @@ async def test_a_gateway_that_is_away_for_a_while(gateway: GatewayProcess, books
         assert peer.ask(office, emergency, TERMINATION, 1, called="911", used=60).code == 3002
 
     def end(peer: RawPeer) -> None:
+        def ask(*arguments: Any, **options: Any) -> Any:
+            """Ask again, as clients do, while nobody answers: the gateway may be slower than the deadline yet."""
+            for _ in range(20):
+                answer = peer.ask(office, *arguments, **options)
+                if answer.code != 3002:
+                    break
+            return answer
+
         assert wait_until(lambda: books.of_office(office)[0] == 1_000_000 - 50_000 - SMS, 20)
-        assert peer.ask(office, ended, TERMINATION, 1, called=PARIS, used=30, retransmitted=True).cost == 50_000
-        assert peer.ask(office, emergency, TERMINATION, 1, called="911", used=60).code == 2001
+        assert ask(ended, TERMINATION, 1, called=PARIS, used=30, retransmitted=True).cost == 50_000
+        assert ask(emergency, TERMINATION, 1, called="911", used=60).code == 2001
         # The report that was not answered counts once, whether or not it comes again.
-        assert peer.ask(office, talking, UPDATE, 1, called=PARIS, requested=30, used=12).granted == 30
-        assert peer.ask(office, talking, TERMINATION, 2, called=PARIS, used=18).cost == 50_000
+        assert ask(talking, UPDATE, 1, called=PARIS, requested=30, used=12).granted == 30
+        assert ask(talking, TERMINATION, 2, called=PARIS, used=18).cost == 50_000
         assert books.of_office(office) == (1_000_000 - 100_000 - SMS, 0)
         assert list(books.ask("ListCalls", credits_pb2.ListCallsRequest(office_id=office)).calls) == []
 
