@@ -14,6 +14,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from gateway.address import Address
+from gateway.client.channel_options import CHANNEL_OPTIONS
 
 ANSWER_SECONDS: Final = 10.0
 """How long an answer is waited for, unless the call names a time of its own; streams are waited for without end."""
@@ -72,10 +73,9 @@ def open_channel(address: Address, token: str = "") -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(
         str(Address(_ANY_INTERFACE.get(address.host, address.host), address.port)),
         options=(
+            *CHANNEL_OPTIONS,
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            # A gateway on this machine is not to be asked for by way of a proxy of the environment.
-            ("grpc.enable_http_proxy", 0),
         ),
         interceptors=(_UnaryCalls(metadata), _StreamedAnswers(metadata)),
     )

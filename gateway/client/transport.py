@@ -10,6 +10,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 
+from gateway.client.channel_options import CHANNEL_OPTIONS
 from gateway.client.errors import error_info
 from gateway.v1 import authorization_pb2 as pb
 from gateway.v1.authorization_pb2_grpc import CallAuthorizationStub
@@ -29,10 +30,9 @@ _SAID_LATE_SECONDS: Final = 1.0
 T = TypeVar("T")
 
 _OPTIONS: Final = (
+    *CHANNEL_OPTIONS,
     # One channel a connection: the pauses between attempts are the client's own, not gRPC's, which grow to 2 minutes.
     ("grpc.use_local_subchannel_pool", 1),
-    # A gateway is not to be reached by way of a web proxy of the environment.
-    ("grpc.enable_http_proxy", 0),
     ("grpc.max_receive_message_length", 16 << 20),
 )
 

@@ -15,6 +15,7 @@ import structlog
 from google.protobuf.message import Message
 
 from gateway.address import Address
+from gateway.client.channel_options import CHANNEL_OPTIONS
 from gateway.client_channel import Fault, fault_of
 from gateway.diameter.codes import ResultCode
 from gateway.v1.authorization_pb2_grpc import CallAuthorizationStub
@@ -31,8 +32,7 @@ SETTLE_SECONDS: Final = 3_600.0
 MAX_SETTLING: Final = 100_000
 
 _OPTIONS: Final = (
-    # A gateway on this machine is not to be asked for by way of a proxy of the environment.
-    ("grpc.enable_http_proxy", 0),
+    *CHANNEL_OPTIONS,
     # gRPC's own pauses grow to 2 minutes; a gateway that is back is to be asked again at once.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
