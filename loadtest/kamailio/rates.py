@@ -43,7 +43,7 @@ async def run_rate(
             )
             code = await asyncio.to_thread(running.process.wait)
             took = time.monotonic() - began
-        counted = _counted(directory / "answered.stat")
+        counted = _counted(running.log.with_suffix(".stat"))
         settled_in = await _wait_settled(operator, payers)
         spent = 0
         for payer in payers:
@@ -63,7 +63,7 @@ async def run_rate(
         "failed": failed,
         "retransmissions": int(counted["Retransmissions(C)"]),
         "settled_after_seconds": settled_in,
-        "first_errors": _first_lines(directory / "answered.err") + _first_lines(directory / "callee.err"),
+        "first_errors": _first_lines(running.log.with_suffix(".err")) + _first_lines(directory / "callee.err"),
         "passed": code == 0 and failed == 0 and succeeded == len(calls),
     }
 

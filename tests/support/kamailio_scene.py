@@ -142,6 +142,10 @@ class Scene:
             f"{method} of {call.call_id}",
         )
 
+    def strays(self, call: Call) -> list[SipMessage]:
+        """What else of a call has reached the callee; other calls' keep-alives and retransmissions are not its own."""
+        return [each for each in self.callee.endpoint.forget() if each.header("Call-ID") == call.call_id]
+
     async def answered(self, call: Call) -> SipMessage:
         """Place a call and have it answered; returns the INVITE as it arrived."""
         call.invite()

@@ -1,6 +1,7 @@
 """Runs sipp: a scenario of tests/support/sipp, calls from a list, and whether each went as the scenario says."""
 
 import contextlib
+import itertools
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from tests.support.servers import free_port
 
 SCENARIOS = Path(__file__).parent / "sipp"
 LIMIT_SECONDS = 60
+
+_numbers = itertools.count(1)
 
 
 def start_calls(
@@ -37,9 +40,13 @@ def start_calls(
         pause_seconds: What the scenario's pauses without a length last.
         status: What [status] stands for.
         limit_seconds: After these it gives up.
+
+    Returns:
+        The process; with_suffix of its log: .csv its calls, .err what went wrong, .stat the counts of each second.
     """
     listed = list(calls)
-    name = f"{scenario}-{status}" if status else scenario
+    # Several may run one scenario at once, each with calls of its own.
+    name = f"{scenario}-{next(_numbers)}"
     text = (SCENARIOS / f"{scenario}.xml").read_text().replace("[status]", str(status))
     (directory / f"{name}.xml").write_text(text)
     (directory / f"{name}.csv").write_text("SEQUENTIAL\n" + "".join(f"{office};{to}\n" for office, to in listed))
