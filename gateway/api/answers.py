@@ -6,7 +6,7 @@ from gateway.domain.deck import MessageRateRow, RateRow
 from gateway.domain.deck.rows import RowScope
 from gateway.domain.rate import Rate
 from gateway.domain.vocabulary import Category, Reason
-from gateway.errors import AlreadyExists, Unavailable
+from gateway.errors import AlreadyExists, ResourceExhausted, Unavailable
 from gateway.store.codes import Code
 from gateway.v1 import authorization_pb2 as pb
 
@@ -40,6 +40,11 @@ def id_reused(field: str) -> AlreadyExists:
         reason="ID_REUSED",
         field=field,
     )
+
+
+def too_many_in_flight() -> ResourceExhausted:
+    """The error for a request more than this process answers at once."""
+    return ResourceExhausted("Too many requests are in flight; retry with the same id after a moment.")
 
 
 def settings_keep_changing() -> Unavailable:

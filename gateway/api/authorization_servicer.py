@@ -1,7 +1,7 @@
 """CallAuthorization over gRPC: each method names its operation, the rest is `Runner`'s and the deciders'."""
 
 from collections.abc import AsyncIterator
-from typing import Final, TypeVar
+from typing import Final
 
 import grpc
 import grpc.aio
@@ -10,14 +10,10 @@ from gateway.api.calls import Calls
 from gateway.api.messages import Messages
 from gateway.api.runner import Runner, ServicerContext
 from gateway.api.sessions import Sessions
-from gateway.domain.vocabulary import Reason
-from gateway.metrics import count_decision
 from gateway.v1 import authorization_pb2 as pb
 from gateway.v1.authorization_pb2_grpc import CallAuthorizationServicer, add_CallAuthorizationServicer_to_server
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["CallAuthorization"].full_name
-
-Answer = TypeVar("Answer", pb.AuthorizeCallResponse, pb.AuthorizeMessageResponse)
 
 
 class AuthorizationServicer(CallAuthorizationServicer):
@@ -36,10 +32,7 @@ class AuthorizationServicer(CallAuthorizationServicer):
     ) -> pb.AuthorizeCallResponse:
         """Reserve the first tick of a call; an emergency is neither shed nor refused."""
         sheddable = not self._calls.is_emergency(request)
-        return _counted(
-            "call",
-            await self._runner.run("AuthorizeCall", context, request, self._calls.authorize, sheddable=sheddable),
-        )
+        return await self._runner.run("AuthorizeCall", context, request, self._calls.authorize, sheddable=sheddable)
 
     async def AnswerCall(  # noqa: N802
         self, request: pb.AnswerCallRequest, context: ServicerContext[pb.AnswerCallRequest, pb.AnswerCallResponse]
@@ -65,9 +58,7 @@ class AuthorizationServicer(CallAuthorizationServicer):
         context: ServicerContext[pb.AuthorizeMessageRequest, pb.AuthorizeMessageResponse],
     ) -> pb.AuthorizeMessageResponse:
         """Debit a message, or block it."""
-        return _counted(
-            "message", await self._runner.run("AuthorizeMessage", context, request, self._messages.authorize)
-        )
+        return await self._runner.run("AuthorizeMessage", context, request, self._messages.authorize)
 
     async def RefundMessage(  # noqa: N802
         self,
@@ -108,9 +99,3 @@ def serve_authorization(server: grpc.aio.Server, servicer: AuthorizationServicer
     )
     # The last one that is registered for a method counts.
     server.add_registered_method_handlers(SERVICE, {"Session": session})
-
-
-def _counted(operation: str, answer: Answer) -> Answer:
-    if not answer.replayed:
-        count_decision(operation, Reason(answer.reason))
-    return answer

@@ -27,6 +27,7 @@ from gateway.domain.ids import validate_id, validate_office_id
 from gateway.domain.numbers import is_emergency
 from gateway.domain.vocabulary import Category, Reason
 from gateway.errors import AlreadyExists, NotFound, PermissionDenied, TollgateError
+from gateway.metrics import count_decision
 from gateway.store.balances import BalanceStore, CallGrant, CallProgress, CallRequest
 from gateway.store.codes import Code
 from gateway.store.connection import StoreFault, StoreUnavailable
@@ -100,11 +101,13 @@ class Calls:
             StoreUnavailable: No answer in time. The reservation may or may not exist: retry with the same id.
         """
         if self.is_emergency(request):
+            count_decision("call", Reason.EMERGENCY)
             return self._grant_emergency(request, identity)
         ticked_by_gateway = ticked_by_gateway or self._has_callback(identity.switch_id)
         rated, grant = await self._ask(request, identity, ticked_by_gateway=ticked_by_gateway)
         if grant.code is _REPLAYED:
             return _replay(grant)
+        count_decision("call", Reason(grant.code))
         # Field by field, here and where an end is answered: keywords take protobuf a third longer.
         response = pb.AuthorizeCallResponse()
         response.decision = decision_of(grant.code)

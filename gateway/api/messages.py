@@ -16,6 +16,7 @@ from gateway.domain.identity import Identity
 from gateway.domain.ids import validate_id, validate_office_id
 from gateway.domain.vocabulary import Category, MessageKind, Reason
 from gateway.errors import NotFound
+from gateway.metrics import count_decision
 from gateway.store.balances import BalanceStore, MessageGrant, MessageRequest
 from gateway.store.codes import Code
 from gateway.store.connection import StoreUnavailable
@@ -64,12 +65,15 @@ class Messages:
             StoreUnavailable: No answer in time. The debit may or may not exist: retry with the same id.
         """
         asked = await self._ask(request, identity)
+        replayed = asked.grant.code is Code.REPLAYED
+        if not replayed:
+            count_decision("message", asked.reason)
         return pb.AuthorizeMessageResponse(
             decision=decision_of(asked.reason),
             reason=reason_of(asked.reason),
             debited_micros=asked.grant.debited_micros,
             available_micros=asked.grant.available_micros,
-            replayed=asked.grant.code is Code.REPLAYED,
+            replayed=replayed,
         )
 
     async def quote(self, request: pb.QuoteMessageRequest, identity: Identity) -> pb.QuoteMessageResponse:

@@ -17,6 +17,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from gateway import metrics
+from gateway.api.answers import too_many_in_flight
 from gateway.domain.identity import Identity
 from gateway.errors import Internal, InvalidArgument, ResourceExhausted, TollgateError, Unauthenticated, Unavailable
 from gateway.store.connection import StoreUnavailable
@@ -89,7 +90,7 @@ class Runner:
         self._in_flight += 1
         try:
             if sheddable and self._in_flight > self._max_in_flight:
-                raise ResourceExhausted("Too many requests are in flight; retry with the same id after a moment.")
+                raise too_many_in_flight()
             identity = await self.identify(context)
             remaining = context.time_remaining()
             if remaining is None or remaining > self._patience:

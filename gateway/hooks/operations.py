@@ -11,11 +11,11 @@ from typing import Any, Final
 from google.protobuf.message import Message
 
 from gateway import metrics
+from gateway.api.answers import too_many_in_flight
 from gateway.api.calls import Calls
 from gateway.api.messages import Messages
 from gateway.domain.identity import Identity
-from gateway.domain.vocabulary import Reason
-from gateway.errors import InvalidArgument, ResourceExhausted, Unauthenticated
+from gateway.errors import InvalidArgument, Unauthenticated
 from gateway.hooks.proto_json import message_of, object_of, packed, read_object, some_fields
 from gateway.store.directory import Directory
 from gateway.v1 import authorization_pb2 as pb
@@ -34,13 +34,11 @@ class Hook:
         name: Of the rpc that it is.
         kind: Of its request.
         answer: Answers it.
-        counts: "call" or "message", whose decisions are counted; empty: it decides nothing.
     """
 
     name: str
     kind: type[Message]
     answer: Callable[[Any, Identity], Awaitable[Message]]
-    counts: str = ""
 
 
 class Hooks:
@@ -62,13 +60,11 @@ class Hooks:
         self._in_flight = 0
         self._quote_message = Hook("QuoteMessage", pb.QuoteMessageRequest, messages.quote)
         self.by_path = {
-            "/v1/calls/authorize": Hook("AuthorizeCall", pb.AuthorizeCallRequest, calls.authorize, "call"),
+            "/v1/calls/authorize": Hook("AuthorizeCall", pb.AuthorizeCallRequest, calls.authorize),
             "/v1/calls/answer": Hook("AnswerCall", pb.AnswerCallRequest, calls.answer),
             "/v1/calls/tick": Hook("TickCall", pb.TickCallRequest, calls.tick),
             "/v1/calls/end": Hook("EndCall", pb.EndCallRequest, calls.end),
-            "/v1/messages/authorize": Hook(
-                "AuthorizeMessage", pb.AuthorizeMessageRequest, messages.authorize, "message"
-            ),
+            "/v1/messages/authorize": Hook("AuthorizeMessage", pb.AuthorizeMessageRequest, messages.authorize),
             "/v1/messages/refund": Hook("RefundMessage", pb.RefundMessageRequest, messages.refund),
             "/v1/quote": Hook("QuoteCall", pb.QuoteCallRequest, calls.quote),
         }
@@ -90,12 +86,10 @@ class Hooks:
             identity = await self._identify(authorization)
             hook, request = self._read(path, read_object(body))
             if self._in_flight > self._max_in_flight and not self._is_emergency(request):
-                raise ResourceExhausted("Too many requests are in flight; retry with the same id after a moment.")
+                raise too_many_in_flight()
             answer = await hook.answer(request, identity)
         finally:
             self._in_flight -= 1
-        if isinstance(answer, pb.AuthorizeCallResponse | pb.AuthorizeMessageResponse) and not answer.replayed:
-            metrics.count_decision(hook.counts, Reason(answer.reason))
         metrics.observe_hook(hook.name, perf_counter() - started)
         return packed(object_of(answer))
 
@@ -120,5 +114,4 @@ class Hooks:
     async def _identify(self, authorization: str) -> Identity:
         if authorization[: len(_BEARER)].lower() != _BEARER:
             raise Unauthenticated
-        secret = authorization[len(_BEARER) :].strip()
-        return self._directory.identified(secret) or await self._directory.identify(secret)
+        return await self._directory.identify(authorization[len(_BEARER) :].strip())

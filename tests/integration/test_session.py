@@ -9,6 +9,7 @@ import grpc.aio
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client import REGISTRY
 
 from gateway.api import sessions
 from gateway.api.session import MAX_IN_FLIGHT
@@ -150,6 +151,28 @@ def test_a_batch_is_answered_in_the_order_of_each_call(valkey: StoreServer) -> N
         sent, refunded = await stream.ask(message("a", "m"), pb.RefundMessageRequest(office_id="a", message_id="m"))
         assert (sent.debited_micros, refunded.refunded_micros) == (30_000, 30_000)
         await stream.close()
+
+    run(valkey, test)
+
+
+def test_decisions_are_counted_wherever_they_are_asked_for(valkey: StoreServer) -> None:
+    def counted(operation: str, reason: str) -> float:
+        labels = {"operation": operation, "reason": reason}
+        return REGISTRY.get_sample_value("tollgate_decisions_total", labels) or 0.0
+
+    async def test(front: Front) -> None:
+        await front.add_office("a", 10_000_000)
+        asked = [("call", "FUNDED"), ("call", "EMERGENCY"), ("call", "UNKNOWN_OFFICE"), ("message", "FUNDED")]
+        before = [counted(*what) for what in asked]
+        stream = Stream(front)
+        emergency = call("a", "e")
+        emergency.called_number = "112"
+        requests = [call("a", "c"), emergency, call("nowhere", "c"), message("a", "m")]
+        for _ in range(2):
+            await stream.ask(*requests)
+        await stream.close()
+        # An emergency is granted each time anew, and an office that is none keeps nothing; the others are replays.
+        assert [counted(*what) - was for what, was in zip(asked, before, strict=True)] == [1, 2, 2, 1]
 
     run(valkey, test)
 
