@@ -59,7 +59,8 @@ class Mailbox:
         if call not in self._waiting and len(self._waiting) >= MAX_WAITING:
             del self._waiting[next(iter(self._waiting))]
         self._waiting[call] = _Waiting(command, now)
-        if len(self._workers) < AT_ONCE:
+        # One that is done stays in the set for a turn of the loop, and takes nothing any more.
+        if sum(not worker.done() for worker in self._workers) < AT_ONCE:
             worker = asyncio.create_task(self._work())
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
