@@ -88,8 +88,9 @@ class ChildProcess:
             drain_seconds: How long it may take to finish what it has accepted; then it is killed.
         """
         process = self._process
+        # Also of one that has just died by itself: its successor is waited for like any other.
+        self.ready.clear()
         if process is not None and self.running:
-            self.ready.clear()
             self._is_replaced = True
             self.terminate()
             try:

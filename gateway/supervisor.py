@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from tempfile import TemporaryDirectory
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import structlog
 from prometheus_client.multiprocess import mark_process_dead
@@ -46,6 +46,14 @@ EXIT_UNCLEAN = 1
 _log = structlog.get_logger(__name__)
 
 
+class _Orders(NamedTuple):
+    """What signals tell the supervisor: to drain, to kill what still drains, to replace the children."""
+
+    stop: asyncio.Event
+    hurry: asyncio.Event
+    replace: asyncio.Event
+
+
 async def supervise(
     settings: Settings,
     *,
@@ -74,21 +82,21 @@ async def supervise(
             gateway, a port is taken, the store is not set up as it must be. Nothing is left running. Or the embedded
             store refused to shut down: that one is left running.
     """
-    stop, hurry, replace = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    with _handled_signals(stop, hurry, replace):
+    orders = _Orders(asyncio.Event(), asyncio.Event(), asyncio.Event())
+    with _handled_signals(orders):
         if settings.redis_url is not None:
             await check_ports_free(_listeners(settings))
             await _check_store(settings.redis_url)
             if settings.database_url is None or settings.payment_provider == "sandbox":
                 # For their SQLite files, which several processes may share: only the embedded store needs the lock.
                 DataDirectory(settings.data_dir).make_private()
-            return await _run_children(settings, commands, (), (stop, hurry, replace), ready)
-        async with _embedded_store(settings, stop) as store:
+            return await _run_children(settings, commands, (), orders, ready)
+        async with _embedded_store(settings, orders.stop) as store:
             if store is None:
                 return 0
             settings = settings.model_copy(update={"redis_url": store.address.url})
             held = () if store.lock_descriptor is None else (store.lock_descriptor,)
-            return await _run_children(settings, commands, held, (stop, hurry, replace), ready)
+            return await _run_children(settings, commands, held, orders, ready)
 
 
 @asynccontextmanager
@@ -126,10 +134,9 @@ async def _run_children(
     settings: Settings,
     commands: Mapping[str, Sequence[str]],
     inherited: Sequence[int],
-    signals: tuple[asyncio.Event, asyncio.Event, asyncio.Event],
+    orders: _Orders,
     ready: Callable[[], None],
 ) -> int:
-    stop, hurry, replace = signals
     # Only this process has the writing end: when it is gone, however it went, the children read the end of the pipe.
     parent_pipe, held_open = os.pipe()
     try:
@@ -145,12 +152,12 @@ async def _run_children(
                 for name, command in commands.items()
             ]
             children = [child for group in groups for child in group]
-            replacing = asyncio.create_task(_replace_when(replace, children, settings.drain_seconds))
+            replacing = asyncio.create_task(_replace_when(orders.replace, children, settings.drain_seconds))
             try:
-                await _keep_running(groups, stop, ready)
+                await _keep_running(groups, orders.stop, ready)
             finally:
                 await _cancel(replacing)
-                clean = await _drain(children, settings.drain_seconds, hurry)
+                clean = await _drain(children, settings.drain_seconds, orders.hurry)
     finally:
         os.close(held_open)
         os.close(parent_pipe)
@@ -256,13 +263,13 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 
 @contextmanager
-def _handled_signals(stop: asyncio.Event, hurry: asyncio.Event, replace: asyncio.Event) -> Iterator[None]:
+def _handled_signals(orders: _Orders) -> Iterator[None]:
     def on_signal(number: signal.Signals) -> None:
         _log.info("signal_received", signal=number.name)
         if number is signal.SIGUSR1:
-            replace.set()
+            orders.replace.set()
         else:
-            (hurry if stop.is_set() else stop).set()
+            (orders.hurry if orders.stop.is_set() else orders.stop).set()
 
     numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
     # nohup has it ignored, and means it.
