@@ -8,7 +8,7 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, TypeAlias
 
 import structlog
 from pydantic import SecretStr
@@ -17,6 +17,9 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from gateway.settings_values import without_password
 
 MASK = "***"
+
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+LogFormat: TypeAlias = Literal["json", "console"]
 
 _SECRET_NAME = re.compile(r"(?i)token|authorization|password|passwd|secret|api_?key|credential")
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[!-~]+")
@@ -27,8 +30,8 @@ _QUIET_LIBRARIES = ("asyncio", "aiosqlite", "sqlalchemy", "alembic", "grpc", "hp
 
 
 def configure_logging(
-    level: Literal["debug", "info", "warning", "error"],
-    log_format: Literal["json", "console"],
+    level: LogLevel,
+    log_format: LogFormat,
     process: str,
     stream: TextIO | None = None,
 ) -> None:

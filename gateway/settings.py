@@ -25,6 +25,7 @@ from gateway import settings_values as values
 from gateway.address import Address
 from gateway.default_directory import default_data_directory
 from gateway.domain.money import parse_amount
+from gateway.log import LogFormat, LogLevel
 from gateway.settings_problems import PREFIX, SettingsError, describe_problems, unknown_variables, variable_name
 from gateway.settings_toml import TomlFile
 
@@ -220,10 +221,10 @@ class Settings(BaseSettings):
     notice_timeout_seconds: Number = Field(
         10, ge=1, le=300, description="How long one attempt to send a notice may take."
     )
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(values.lower_case)] = Field(
+    log_level: Annotated[LogLevel, BeforeValidator(values.lower_case)] = Field(
         "info", description="Least severity that is logged."
     )
-    log_format: Annotated[Literal["json", "console"], BeforeValidator(values.lower_case)] = Field(
+    log_format: Annotated[LogFormat, BeforeValidator(values.lower_case)] = Field(
         "json", description="JSON lines for a collector, or text for a terminal."
     )
     workers: Number = Field(

@@ -23,23 +23,28 @@ def generate(output: Path) -> None:
     Raises:
         SystemExit: The compiler refused a file; it has said why.
     """
-    # google/protobuf comes with the compiler, google/rpc with googleapis-common-protos.
-    well_known = importlib.resources.files(grpc_tools) / "_proto"
-    common = Path(status_pb2.__file__).parents[2]
     # By their paths: the environment's programs need not be on the PATH.
     programs = Path(sys.executable).parent
     plugins = [f"--plugin=protoc-gen-{name}={programs / f'protoc-gen-{name}'}" for name in ("mypy", "mypy_grpc")]
-    includes = [f"-I{path}" for path in (ROOT / "proto", well_known, common)]
-    _compile([*plugins, *includes, f"--python_out={output}", f"--mypy_out=quiet:{output}", *_files(MESSAGES)])
-    _compile([*plugins, *includes, f"--grpc_python_out={output}", f"--mypy_grpc_out=quiet:{output}", *_files(SERVICES)])
+    compile_proto([*plugins, f"--python_out={output}", f"--mypy_out=quiet:{output}", *_files(MESSAGES)])
+    compile_proto([*plugins, f"--grpc_python_out={output}", f"--mypy_grpc_out=quiet:{output}", *_files(SERVICES)])
 
 
 def _files(names: tuple[str, ...]) -> list[str]:
     return [f"gateway/v1/{name}.proto" for name in names]
 
 
-def _compile(arguments: list[str]) -> None:
-    code = protoc.main(["protoc", *arguments])
+def compile_proto(arguments: list[str]) -> None:
+    """Have the compiler read files of proto/.
+
+    Raises:
+        SystemExit: It refused one; it has said why.
+    """
+    # google/protobuf comes with the compiler, google/rpc with googleapis-common-protos.
+    well_known = importlib.resources.files(grpc_tools) / "_proto"
+    common = Path(status_pb2.__file__).parents[2]
+    includes = [f"-I{path}" for path in (ROOT / "proto", well_known, common)]
+    code = protoc.main(["protoc", *includes, *arguments])
     if code:
         sys.exit(code)
 

@@ -1,21 +1,18 @@
 """Writes gateway/data/openapi.json from proto/; tests/unit/test_openapi.py holds it fresh.
 
-What the document says of a message or a field is what its comment in the proto says. Run from anywhere:
-python tools/make_openapi.py
+What the document says of a message or a field is what its comment in the proto says. Run from the root:
+python -m tools.make_openapi
 """
 
-import importlib.resources
 import json
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import grpc_tools
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
-from google.rpc import status_pb2
-from grpc_tools import protoc
+
+from tools.generate_proto import compile_proto
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "gateway/data/openapi.json"
@@ -254,12 +251,9 @@ def _error() -> dict[str, Any]:
 
 
 def _compiled() -> FileDescriptorProto:
-    well_known = importlib.resources.files(grpc_tools) / "_proto"
-    includes = [f"-I{path}" for path in (ROOT / "proto", well_known, Path(status_pb2.__file__).parents[2])]
     with tempfile.TemporaryDirectory() as directory:
         target = Path(directory) / "descriptors"
-        if protoc.main(["protoc", *includes, "--include_source_info", f"--descriptor_set_out={target}", FILE]):
-            sys.exit(1)
+        compile_proto(["--include_source_info", f"--descriptor_set_out={target}", FILE])
         return FileDescriptorSet.FromString(target.read_bytes()).file[0]
 
 

@@ -10,6 +10,7 @@ from gateway.cli.call_table import ALL_OF_AN_OFFICE, plain_table
 from gateway.cli.client import Client, asks_gateway
 from gateway.cli.offices import OfficeId
 from gateway.cli.output import can_redraw, show_json
+from gateway.cli.pages import pages_of
 from gateway.v1 import credits_pb2 as pb
 
 WATCH_SECONDS: Final = 1.0
@@ -59,13 +60,9 @@ async def cut(
 async def _live_calls(client: Client, office: str) -> pb.ListCallsResponse:
     """All pages as one."""
     whole = pb.ListCallsResponse()
-    request = pb.ListCallsRequest(office_id=office, page_size=1_000)
-    while True:
-        page = await client.credits.ListCalls(request)
+    async for page in pages_of(client.credits.ListCalls, pb.ListCallsRequest(office_id=office)):
         whole.calls.extend(page.calls)
-        if not page.next_page_token:
-            return whole
-        request.page_token = page.next_page_token
+    return whole
 
 
 async def _looks(client: Client, office: str) -> AsyncIterator[pb.ListCallsResponse]:

@@ -6,6 +6,7 @@ import typer
 
 from gateway.cli.client import Client, asks_gateway
 from gateway.cli.output import columns, instant
+from gateway.cli.pages import pages_of
 from gateway.v1 import credits_pb2 as pb
 
 CompanyId = Annotated[str, typer.Argument(metavar="COMPANY", help="Its id, 1 to 128 printable ASCII characters.")]
@@ -30,12 +31,7 @@ async def create(client: Client, company: CompanyId, *, name: Annotated[str, typ
 async def show_all(client: Client) -> None:
     """List the companies."""
     whole = pb.ListCompaniesResponse()
-    request = pb.ListCompaniesRequest(page_size=1_000)
-    while True:
-        page = await client.credits.ListCompanies(request)
+    async for page in pages_of(client.credits.ListCompanies, pb.ListCompaniesRequest()):
         whole.companies.extend(page.companies)
-        if not page.next_page_token:
-            break
-        request.page_token = page.next_page_token
     rows = [(each.company_id, each.name, instant(each.created_at)) for each in whole.companies]
     client.show(whole, columns(("COMPANY", "NAME", "CREATED"), rows))

@@ -13,7 +13,7 @@ from gateway.cli.connection import Connection
 from gateway.cli.errors import CommandError
 from gateway.diameter.codes import FailureHandling
 from gateway.diameter.terms import FreeCalls, Terms
-from gateway.log import configure_logging
+from gateway.log import LogFormat, LogLevel, configure_logging
 
 
 class OfficeBy(StrEnum):
@@ -30,22 +30,6 @@ class FailureHandlingOption(StrEnum):
     TERMINATE = "terminate"
     CONTINUE = "continue"
     RETRY_AND_TERMINATE = "retry-and-terminate"
-
-
-class LogFormat(StrEnum):
-    """How the log is written."""
-
-    JSON = "json"
-    CONSOLE = "console"
-
-
-class LogLevel(StrEnum):
-    """What is written to it at least."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +171,8 @@ def diameter(
     data_dir: Annotated[
         Path | None, typer.Option(help="Of a gateway on this machine, which knows its address. [TOLLGATE_DATA_DIR]")
     ] = None,
-    log_level: Annotated[LogLevel, typer.Option(envvar="TOLLGATE_LOG_LEVEL", help="What is logged.")] = LogLevel.INFO,
-    log_format: Annotated[LogFormat, typer.Option(envvar="TOLLGATE_LOG_FORMAT", help="How.")] = LogFormat.JSON,
+    log_level: Annotated[LogLevel, typer.Option(envvar="TOLLGATE_LOG_LEVEL", help="What is logged.")] = "info",
+    log_format: Annotated[LogFormat, typer.Option(envvar="TOLLGATE_LOG_FORMAT", help="How.")] = "json",
 ) -> None:
     """Answer switches that speak Diameter Ro (RFC 8506): Kamailio's ims_charging, an IMS, a packet or SMS core.
 
@@ -216,6 +200,6 @@ def diameter(
         state_file=state_file,
     )
     connection = Connection.resolve(server=server, token=token, data_dir=data_dir)
-    configure_logging(log_level.value, log_format.value, process="diameter")
+    configure_logging(log_level, log_format, process="diameter")
     # Only now, since it imports the library.
     import_module("gateway.cli.diameter_front").run(flags, connection)

@@ -7,6 +7,7 @@ import typer
 from gateway.cli.client import Client, asks_gateway
 from gateway.cli.offices import OfficeId
 from gateway.cli.output import columns, instant, money
+from gateway.cli.pages import pages_of
 from gateway.v1 import credits_pb2 as pb
 
 InvoiceId = Annotated[
@@ -26,13 +27,8 @@ def register(app: typer.Typer) -> None:
 async def show_all(client: Client, office: OfficeId) -> None:
     """List the invoices of an office, the newest month first."""
     whole = pb.ListInvoicesResponse()
-    request = pb.ListInvoicesRequest(office_id=office, page_size=1_000)
-    while True:
-        page = await client.credits.ListInvoices(request)
+    async for page in pages_of(client.credits.ListInvoices, pb.ListInvoicesRequest(office_id=office)):
         whole.invoices.extend(page.invoices)
-        if not page.next_page_token:
-            break
-        request.page_token = page.next_page_token
     rows = [(each.invoice_id, each.month, money(each.total_micros)) for each in whole.invoices]
     client.show(whole, columns(("INVOICE", "MONTH", "TOTAL"), rows))
 

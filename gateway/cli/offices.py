@@ -9,6 +9,7 @@ import typer
 from gateway.cli.amounts import read_amount
 from gateway.cli.client import Client, asks_gateway
 from gateway.cli.output import NOTHING, columns, instant, money, pairs, short_name
+from gateway.cli.pages import pages_of
 from gateway.v1 import credits_pb2 as pb
 
 OfficeId: TypeAlias = Annotated[str, typer.Argument(metavar="OFFICE", help="Its id: 1 to 64 of A-Z a-z 0-9 . _ -")]
@@ -154,14 +155,9 @@ async def auto_refill(
 
 async def each_office(client: Client, company_id: str = "") -> AsyncIterator[pb.Office]:
     """Every office that the token may see, page by page."""
-    request = pb.ListOfficesRequest(company_id=company_id, page_size=1_000)
-    while True:
-        page = await client.credits.ListOffices(request)
+    async for page in pages_of(client.credits.ListOffices, pb.ListOfficesRequest(company_id=company_id)):
         for office in page.offices:
             yield office
-        if not page.next_page_token:
-            return
-        request.page_token = page.next_page_token
 
 
 def describe(office: pb.Office) -> Iterator[str]:

@@ -6,6 +6,7 @@ import typer
 
 from gateway.cli.client import Client, asks_gateway
 from gateway.cli.output import NOTHING, columns
+from gateway.cli.pages import pages_of
 from gateway.v1 import credits_pb2 as pb
 
 
@@ -42,12 +43,7 @@ async def register_switch(
 async def show_all(client: Client) -> None:
     """List the switches that were registered, without their secrets."""
     whole = pb.ListSwitchesResponse()
-    request = pb.ListSwitchesRequest(page_size=1_000)
-    while True:
-        page = await client.credits.ListSwitches(request)
+    async for page in pages_of(client.credits.ListSwitches, pb.ListSwitchesRequest()):
         whole.switches.extend(page.switches)
-        if not page.next_page_token:
-            break
-        request.page_token = page.next_page_token
     rows = [(each.switch_id, each.callback_url or NOTHING) for each in whole.switches]
     client.show(whole, columns(("SWITCH", "CALLBACK"), rows))

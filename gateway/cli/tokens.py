@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.cli.client import Client, asks_gateway
 from gateway.cli.output import NOTHING, columns, instant, short_name
+from gateway.cli.pages import pages_of
 from gateway.v1 import credits_pb2 as pb
 
 
@@ -66,13 +67,8 @@ async def create(
 async def show_all(client: Client) -> None:
     """List the tokens, without their secrets."""
     whole = pb.ListTokensResponse()
-    request = pb.ListTokensRequest(page_size=1_000)
-    while True:
-        page = await client.credits.ListTokens(request)
+    async for page in pages_of(client.credits.ListTokens, pb.ListTokensRequest()):
         whole.tokens.extend(page.tokens)
-        if not page.next_page_token:
-            break
-        request.page_token = page.next_page_token
     rows = [
         (
             each.token_id,

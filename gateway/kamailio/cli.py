@@ -12,7 +12,7 @@ import uvloop
 from gateway.address import Address
 from gateway.kamailio.settings import PREFIX, Settings
 from gateway.kamailio.sidecar import Sidecar
-from gateway.log import configure_logging
+from gateway.log import LogFormat, LogLevel, configure_logging
 
 app = typer.Typer(
     # Tracebacks with the values of local variables would show the token.
@@ -28,22 +28,6 @@ class WhenUnavailable(Enum):
 
     REFUSE = "refuse"
     ALLOW = "allow"
-
-
-class LogLevel(Enum):
-    """The least severity that is written."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-class LogFormat(Enum):
-    """How a line looks."""
-
-    JSON = "json"
-    CONSOLE = "console"
 
 
 def main() -> NoReturn:
@@ -114,17 +98,15 @@ def run(
             help="How often Kamailio's dialogs are compared with what is known here and at the gateway.",
         ),
     ] = 30.0,
-    log_level: Annotated[LogLevel, typer.Option(envvar=f"{PREFIX}LOG_LEVEL", help="Least severity.")] = LogLevel.INFO,
-    log_format: Annotated[
-        LogFormat, typer.Option(envvar=f"{PREFIX}LOG_FORMAT", help="How lines look.")
-    ] = LogFormat.JSON,
+    log_level: Annotated[LogLevel, typer.Option(envvar=f"{PREFIX}LOG_LEVEL", help="Least severity.")] = "info",
+    log_format: Annotated[LogFormat, typer.Option(envvar=f"{PREFIX}LOG_FORMAT", help="How lines look.")] = "json",
 ) -> None:
     """Authorize the calls and messages of one Kamailio with Tollgate, and settle them (docs/how-to/kamailio.md).
 
     Start it beside Kamailio, before or after it. It may be restarted at any time: calls go on, and what ended meanwhile
     is settled as soon as it is back. A second one beside it waits until the first ends.
     """
-    configure_logging(log_level.value, log_format.value, process="kamailio")
+    configure_logging(log_level, log_format, process="kamailio")
     settings = Settings(
         gateway=str(_address("--gateway", gateway)),
         token=token,

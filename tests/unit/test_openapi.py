@@ -11,7 +11,7 @@ DOCUMENT = json.loads(TARGET.read_text())
 
 
 def test_it_is_fresh() -> None:
-    assert TARGET.read_text() == render(), "run: python tools/make_openapi.py"
+    assert TARGET.read_text() == render(), "run: python -m tools.make_openapi"
 
 
 def test_it_has_every_hook() -> None:
