@@ -19,6 +19,7 @@ import grpc.aio
 import uvloop
 
 from gateway.address import Address
+from gateway.client.channel_options import CHANNEL_OPTIONS
 from gateway.parent_watch import exit_with_parent
 from gateway.v1 import authorization_pb2 as pb
 from loadtest.callers import DEADLINE_SECONDS, DURATIONS, PREFIXES, TRIES
@@ -341,7 +342,9 @@ def running_load(targets: Mapping[str, Address], offices: int) -> AbstractAsyncC
 async def serve_load(targets: dict[str, Address], offices: int) -> None:
     """Do what is asked for until SIGTERM."""
     packer = Packer(offices)
-    channels = {name: grpc.aio.insecure_channel(str(address)) for name, address in targets.items()}
+    channels = {
+        name: grpc.aio.insecure_channel(str(address), options=CHANNEL_OPTIONS) for name, address in targets.items()
+    }
     switches = {
         name: Switch(channel.stream_stream(SESSION)(metadata=METADATA), packer, "session")
         for name, channel in channels.items()

@@ -9,6 +9,7 @@ from typing import Any, Final
 import grpc.aio
 
 from gateway.address import Address
+from gateway.client.channel_options import CHANNEL_OPTIONS
 from gateway.v1 import authorization_pb2 as pb
 from gateway.v1.authorization_pb2_grpc import CallAuthorizationStub
 from loadtest.processes import BenchError
@@ -70,7 +71,8 @@ class PlainSession:
 async def open_channels(address: Address, count: int) -> AsyncIterator[list[grpc.aio.Channel]]:
     """Channels with a connection each."""
     channels = [
-        grpc.aio.insecure_channel(str(address), options=(("grpc.use_local_subchannel_pool", 1),)) for _ in range(count)
+        grpc.aio.insecure_channel(str(address), options=(*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)))
+        for _ in range(count)
     ]
     try:
         yield channels

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import grpc.aio
 
+from gateway.client.channel_options import CHANNEL_OPTIONS
 from gateway.domain.deck import parse_deck
 from gateway.domain.identity import Identity, hash_secret
 from gateway.domain.vocabulary import OfficeState, Role
@@ -128,7 +129,7 @@ async def running_front(
     await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED)
     if task.done():
         await task
-    channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+    channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=CHANNEL_OPTIONS)
     stub = CallAuthorizationStub(channel)
     clock = StoreClock()
     try:
