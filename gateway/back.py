@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-import redis.asyncio
 import structlog
 from redis.exceptions import RedisError
 
@@ -94,15 +93,16 @@ from gateway.projection.tokens import TokenProjection
 from gateway.serving import Service, lifetimes_of
 from gateway.settings import Settings
 from gateway.startup import StartupError
-from gateway.store.address import StoreAddress
 from gateway.store.balances import BalanceStore
 from gateway.store.clock import Clock, StoreClock
 from gateway.store.commands import follow_commands
-from gateway.store.configuration import check_store_configuration
-from gateway.store.connection import StoreConnection, StoreUnavailable
+from gateway.store.configuration import check_primaries
+from gateway.store.connection import StoreConnection
 from gateway.store.directory import Directory
 from gateway.store.durability import Durability
+from gateway.store.faults import StoreUnavailable
 from gateway.store.keys import REBUILD_KEY, SHARDS, SHARDS_KEY
+from gateway.store.location import StoreLocation
 from gateway.store.offices import OfficeCache
 from gateway.store.outbox import claim_epoch
 from gateway.store.scripts import load_library
@@ -123,7 +123,6 @@ ACTOR: Final = "start"
 TAIL_EVERY_SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = 0.5
 _DECK_OVERHEAD_BYTES: Final = 64 * 1024
-_CLIENT_SECONDS: Final = 5.0
 
 
 async def run_back(
@@ -172,17 +171,13 @@ async def open_back(settings: Settings, stack: AsyncExitStack, *, clock: Clock |
     except DatabaseUnusable as error:
         raise StartupError(f"TOLLGATE_DATABASE_URL: {error.message}") from error
     stack.push_async_callback(database.close)
-    address = StoreAddress.parse(settings.redis_url)
-    client = redis.asyncio.Redis.from_url(
-        address.url(), socket_timeout=_CLIENT_SECONDS, socket_connect_timeout=_CLIENT_SECONDS, health_check_interval=10
-    )
-    stack.push_async_callback(client.aclose)
     clock = clock or StoreClock()
     provider = await open_provider(settings, clock_ms=clock.now_ms)
     stack.push_async_callback(provider.close)
-    back = Back(settings, database, address, client, clock, provider)
+    back = Back(settings, database, StoreLocation.parse(settings.redis_url), clock, provider)
     stack.push_async_callback(back.billing.charging.close)
     await back.connection.start()
+    stack.push_async_callback(back.durability.close)
     stack.push_async_callback(back.connection.close)
     stack.push_async_callback(back.close_hooks)
     for each in back.background.notifiers:
@@ -213,17 +208,18 @@ class Back:
         self,
         settings: Settings,
         database: Database,
-        address: StoreAddress,
-        client: redis.asyncio.Redis,
+        location: StoreLocation,
         clock: Clock,
         provider: PaymentProvider,
     ) -> None:
         self._settings = settings
-        self._client = client
-        self.database, self.address = database, address
+        self.database = database
         self.clock, self.provider = clock, provider
         timeout = settings.store_timeout_ms / 1000
-        self.connection = StoreConnection(address, load_library(), timeout_seconds=timeout, on_connect=self._on_connect)
+        self.connection = StoreConnection(
+            location, load_library(), timeout_seconds=timeout, on_connect=self._on_connect
+        )
+        self.durability = Durability(self.connection)
         self.lifetimes = lifetimes_of(settings)
         self.store = BalanceStore(self.connection, self.clock, self.lifetimes)
         token = settings.operator_token.get_secret_value() if settings.operator_token is not None else None
@@ -308,7 +304,7 @@ class Back:
             journaler=journaler.Journaler(
                 connection,
                 store,
-                Durability(self._client),
+                self.durability,
                 Journal(database),
                 self._outbox,
                 self.refill_feed,
@@ -382,7 +378,7 @@ class Back:
             StartupError: It is set up unsafely, or has another number of shards.
             StoreUnavailable, redis.RedisError: It did not answer.
         """
-        await check_store_configuration(self._client)
+        await check_primaries(self.connection.servers())
         await self._claim_shards()
         await self._claim_epoch()
         if isinstance(self.clock, StoreClock):
@@ -445,7 +441,7 @@ class Back:
             Loop("billing", turns.billing.turn, billing_loop.EVERY_SECONDS),
             Loop("refiller", turns.refiller.turn, refiller.EVERY_SECONDS),
         ]
-        listener = RefillListener(self.address, self.refill_feed, journaling.wake)
+        listener = RefillListener(self.connection, self.refill_feed, journaling.wake)
         loops = [
             *self._woken_on_connect,
             *self._woken_by_payments,
@@ -462,7 +458,7 @@ class Back:
             send = partial(self.provider.send_webhooks, self.webhooks.receive)
             loops.append(Loop("sandbox_webhooks", send, WEBHOOKS_EVERY_SECONDS))
         coroutines = [*(loop.run() for loop in loops), listener.run(), self.directory.follow(), self._end_streams(stop)]
-        coroutines += [self._switch_lists.follow(), follow_commands(self.address, self.callbacks.deliver)]
+        coroutines += [self._switch_lists.follow(), follow_commands(self.connection, self.callbacks.deliver)]
         if isinstance(self.clock, StoreClock):
             coroutines.append(self.clock.follow(self.connection))
         return [self.guarded(coroutine) for coroutine in coroutines]

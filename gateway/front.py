@@ -21,12 +21,12 @@ from gateway.domain.numbers import warm_up
 from gateway.serving import Service, lifetimes_of
 from gateway.settings import Settings
 from gateway.startup import StartupError
-from gateway.store.address import StoreAddress
 from gateway.store.balances import BalanceStore
 from gateway.store.clock import StoreClock
 from gateway.store.commands import PublishedCommand, follow_commands
 from gateway.store.connection import StoreConnection
 from gateway.store.directory import Directory
+from gateway.store.location import StoreLocation
 from gateway.store.offices import OfficeCache
 from gateway.store.scripts import load_library
 from gateway.store.switch_lists import SwitchLists
@@ -53,8 +53,7 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
         await asyncio.sleep(0)
     timeout = settings.store_timeout_ms / 1000
     clock = StoreClock()
-    address = StoreAddress.parse(settings.redis_url)
-    connection = StoreConnection(address, load_library(), timeout_seconds=timeout)
+    connection = StoreConnection(StoreLocation.parse(settings.redis_url), load_library(), timeout_seconds=timeout)
     store = BalanceStore(connection, clock, lifetimes_of(settings))
     offices = OfficeCache(connection)
     operator_token = settings.operator_token.get_secret_value() if settings.operator_token is not None else None
@@ -112,7 +111,7 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
                 clock.follow(connection),
                 directory.follow(),
                 lists.follow(),
-                follow_commands(address, deliver),
+                follow_commands(connection, deliver),
                 leases.run(),
                 sessions.drain_when(stop),
                 sessions.recheck(directory, runner.identify),

@@ -95,8 +95,9 @@ class Settings(BaseSettings):
     redis_url: Annotated[Text, AfterValidator(values.read_store_url)] | None = Field(
         None,
         repr=False,
-        description="Redis (7.0 or newer) or Valkey that holds the balances: redis://, rediss:// or unix://. Not "
-        "given: an embedded Valkey in data_dir.",
+        description="Redis (7.0 or newer) or Valkey that holds the balances. One server: redis://, rediss:// or "
+        "unix://; sentinels: redis+sentinel://host:26379,host:26379/name; a Cluster: "
+        "redis+cluster://host:6379,host:6379. Not given: an embedded Valkey in data_dir.",
     )
     database_url: Annotated[Text, AfterValidator(values.read_database_url)] | None = Field(
         None,

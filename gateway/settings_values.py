@@ -15,8 +15,9 @@ from gateway.address import Address
 from gateway.domain.mail_address import is_mail_address
 from gateway.domain.money import AmountError, format_amount, parse_amount
 from gateway.domain.smtp_address import SmtpAddress
+from gateway.store.address import StoreAddressError
+from gateway.store.location import SCHEMES, StoreLocation
 
-STORE_SCHEMES = ("redis", "rediss", "unix")
 DATABASE_SCHEMES = ("sqlite", "sqlite+aiosqlite", "postgresql", "postgresql+asyncpg", "postgresql+psycopg")
 
 MAX_TOKEN_LENGTH = 128
@@ -52,9 +53,17 @@ def lower_case(value: object) -> object:
 
 
 def read_store_url(value: str) -> str:
-    """Check the URL of the store: redis://, rediss:// or unix://."""
+    """Check the URL of the store: one server, a group that sentinels watch, or a cluster."""
     example = "write e.g. redis://127.0.0.1:6379/0"
-    parts = _split(value, STORE_SCHEMES, example)
+    scheme = value.partition("://")[0]
+    if scheme in SCHEMES and "+" in scheme:
+        # Its hosts are many, which urllib takes for one with a strange port.
+        try:
+            StoreLocation.parse(value)
+        except StoreAddressError as error:
+            raise ValueError(f"{without_password(value)!r} {error}") from error
+        return value
+    parts = _split(value, SCHEMES, example)
     if parts.scheme == "unix":
         if not parts.path.startswith("/") or parts.hostname:
             raise ValueError(f"{without_password(value)!r} has no absolute path; write e.g. unix:///run/valkey.sock")

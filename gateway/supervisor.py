@@ -17,9 +17,6 @@ from typing import Any, NamedTuple, NoReturn
 
 import structlog
 from prometheus_client.multiprocess import mark_process_dead
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from gateway.address import Address
@@ -28,9 +25,12 @@ from gateway.metrics_http import MULTIPROCESS_VARIABLE
 from gateway.ports import check_ports_free
 from gateway.settings import LISTEN_SETTINGS, Settings
 from gateway.settings_problems import PREFIX
-from gateway.store.configuration import check_store_configuration
+from gateway.store.configuration import check_primaries
+from gateway.store.discovery import find_primaries
 from gateway.store.embedded import EmbeddedStore
 from gateway.store.embedded.directory import DataDirectory
+from gateway.store.faults import StoreFault, StoreUnavailable
+from gateway.store.location import StoreLocation
 
 COMMANDS: Mapping[str, Sequence[str]] = {
     "back": (sys.executable, "-m", "gateway.process", "back"),
@@ -39,7 +39,6 @@ COMMANDS: Mapping[str, Sequence[str]] = {
 """The children in the order of their start: each one waits until the one before it is ready. Of the front there are as
 many as the settings say, which start together."""
 
-STORE_CHECK_SECONDS = 5.0
 
 EXIT_UNCLEAN = 1
 
@@ -238,18 +237,10 @@ async def _drain(children: Sequence[ChildProcess], drain_seconds: int, hurry: as
 
 async def _check_store(url: str) -> None:
     """Refuse a store that is set up wrong; one that does not answer may come up later, and then the back asks it."""
-    client = Redis.from_url(
-        url,
-        socket_timeout=STORE_CHECK_SECONDS,
-        socket_connect_timeout=STORE_CHECK_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-    )
     try:
-        await check_store_configuration(client)
-    except (RedisError, OSError) as error:
-        _log.warning("store_not_checked", error=str(error))
-    finally:
-        await client.aclose()
+        await check_primaries(await find_primaries(StoreLocation.parse(url)))
+    except (StoreUnavailable, StoreFault, RedisError, OSError) as error:
+        _log.warning("store_not_checked", error=str(getattr(error, "detail", error)))
 
 
 def _listeners(settings: Settings) -> dict[str, Address]:

@@ -13,11 +13,11 @@ from time import perf_counter, process_time
 from typing import Any, Final
 
 from gateway.background.due import ENTRIES_A_TURN, DueLoop
-from gateway.store.address import StoreAddress
 from gateway.store.balances import BY_CLOCK, BalanceStore, Lifetimes
 from gateway.store.codes import Code
 from gateway.store.connection import StoreConnection
 from gateway.store.keys import SHARDS, outbox_key, shard_of
+from gateway.store.location import StoreLocation
 from gateway.store.offices import CachedOffice, OfficeCache
 from gateway.store.scripts import load_library
 from gateway.store.switch_lists import SwitchLists
@@ -66,7 +66,7 @@ async def measure_due(store: BenchStore, effort: Effort, books: Books) -> dict[s
     pipeline = Pipeline(store.socket_path, store.pid)
     try:
         calls = await asyncio.to_thread(_Calls, pipeline, effort.due_calls)
-        connection = StoreConnection(StoreAddress.parse(store.url), load_library(), timeout_seconds=5.0)
+        connection = StoreConnection(StoreLocation.parse(store.url), load_library(), timeout_seconds=5.0)
         await connection.start()
         await connection.wait_connected()
         try:

@@ -15,12 +15,12 @@ from gateway.client_channel import open_channel
 from gateway.domain.deck import parse_deck
 from gateway.domain.vocabulary import OfficeState
 from gateway.settings import Settings, load_settings
-from gateway.store.address import StoreAddress
 from gateway.store.balances import BalanceStore
 from gateway.store.clock import StoreClock
 from gateway.store.codes import Code
 from gateway.store.connection import StoreConnection
 from gateway.store.directory import publish_rates, publish_tokens
+from gateway.store.location import StoreLocation
 from gateway.store.records import OfficeSettingsRecord
 from gateway.store.scripts import load_library
 from gateway.v1 import authorization_pb2 as pb
@@ -54,7 +54,7 @@ class Front:
 @asynccontextmanager
 async def store_access(store: BenchStore) -> AsyncIterator[tuple[StoreConnection, BalanceStore]]:
     """A connection of the benchmark's own to the balances."""
-    connection = StoreConnection(StoreAddress.parse(store.url), load_library(), timeout_seconds=5.0)
+    connection = StoreConnection(StoreLocation.parse(store.url), load_library(), timeout_seconds=5.0)
     await connection.start()
     await connection.wait_connected()
     clock = StoreClock()

@@ -12,14 +12,15 @@ import hiredis
 
 from gateway.domain.rate import Rate, Slot
 from gateway.domain.vocabulary import Category, Direction, FinalReason, License, OfficeState, RefillState, Service
-from gateway.store.address import StoreAddress
 from gateway.store.balances import BY_CLOCK, BalanceStore, CallRequest, Lifetimes, MessageRequest
 from gateway.store.codes import Code
-from gateway.store.connection import Reply, StoreConnection
+from gateway.store.connection import StoreConnection
 from gateway.store.keys import SHARDS, office_keys
+from gateway.store.location import StoreLocation
 from gateway.store.offices import CachedOffice
 from gateway.store.records import OfficeRecord, OfficeSettingsRecord
 from gateway.store.scripts import load_library
+from gateway.store.wire import Reply
 from gateway.v1.records_pb2 import Details, OfficeProfile
 from loadtest.pipeline import Command, Pipeline, Run
 from loadtest.processes import BenchError
@@ -81,7 +82,7 @@ class _Recorder(StoreConnection):
 
     def __init__(self) -> None:
         self._functions = load_library().functions
-        super().__init__(StoreAddress(), load_library())
+        super().__init__(StoreLocation.parse("redis://127.0.0.1:1"), load_library())
 
     def run(self, operation: str, keys: tuple[bytes, ...], args: tuple[bytes | str | int, ...]) -> Reply:
         raise _Recorded(("FCALL", self._functions[operation], len(keys), *keys, *args))

@@ -7,6 +7,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
+from tests.support.clusters import store_form, store_server, store_url  # noqa: F401 - fixtures are found by their names
 from tests.support.hypothesis_seed import choose_seed, is_hypothesis_test
 from tests.support.ledger import ledger_url  # noqa: F401 - fixtures are found by their names
 from tests.support.postgres import (  # noqa: F401
@@ -21,8 +22,6 @@ from tests.support.servers import (  # noqa: F401
     standalone_url,
     start_store,
     store_engine,
-    store_server,
-    store_url,
     valkey,
 )
 

@@ -30,7 +30,7 @@ from gateway.errors import AlreadyExists, NotFound, PermissionDenied, TollgateEr
 from gateway.metrics import count_decision
 from gateway.store.balances import BalanceStore, CallGrant, CallProgress, CallRequest
 from gateway.store.codes import Code
-from gateway.store.connection import StoreFault, StoreUnavailable
+from gateway.store.faults import StoreFault, StoreUnavailable
 from gateway.store.offices import CachedOffice, OfficeCache
 from gateway.store.records import CallRecord, unpack_call
 from gateway.v1 import authorization_pb2 as pb

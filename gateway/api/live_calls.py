@@ -13,7 +13,7 @@ from gateway.store.balances import BalanceStore
 from gateway.store.clock import Clock
 from gateway.store.codes import Code
 from gateway.store.commands import CUT_CALL, FUNDS_LOW, PublishedCommand
-from gateway.store.connection import StoreUnavailable
+from gateway.store.faults import StoreUnavailable
 from gateway.store.offices import OfficeCache
 from gateway.store.switch_lists import SwitchLists
 from gateway.v1 import authorization_pb2 as pb

@@ -19,7 +19,7 @@ from gateway.errors import NotFound
 from gateway.metrics import count_decision
 from gateway.store.balances import BalanceStore, MessageGrant, MessageRequest
 from gateway.store.codes import Code
-from gateway.store.connection import StoreUnavailable
+from gateway.store.faults import StoreUnavailable
 from gateway.store.offices import OfficeCache
 from gateway.v1 import authorization_pb2 as pb
 from gateway.v1.records_pb2 import Details

@@ -20,8 +20,8 @@ from gateway import metrics
 from gateway.api.answers import too_many_in_flight
 from gateway.domain.identity import Identity
 from gateway.errors import Internal, InvalidArgument, ResourceExhausted, TollgateError, Unauthenticated, Unavailable
-from gateway.store.connection import StoreUnavailable
 from gateway.store.directory import Directory
+from gateway.store.faults import StoreUnavailable
 
 log = structlog.get_logger(__name__)
 

@@ -18,7 +18,7 @@ from gateway.api.runner import ServicerContext, status_of
 from gateway.api.session_codec import packed_response, packed_result
 from gateway.domain.identity import Identity
 from gateway.errors import Internal, InvalidArgument, TollgateError
-from gateway.store.connection import Reply
+from gateway.store.wire import Reply
 from gateway.v1 import authorization_pb2 as pb
 
 log = structlog.get_logger(__name__)

@@ -16,7 +16,8 @@ from gateway.domain.vocabulary import FinalReason
 from gateway.store.balances import BY_CLOCK, BalanceStore, CallProgress
 from gateway.store.clock import Clock
 from gateway.store.codes import Code
-from gateway.store.connection import StoreConnection, StoreFault, StoreFull, StoreUnavailable
+from gateway.store.connection import StoreConnection
+from gateway.store.faults import StoreFault, StoreFull, StoreUnavailable
 from gateway.store.keys import SHARDS, due_key
 from gateway.store.offices import CachedOffice, OfficeCache
 from gateway.store.switch_lists import SwitchLists
@@ -96,13 +97,16 @@ class DueLoop:
             return 0
         now_ms = self._clock.now_ms()
         mine = set(self._shards())
-        due = await self._connection.ask_all(
+        due = await self._connection.ask_each(
             (
                 "ZRANGE", due_key(shard), 0, now_ms if shard in mine else now_ms - self._patience_ms,
                 "BYSCORE", "LIMIT", 0, ENTRIES_A_TURN, "WITHSCORES",
             )
             for shard in range(SHARDS)
         )  # fmt: skip
+        # Where one server does not answer, the calls of the others are looked at all the same.
+        unanswered = [entries for entries in due if isinstance(entries, Exception)]
+        due = [entries for entries in due if not isinstance(entries, Exception)]
         members = [(member, score) for entries in due for member, score in _pairs(entries)]
         for _, score in members:
             metrics.DUE_LAG_SECONDS.observe(max(0.0, (now_ms - score) / 1000))
@@ -113,6 +117,8 @@ class DueLoop:
             if isinstance(outcome, BaseException):
                 # One record that cannot be handled must not keep all others waiting.
                 log.error("a due call could not be looked at", member=member, error=repr(outcome))
+        if unanswered:
+            raise unanswered[0]
         return max((len(entries) // 2 for entries in due), default=0)
 
     async def _look(self, member: str) -> None:

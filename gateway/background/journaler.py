@@ -105,12 +105,13 @@ class Journaler:
             DatabaseError: What was read comes again.
             EpochLost: The store is one from before the last rebuild.
         """
+        servers = self._durability.servers()
         await self._begin()
         read, more = await self._read()
         if not read:
             return False
         # The wait, of up to a second, costs nothing: meanwhile what was read is translated.
-        safe_before, facts = await asyncio.gather(self._durability.settle(), _translated(read))
+        safe_before, facts = await asyncio.gather(self._durability.settle(servers), _translated(read))
         if safe_before is not None:
             facts = {
                 shard: [e for e in entries if stored_ms(e.entry_id) < safe_before] for shard, entries in facts.items()

@@ -11,8 +11,8 @@ import structlog
 from gateway.background.loops import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 from gateway.feeds.refills import RefillFeed
 from gateway.ledger.refills import RefillTrigger
-from gateway.store.address import StoreAddress
-from gateway.store.connection import StoreUnavailable
+from gateway.store.connection import StoreConnection
+from gateway.store.faults import StoreUnavailable
 from gateway.store.keys import REFILLS_CHANNEL
 from gateway.store.subscription import subscribed
 
@@ -29,13 +29,13 @@ class RefillListener:
     What is published while it is not connected is not heard: the outbox is the durable way.
 
     Args:
-        address: Of the store.
+        connection: To the store.
         feed: Announces.
         wake: Called after each.
     """
 
-    def __init__(self, address: StoreAddress, feed: RefillFeed, wake: Callable[[], None]) -> None:
-        self._address = address
+    def __init__(self, connection: StoreConnection, feed: RefillFeed, wake: Callable[[], None]) -> None:
+        self._connection = connection
         self._feed = feed
         self._wake = wake
         self.listening = asyncio.Event()
@@ -45,7 +45,7 @@ class RefillListener:
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
-                async with aclosing(subscribed(self._address, REFILLS_CHANNEL, self.listening.set)) as messages:
+                async with aclosing(subscribed(self._connection, REFILLS_CHANNEL, self.listening.set)) as messages:
                     async for message in messages:
                         self.hear(message)
             except StoreUnavailable as error:

@@ -9,13 +9,15 @@ import asyncio
 import math
 import random
 import secrets
-from typing import Final
+from collections.abc import Coroutine, Iterable
+from typing import Any, Final
 
 import structlog
 
 from gateway.store.balances import BalanceStore
 from gateway.store.clock import Clock
-from gateway.store.connection import StoreConnection, StoreFault, StoreUnavailable
+from gateway.store.connection import StoreConnection
+from gateway.store.faults import StoreFault, StoreUnavailable
 from gateway.store.keys import GATEWAYS_KEY, SHARDS
 
 log = structlog.get_logger(__name__)
@@ -75,14 +77,18 @@ class ShardLeases:
         await self._connection.ask("ZREMRANGEBYSCORE", GATEWAYS_KEY, "-inf", now_ms - LEASE_MS)
         share = math.ceil(SHARDS / max(1, int(await self._connection.ask("ZCARD", GATEWAYS_KEY))))
         kept = [shard for shard in self._order if shard in self._held_until]
-        await asyncio.gather(*[self._take(shard, now_ms) for shard in kept[:share]])
-        await asyncio.gather(*[self._give_back(shard) for shard in kept[share:]])
+        # Where one server does not answer, the leases on the others are kept and taken all the same.
+        outcomes = await _all(self._take(shard, now_ms) for shard in kept[:share])
+        outcomes += await _all(self._give_back(shard) for shard in kept[share:])
         if len(kept) < share:
             # All that are free are taken in one flush; what is too much is given back with the next turn.
             free = [shard for shard in self._order if shard not in self._held_until]
-            await asyncio.gather(*[self._take(shard, now_ms) for shard in free[: share - len(kept)]])
+            outcomes += await _all(self._take(shard, now_ms) for shard in free[: share - len(kept)])
             if len(self._held_until) < share:
-                await asyncio.gather(*[self._take(shard, now_ms) for shard in free[share - len(kept) :]])
+                outcomes += await _all(self._take(shard, now_ms) for shard in free[share - len(kept) :])
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
 
     async def give_back(self) -> None:
         """Give back all shards and say that this process is gone."""
@@ -101,3 +107,8 @@ class ShardLeases:
     async def _give_back(self, shard: int) -> None:
         self._held_until.pop(shard, None)
         await self._store.lease_shard(shard, self.gateway, 0)
+
+
+async def _all(errands: Iterable[Coroutine[Any, Any, None]]) -> list[BaseException | None]:
+    """Do all of them; what each failed with."""
+    return await asyncio.gather(*errands, return_exceptions=True)

@@ -16,11 +16,11 @@ from gateway.ledger.database import Database
 from gateway.log import configure_logging
 from gateway.settings import Settings
 from gateway.startup import StartupError
-from gateway.store.address import StoreAddress
 from gateway.store.connection import StoreConnection
 from gateway.store.embedded import EmbeddedStore
 from gateway.store.embedded.address import recorded_socket_path
 from gateway.store.embedded.probe import Probe, ProbeRefusedError
+from gateway.store.location import StoreLocation
 from gateway.store.scripts import load_library
 
 _CONNECT_SECONDS: Final = 5.0
@@ -35,7 +35,6 @@ class Installation:
     settings: Settings
     database: Database
     connection: StoreConnection
-    store_url: str
 
 
 @asynccontextmanager
@@ -53,7 +52,7 @@ async def gateway_installation(settings: Settings, *, alone: bool) -> AsyncItera
     async with database_of(settings) as database:
         try:
             async with _store_url(settings, alone=alone) as url, _connected(url) as connection:
-                yield Installation(settings, database, connection, url)
+                yield Installation(settings, database, connection)
         except StartupError as error:
             raise CommandError(str(error)) from None
 
@@ -91,15 +90,15 @@ async def _answers(settings: Settings) -> bool:
 
 @asynccontextmanager
 async def _connected(url: str) -> AsyncIterator[StoreConnection]:
-    address = StoreAddress.parse(url)
-    connection = StoreConnection(address, load_library(), timeout_seconds=_ANSWER_SECONDS)
+    location = StoreLocation.parse(url)
+    connection = StoreConnection(location, load_library(), timeout_seconds=_ANSWER_SECONDS)
     await connection.start()
     try:
         async with asyncio.timeout(_CONNECT_SECONDS):
             await connection.wait_connected()
     except TimeoutError:
         await connection.close()
-        raise CommandError(f"the store does not answer: {address} (TOLLGATE_REDIS_URL)", EXIT_UNAVAILABLE) from None
+        raise CommandError(f"the store does not answer: {location} (TOLLGATE_REDIS_URL)", EXIT_UNAVAILABLE) from None
     try:
         yield connection
     finally:

@@ -5,7 +5,6 @@ import dataclasses
 import json
 from typing import Annotated
 
-import redis.asyncio
 import typer
 from redis.exceptions import RedisError
 
@@ -17,7 +16,8 @@ from gateway.rebuilding import RebuildReport, rebuild
 from gateway.serving import lifetimes_of
 from gateway.settings import Settings
 from gateway.store.clock import StoreClock
-from gateway.store.configuration import check_store_configuration
+from gateway.store.configuration import check_primaries
+from gateway.store.connection import StoreConnection
 
 
 def register(app: typer.Typer) -> None:
@@ -48,7 +48,7 @@ def rebuild_store(
 async def _rebuild(settings: Settings) -> RebuildReport:
     with progress_bar() as progress:
         async with gateway_installation(settings, alone=True) as installation:
-            await _check_configuration(installation.store_url)
+            await _check_configuration(installation.connection)
             clock = StoreClock()
             await clock.measure(installation.connection)
             return await rebuild(
@@ -56,14 +56,11 @@ async def _rebuild(settings: Settings) -> RebuildReport:
             )
 
 
-async def _check_configuration(url: str) -> None:
-    client = redis.asyncio.Redis.from_url(url)
+async def _check_configuration(connection: StoreConnection) -> None:
     try:
-        await check_store_configuration(client)
-    except RedisError as error:
+        await check_primaries(connection.servers())
+    except (RedisError, OSError) as error:
         raise CommandError(f"the store does not answer: {error}", EXIT_UNAVAILABLE) from None
-    finally:
-        await client.aclose()
 
 
 def _rows(report: RebuildReport) -> list[tuple[str, str]]:

@@ -21,8 +21,9 @@ from gateway.hooks.callback_client import CallbackClient, NotAnswered
 from gateway.hooks.mailbox import Mailbox
 from gateway.hooks.proto_json import message_of, object_of
 from gateway.store.commands import PublishedCommand
-from gateway.store.connection import StoreConnection, StoreUnavailable
+from gateway.store.connection import StoreConnection
 from gateway.store.directory import Directory
+from gateway.store.faults import StoreUnavailable
 from gateway.store.keys import asked_key, told_key
 from gateway.v1 import authorization_pb2 as pb
 

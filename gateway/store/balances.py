@@ -9,10 +9,11 @@ from typing import Final, NamedTuple
 from gateway.domain.rate import Rate
 from gateway.store.clock import Clock
 from gateway.store.codes import CODES, Code
-from gateway.store.connection import Reply, StoreConnection
+from gateway.store.connection import StoreConnection
 from gateway.store.keys import lease_key, office_keys, outbox_key
 from gateway.store.offices import CachedOffice
 from gateway.store.records import NO_RATE, CallRecord, CallStub, OfficeRecord, unpack_call
+from gateway.store.wire import Reply
 
 _TICK_SECONDS: Final = 60
 """Of a call that costs nothing, which is never ticked."""

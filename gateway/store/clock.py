@@ -11,7 +11,8 @@ from typing import Final, Protocol
 
 import structlog
 
-from gateway.store.connection import StoreConnection, StoreFault, StoreUnavailable
+from gateway.store.connection import StoreConnection
+from gateway.store.faults import StoreFault, StoreUnavailable
 
 log = structlog.get_logger(__name__)
 

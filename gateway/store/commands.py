@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from gateway.store.address import StoreAddress
-from gateway.store.connection import StoreFault, StoreUnavailable
+from gateway.store.connection import StoreConnection
+from gateway.store.faults import StoreFault, StoreUnavailable
 from gateway.store.keys import COMMANDS_CHANNEL
 from gateway.store.subscription import subscribed
 
@@ -40,11 +40,11 @@ class PublishedCommand(NamedTuple):
         return cls(switch_id, kind, office_id, call_id, int(value))
 
 
-async def follow_commands(address: StoreAddress, deliver: Callable[[PublishedCommand], None]) -> None:
+async def follow_commands(connection: StoreConnection, deliver: Callable[[PublishedCommand], None]) -> None:
     """Hand on every command that is published, for ever; subscribes again by itself."""
     while True:
         try:
-            async for message in subscribed(address, COMMANDS_CHANNEL, lambda: log.info("commands are heard")):
+            async for message in subscribed(connection, COMMANDS_CHANNEL, lambda: log.info("commands are heard")):
                 try:
                     deliver(PublishedCommand.parse(message))
                 except ValueError:

@@ -1,20 +1,47 @@
 """What the gateway demands of a store before it trusts it with money."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from gateway.startup import StartupError
+from gateway.store.address import StoreAddress
+
+CHECK_SECONDS: Final = 5.0
+"""How long a primary may take to answer one question."""
 
 
 class StoreConfigurationError(StartupError):
     """The store could lose or forget balances as it is set up; the text has one line for each fault."""
 
 
+async def check_primaries(addresses: Iterable[StoreAddress]) -> None:
+    """Check each primary of a store.
+
+    Raises:
+        StoreConfigurationError: One is not as it must be.
+        redis.RedisError, OSError: One did not answer, so that nothing is known.
+    """
+    for address in addresses:
+        client = Redis.from_url(
+            address.url(),
+            socket_timeout=CHECK_SECONDS,
+            socket_connect_timeout=CHECK_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+        try:
+            await check_store_configuration(client)
+        finally:
+            await client.aclose()
+
+
 async def check_store_configuration(client: Redis) -> None:
     """Refuse a store that evicts, that keeps no append-only file, or whose replicas may lag without bound.
 
-    Reads INFO only, which hosted stores allow where CONFIG is not. On a cluster each primary is checked by itself.
+    Reads INFO only, which hosted stores allow where CONFIG is not.
 
     Args:
         client: A connection to one primary, whichever way it decodes answers.

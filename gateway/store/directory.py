@@ -18,7 +18,8 @@ from gateway.domain.identity import Identity, hash_secret
 from gateway.domain.vocabulary import Role
 from gateway.errors import Unauthenticated, Unavailable
 from gateway.store.clock import Clock
-from gateway.store.connection import StoreConnection, StoreFault, StoreUnavailable
+from gateway.store.connection import StoreConnection
+from gateway.store.faults import StoreFault, StoreUnavailable
 from gateway.store.keys import CALLBACKS_KEY, DIRECTORY_KEY, TOKENS_KEY, rates_key
 
 log = structlog.get_logger(__name__)

@@ -14,7 +14,6 @@ from gateway.store.records import CallRecord, OfficeRecord, unpack_call
 
 BEGINNING: Final = "0-0"
 
-_SCANNED: Final = 1_000
 _OFFICE_KEYS: Final = "tg:{*}:office:*"
 _UNREADABLE: Final = (struct.error, ValueError, IndexError, DecodeError, RateError)
 
@@ -97,12 +96,8 @@ async def stored_offices(connection: StoreConnection) -> AsyncIterator[list[str]
     Raises:
         StoreUnavailable: The store did not answer.
     """
-    cursor = b"0"
-    while True:
-        cursor, keys = await connection.ask("SCAN", cursor, "MATCH", _OFFICE_KEYS, "COUNT", _SCANNED)
+    async for keys in connection.scan(_OFFICE_KEYS):
         yield [key.decode().partition(":office:")[2] for key in keys]
-        if cursor == b"0":
-            return
 
 
 def entry_order(entry_id: str) -> tuple[int, int]:

@@ -32,9 +32,6 @@ EPOCH_KEY: Final = b"tg:epoch"
 REBUILD_KEY: Final = b"tg:rebuild"
 """There while the store is being rebuilt, with the epoch that is to come: a gateway does not start on it."""
 
-BARRIER_KEY: Final = b"tg:barrier"
-"""Written after the outboxes were read: once this write is safe, so is what was read (durability.py)."""
-
 COMMANDS_CHANNEL: Final = b"tg:commands"
 """Pub/sub: commands to switches; lib/command.lua publishes them."""
 
@@ -65,6 +62,11 @@ def told_key(command_id: str) -> bytes:
 def outbox_key(shard: int) -> bytes:
     """The outbox of a shard."""
     return b"tg:{%d}:outbox" % shard
+
+
+def barrier_key(shard: int) -> bytes:
+    """Written after outboxes were read, at the server that has the shard: once this is safe, so is what was read."""
+    return b"tg:{%d}:barrier" % shard
 
 
 def lease_key(shard: int) -> bytes:

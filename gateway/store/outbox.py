@@ -5,6 +5,7 @@ from typing import Any, Final, NamedTuple
 
 from gateway.slices import slices
 from gateway.store.connection import StoreConnection
+from gateway.store.faults import StoreUnavailable
 from gateway.store.keys import EPOCH_KEY, SHARDS, outbox_key, shard_of
 
 SHARDS_AT_ONCE: Final = 4
@@ -75,14 +76,21 @@ async def read_outboxes(
     A command a shard, since on a Cluster shards live apart. Few at a time: what is pipelined the store carries out in
     one go, and a backlog of all shards would hold up every call for a tenth of a second.
 
+    A server that does not answer has nothing new.
+
     Raises:
-        StoreUnavailable: The store did not answer.
+        StoreUnavailable: None of them answered.
+        StoreFault: One refused.
     """
-    found = {}
+    found, failed = {}, 0
     for some in slices(list(positions), SHARDS_AT_ONCE):
         commands = [("XREAD", "COUNT", count, "STREAMS", outbox_key(shard), positions[shard]) for shard in some]
-        for shard, reply in zip(some, await connection.ask_all(commands), strict=True):
-            if reply:
+        for shard, reply in zip(some, await connection.ask_each(commands), strict=True):
+            if isinstance(reply, Exception):
+                failed += 1
+                if failed == len(positions) or not isinstance(reply, StoreUnavailable):
+                    raise reply
+            elif reply:
                 [(_, entries)] = reply
                 found[shard] = [_entry(entry_id, fields) for entry_id, fields in entries]
     return found

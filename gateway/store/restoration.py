@@ -14,9 +14,8 @@ ALIVE_MS: Final = 5_000
 """A gateway that runs says so in the store every second."""
 
 _A_FLUSH: Final = 1_000
-_SCANNED: Final = 1_000
 _OF_SHARDS: Final = "tg:{*}:*"
-_HARMLESS: Final = frozenset({b"clock", b"lease"})
+_HARMLESS: Final = frozenset({b"barrier", b"clock", b"lease"})
 """What gateways leave in shards without any office."""
 
 
@@ -112,11 +111,8 @@ class StoreRestoration:
         await self._connection.ask("DEL", REBUILD_KEY)
 
     async def _find_key_of_shards(self) -> bytes | None:
-        cursor = b"0"
-        while True:
-            cursor, keys = await self._connection.ask("SCAN", cursor, "MATCH", _OF_SHARDS, "COUNT", _SCANNED)
+        async for keys in self._connection.scan(_OF_SHARDS):
             for key in keys:
                 if key.split(b":", 2)[2] not in _HARMLESS:
                     return bytes(key)
-            if cursor == b"0":
-                return None
+        return None

@@ -9,7 +9,8 @@ from typing import Final
 
 import structlog
 
-from gateway.store.connection import StoreConnection, StoreFault, StoreUnavailable
+from gateway.store.connection import StoreConnection
+from gateway.store.faults import StoreFault, StoreUnavailable
 from gateway.store.keys import SWITCH_LISTS_KEY
 
 log = structlog.get_logger(__name__)

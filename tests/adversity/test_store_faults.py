@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 import pytest
 
 from gateway.domain.vocabulary import RefillState
-from gateway.store.address import StoreAddress
 from gateway.store.balances import Lifetimes
 from gateway.store.codes import Code
-from gateway.store.connection import StoreConnection, StoreUnavailable
+from gateway.store.connection import StoreConnection
+from gateway.store.faults import StoreUnavailable
 from gateway.store.keys import outbox_key, shard_of
+from gateway.store.location import StoreLocation
 from gateway.store.scripts import load_library
 from tests.support.balances import BY_THE_SECOND, OFFICE, PATIENT_SECONDS, ManualClock, Till, open_till
 from tests.support.proxy import FaultProxy
@@ -43,7 +44,7 @@ async def proxied(server: StoreServer) -> AsyncIterator[tuple[FaultProxy, Till]]
 @asynccontextmanager
 async def impatient(url: str, *, timeout_seconds: float = IMPATIENT_SECONDS) -> AsyncIterator[Till]:
     """A till with a short time-out, which need not be connected; nothing is flushed."""
-    connection = StoreConnection(StoreAddress.parse(url), load_library(), timeout_seconds=timeout_seconds)
+    connection = StoreConnection(StoreLocation.parse(url), load_library(), timeout_seconds=timeout_seconds)
     await connection.start()
     try:
         yield Till(connection, ManualClock(), Lifetimes())

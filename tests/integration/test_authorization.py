@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from gateway.front import run_front
 from gateway.settings import load_settings
 from gateway.startup import StartupError
-from gateway.store.connection import StoreUnavailable
+from gateway.store.faults import StoreUnavailable
 from gateway.v1 import authorization_pb2 as pb
 from tests.support.front import ADMIN, OPERATOR, SWITCH_A, SWITCH_B, Front, metadata, running_front
 from tests.support.servers import StoreServer, running_store

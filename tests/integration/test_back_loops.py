@@ -13,7 +13,7 @@ from gateway.background.loops import Loop
 from gateway.domain.vocabulary import OfficeState, RefillState
 from gateway.ledger.errors import DatabaseError
 from gateway.store.codes import Code
-from gateway.store.connection import StoreUnavailable
+from gateway.store.faults import StoreUnavailable
 from gateway.store.keys import office_keys
 from gateway.v1 import credits_pb2 as pb
 from tests.support.back import COMPANY, OFFICE, BackUnderTest, Fault, bearer, running_back

@@ -10,7 +10,7 @@ from grpc import StatusCode
 from gateway.domain.rate import Rate, Slot
 from gateway.domain.vocabulary import OfficeState, RefillState, Role
 from gateway.store.codes import Code
-from gateway.store.connection import StoreUnavailable
+from gateway.store.faults import StoreUnavailable
 from gateway.store.keys import office_keys
 from gateway.v1 import credits_pb2 as pb
 from tests.support.back import COMPANY, OFFICE, Fault, bearer, invalid, office, refused, running_back

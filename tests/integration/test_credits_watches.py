@@ -12,7 +12,9 @@ from gateway import metrics
 from gateway.background.refill_listener import RefillListener
 from gateway.domain.vocabulary import Role
 from gateway.ledger.refills import RefillTrigger
-from gateway.store.address import StoreAddress
+from gateway.store.connection import StoreConnection
+from gateway.store.location import StoreLocation
+from gateway.store.scripts import load_library
 from gateway.v1 import credits_pb2 as pb
 from tests.support.back import COMPANY, OFFICE, BackUnderTest, bearer, end_of, invalid, refused, running_back
 from tests.support.balances import NOON
@@ -58,7 +60,7 @@ async def trigger(back: BackUnderTest, office_id: str = OFFICE, company_id: str 
 async def listening(back: BackUnderTest) -> AsyncIterator[asyncio.Event]:
     """The quick way is open; the event is set by each announcement."""
     heard = asyncio.Event()
-    listener = RefillListener(back.back.address, back.back.refill_feed, heard.set)
+    listener = RefillListener(back.back.connection, back.back.refill_feed, heard.set)
     task = asyncio.create_task(listener.run())
     await listener.listening.wait()
     try:
@@ -329,7 +331,8 @@ async def test_balances_that_are_not_there_or_not_theirs(valkey: StoreServer, tm
 async def test_the_quick_way_is_found_again_after_the_store_was_away(valkey: StoreServer, tmp_path: Path) -> None:
     async with running_back(valkey, tmp_path) as back, FaultProxy((valkey.host, valkey.port)) as proxy:
         heard = asyncio.Event()
-        listener = RefillListener(StoreAddress.parse(proxy.url), back.back.refill_feed, heard.set)
+        by_way_of_proxy = StoreConnection(StoreLocation.parse(proxy.url), load_library())
+        listener = RefillListener(by_way_of_proxy, back.back.refill_feed, heard.set)
         task = asyncio.create_task(listener.run())
         await listener.listening.wait()
         proxy.cut_all()

@@ -21,8 +21,7 @@ from gateway.ledger.models import OfficeBookRow, UsageRow
 from gateway.startup import StartupError
 from gateway.store.balances import CallRequest
 from gateway.store.codes import Code
-from gateway.store.connection import StoreUnavailable
-from gateway.store.durability import Durability
+from gateway.store.faults import StoreUnavailable
 from gateway.store.keys import EPOCH_KEY, shard_of
 from gateway.v1.records_pb2 import Details
 from tests.support.back import OFFICE, BackUnderTest, Fault, running_back
@@ -167,14 +166,38 @@ async def test_what_is_not_durable_is_not_taken(valkey: StoreServer, tmp_path: P
         assert (await booked(back), len(await back.till.outbox())) == (500_000, 0)
 
 
+async def test_what_another_process_answered_is_read_again(
+    valkey: StoreServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that was restarted or replaced after it was read may have lost it: the ledger must not know it."""
+    async with running_back(valkey, tmp_path) as back:
+        durability, now = back.back.durability, back.back.connection.servers()
+        [(address, server)] = now.items()
+        before = {address: server._replace(run_id="f" * 40)}
+        with pytest.raises(StoreUnavailable) as caught:
+            await durability.settle(before)
+        assert "have changed" in caught.value.detail
+        # The connection has not noticed yet.
+        monkeypatch.setattr(back.back.connection, "servers", lambda: before)
+        with pytest.raises(StoreUnavailable) as caught:
+            await durability.settle(before)
+        assert "another process" in caught.value.detail
+        await back.open_office(balance=500_000)
+        with pytest.raises(StoreUnavailable):
+            await back.back.background.journaler.turn()
+        assert (await booked(back), len(await back.till.outbox())) == (0, 1)
+        monkeypatch.undo()
+        await back.back.background.journaler.turn()
+        assert (await booked(back), len(await back.till.outbox())) == (500_000, 0)
+
+
 async def test_a_store_that_cannot_be_asked_is_given_three_seconds(
     standalone_server: StoreServer, tmp_path: Path
 ) -> None:
     async with running_back(standalone_server, tmp_path) as back:
-        durability = Durability(back.back._client)
+        durability = back.back.durability
         durability._can_wait_for_disk = False
         journaler = back.back.background.journaler
-        journaler._durability = durability
         await back.open_office(balance=500_000)
         await journaler.turn()
         assert (await booked(back), len(await back.till.outbox())) == (0, 1)

@@ -17,7 +17,7 @@ from gateway.rebuilding import RebuildReport, rebuild
 from gateway.startup import StartupError
 from gateway.store.balances import BalanceStore, CallSettlement, Lifetimes, MessageGrant
 from gateway.store.codes import Code
-from gateway.store.connection import StoreUnavailable
+from gateway.store.faults import StoreUnavailable
 from gateway.store.keys import EPOCH_KEY, GATEWAYS_KEY, REBUILD_KEY, office_keys
 from gateway.store.restoration import StoreInUse, StoreRestoration
 from gateway.v1.records_pb2 import Details

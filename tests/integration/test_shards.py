@@ -4,10 +4,10 @@ import asyncio
 import random
 
 from gateway.background.shards import LEASE_MS, ShardLeases
-from gateway.store.address import StoreAddress
 from gateway.store.balances import BalanceStore
 from gateway.store.connection import StoreConnection
 from gateway.store.keys import SHARDS, lease_key
+from gateway.store.location import StoreLocation
 from gateway.store.scripts import load_library
 from tests.support.servers import StoreServer
 
@@ -22,7 +22,7 @@ class MovedClock:
 
 def test_shards_are_shared_and_taken_over(valkey: StoreServer) -> None:
     async def main() -> None:
-        connection = StoreConnection(StoreAddress.parse(valkey.url), load_library())
+        connection = StoreConnection(StoreLocation.parse(valkey.url), load_library())
         await connection.start()
         await connection.wait_connected()
         await connection.ask("FLUSHALL")

@@ -6,17 +6,17 @@ import redis
 from tests.support.servers import StartStore, StoreServer
 
 
-def test_the_cluster_node_owns_all_slots_and_refuses_a_foreign_slot(store_server: StoreServer) -> None:
+def test_the_cluster_has_all_slots_and_refuses_a_foreign_slot(store_server: StoreServer) -> None:
     with store_server.client() as client:
         assert client.execute_command("CLUSTER INFO")["cluster_slots_ok"] == "16384"
         with pytest.raises(redis.ResponseError, match="same slot"):
             client.execute_command("MSET", "{1}a", 1, "{2}b", 2)
 
 
-def test_a_flush_leaves_nothing_behind(store_server: StoreServer) -> None:
-    with store_server.client() as client:
+def test_a_flush_leaves_nothing_behind(standalone_server: StoreServer) -> None:
+    with standalone_server.client() as client:
         client.set("left", 1)
-        store_server.flush()
+        standalone_server.flush()
         assert client.dbsize() == 0
 
 

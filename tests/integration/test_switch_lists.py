@@ -2,15 +2,15 @@
 
 import asyncio
 
-from gateway.store.address import StoreAddress
 from gateway.store.connection import StoreConnection
+from gateway.store.location import StoreLocation
 from gateway.store.scripts import load_library
 from gateway.store.switch_lists import SwitchLists
 from tests.support.servers import StoreServer
 
 
 async def connected(server: StoreServer) -> StoreConnection:
-    connection = StoreConnection(StoreAddress.parse(server.url), load_library())
+    connection = StoreConnection(StoreLocation.parse(server.url), load_library())
     await connection.start()
     await connection.wait_connected()
     await connection.ask("FLUSHALL")

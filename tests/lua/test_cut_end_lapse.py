@@ -10,7 +10,7 @@ from gateway.domain.vocabulary import CallState, FinalReason, RefillState
 from gateway.store.balances import CallCut, CallLapse, CallSettlement, Lifetimes
 from gateway.store.codes import Code
 from gateway.store.commands import CUT_CALL, FUNDS_LOW, FUNDS_RESTORED, PublishedCommand
-from gateway.store.keys import COMMANDS_CHANNEL
+from gateway.store.keys import COMMANDS_CHANNEL, outbox_key, shard_of
 from gateway.store.records import CallRecord, CallStub, unpack_call
 from gateway.v1.records_pb2 import Details
 from tests.support.balances import (
@@ -24,6 +24,7 @@ from tests.support.balances import (
     open_till,
 )
 from tests.support.servers import StoreServer
+from tests.support.store_keys import ask_owner
 
 FUNDS, SPEND, OPERATOR = FinalReason.INSUFFICIENT_FUNDS, FinalReason.SPEND_LIMIT, FinalReason.OPERATOR
 LIFE = Lifetimes()
@@ -559,7 +560,9 @@ async def test_commands_are_published_by_the_script_that_decided(store_server: S
 
             async def commands() -> list[PublishedCommand]:
                 # What is published before this one has come when this one comes.
-                await till.connection.ask("PUBLISH", COMMANDS_CHANNEL, "sw\nend\no\nc\n0")
+                await ask_owner(
+                    till.connection, outbox_key(shard_of(OFFICE)), "PUBLISH", COMMANDS_CHANNEL, "sw\nend\no\nc\n0"
+                )
                 heard: list[PublishedCommand] = []
                 while not heard or heard[-1].kind != "end":
                     message = await asyncio.to_thread(channel.get_message, timeout=5)

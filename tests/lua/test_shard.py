@@ -9,6 +9,7 @@ from gateway.store.codes import Code
 from gateway.store.keys import lease_key, outbox_key, shard_of
 from gateway.store.scripts import load_library
 from tests.support.balances import BY_THE_SECOND, NOON, OFFICE, open_till
+from tests.support.store_keys import ask_owner
 
 # These two share a shard; the third is elsewhere.
 ONE, TWO, ELSEWHERE = "o-2", "o-59", "o-1"
@@ -100,10 +101,12 @@ async def test_a_flush_of_the_functions_between_two_operations(store_url: str) -
         await till.authorize(rate=BY_THE_SECOND)
         steps = (till.answer(), till.tick(50), till.end(60))
         for step in steps:
-            await till.connection.ask("FUNCTION", "FLUSH", "SYNC")
+            await ask_owner(till.connection, outbox_key(shard_of(OFFICE)), "FUNCTION", "FLUSH", "SYNC")
             assert (await step).code == Code.OK
         assert await till.money() == (880_000, 0, 880_000)
-        libraries = await till.connection.ask("FUNCTION", "LIST", "LIBRARYNAME", load_library().name)
+        libraries = await ask_owner(
+            till.connection, outbox_key(shard_of(OFFICE)), "FUNCTION", "LIST", "LIBRARYNAME", load_library().name
+        )
         assert len(libraries) == 1
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from gateway.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied, TollgateError
 from gateway.store.codes import Code
-from gateway.store.connection import StoreUnavailable
+from gateway.store.faults import StoreUnavailable
 from gateway.v1 import authorization_pb2 as pb
 from tests.simulation.model import GRANTING
 from tests.simulation.stream import Asked

@@ -17,7 +17,6 @@ from gateway.background.shards import KEEP_EVERY_SECONDS
 from gateway.domain.deck import Deck
 from gateway.domain.identity import Identity
 from gateway.domain.vocabulary import CallState, Role
-from gateway.store.address import StoreAddress
 from gateway.store.balances import BY_CLOCK
 from gateway.store.clock import MEASURE_EVERY_SECONDS
 from gateway.store.codes import Code
@@ -34,6 +33,7 @@ from tests.simulation.stream import Asked, List, State, Stream, Told
 from tests.simulation.wire import Sent
 from tests.simulation.world import World, expect
 from tests.support.balances import ManualClock
+from tests.support.store_keys import all_keys, publish_everywhere
 
 LIVE_CALLS_MS: Final = 30_000
 TURN_MS: Final = 200
@@ -70,7 +70,7 @@ class Disaster:
 class Fleet:
     """One run of the simulation."""
 
-    def __init__(self, connection: StoreConnection, address: StoreAddress, clock: ManualClock, decks: list[Deck]):
+    def __init__(self, connection: StoreConnection, clock: ManualClock, decks: list[Deck]):
         self.connection = connection
         self.world = World(connection, clock)
         self.model = self.world.model
@@ -81,7 +81,6 @@ class Fleet:
         self.forgotten: set[CallId] = set()
         self.asked: list[tuple[str, str, Any]] = []
         self.counts: Counter[str] = Counter()
-        self._address = address
         self._decks = decks
         self._born = 0
         self._late: list[deque[Sent]] = []
@@ -102,7 +101,7 @@ class Fleet:
 
     async def start_gateway(self) -> None:
         gateway = Gateway(
-            f"g{self._born}", self._address, self.clock, self._decks[self._born % len(self._decks)], self._born
+            f"g{self._born}", self.connection, self.clock, self._decks[self._born % len(self._decks)], self._born
         )
         self._born += 1
         await gateway.start()
@@ -205,7 +204,7 @@ class Fleet:
             stream.now_ms = self.clock.now_ms()
         if milliseconds <= 0:
             return
-        names = await self.connection.ask("KEYS", "*")
+        names = await all_keys(self.connection)
         lives = await self.connection.ask_all(("PTTL", name) for name in names)
         left = {n: ms - milliseconds for n, ms in zip(names, lives, strict=True) if ms >= 0}
         # The store's own clock goes on meanwhile, on a busy machine for seconds: what would go soon goes now. Not so
@@ -545,9 +544,13 @@ class Fleet:
 
     async def _send_barrier(self, gateway: Gateway) -> bool:
         self._barrier += 1
-        message = "\n".join((BARRIER, "cut_call", "-", "-", str(self._barrier)))
-        await self.connection.ask("PUBLISH", COMMANDS_CHANNEL, message)
-        return await gateway.has_heard(self._barrier)
+        # What servers of a cluster publish overtakes what others do: each says for itself that all of its own is out.
+        servers = await publish_everywhere(
+            self.connection,
+            COMMANDS_CHANNEL,
+            lambda name: "\n".join((BARRIER, "cut_call", "-", name, str(self._barrier))),
+        )
+        return await gateway.has_heard(self._barrier, servers)
 
     async def _check(self, order: int) -> None:
         for gateway in self.gateways:
@@ -556,7 +559,9 @@ class Fleet:
                     pass
             wanted = [each for each in self._published if each.switch_id]
             if gateway.hears_commands:
-                expect(f"commands that {gateway.name} heard", gateway.published, wanted)
+                # In the order of each office: offices may be on different servers.
+                heard = sorted(gateway.published, key=_office_of)
+                expect(f"commands that {gateway.name} heard", heard, sorted(wanted, key=_office_of))
             gateway.published.clear()
             for stream in gateway.streams:
                 told = _told(self._published, stream.switch_id)
@@ -630,3 +635,7 @@ def _said(operation: str, reply: list[Any]) -> tuple[Any, ...]:
 def _told(published: list[PublishedCommand], switch_id: str) -> Counter[Told]:
     """What the Sessions of a switch hear of what was published."""
     return Counter(Told(*each[1:]) for each in published if each.switch_id == switch_id)
+
+
+def _office_of(command: PublishedCommand) -> str:
+    return command.office_id

@@ -20,11 +20,11 @@ from gateway.background.shards import ShardLeases
 from gateway.domain.deck import Deck
 from gateway.domain.identity import Identity
 from gateway.errors import TollgateError
-from gateway.store.address import StoreAddress
 from gateway.store.balances import BalanceStore
 from gateway.store.clock import JUMP_MS, StoreClock
 from gateway.store.commands import PublishedCommand, follow_commands
-from gateway.store.connection import StoreUnavailable
+from gateway.store.connection import StoreConnection
+from gateway.store.faults import StoreUnavailable
 from gateway.store.offices import OfficeCache
 from gateway.store.scripts import load_library
 from gateway.store.switch_lists import SwitchLists
@@ -73,7 +73,7 @@ class Gateway:
         due_looks: The calls that this gateway's due loop looked at, since somebody asked last.
     """
 
-    def __init__(self, name: str, address: StoreAddress, store_clock: ManualClock, deck: Deck, seed: int) -> None:
+    def __init__(self, name: str, connection: StoreConnection, store_clock: ManualClock, deck: Deck, seed: int) -> None:
         self.name = name
         self.is_alive = True
         self.is_stalled = False
@@ -92,9 +92,9 @@ class Gateway:
         self.kept_ms = 0
         self.measured_ms = 0
         self.refreshed_ms = 0
-        self._address = address
+        self._listened_to = connection
         self._loop = asyncio.get_running_loop()
-        self._heard = 0
+        self._heard: dict[str, int] = {}
         self._heard_more = asyncio.Event()
         store = BalanceStore(self.wire, self.clock)
         offices = OfficeCache(self.wire)
@@ -118,7 +118,7 @@ class Gateway:
 
     async def start(self) -> None:
         """Hear the commands that are published."""
-        self.spawn(follow_commands(self._address, self._deliver))
+        self.spawn(follow_commands(self._listened_to, self._deliver))
 
     def die(self, still_arriving: int) -> list[Sent]:
         """Like kill -9: every task ends where it stands; returns what the store will get all the same."""
@@ -187,17 +187,20 @@ class Gateway:
 
     def _deliver(self, published: PublishedCommand) -> None:
         if published.switch_id == BARRIER:
-            self._heard = published.value
+            self._heard[published.call_id] = published.value
             self._heard_more.set()
         elif self.hears_commands:
             self.published.append(published)
             self.sessions.deliver(published.switch_id, published_command(published))
 
-    async def has_heard(self, barrier: int) -> bool:
-        """Whether everything that was published before a barrier is here; waits a little, since it may be lost."""
+    async def has_heard(self, barrier: int, servers: int) -> bool:
+        """Whether all that was published before a barrier, which every server published, is here.
+
+        Waits a little, since it may be lost.
+        """
         try:
             async with asyncio.timeout(0.5 if self._heard else 0.005):
-                while self._heard < barrier:
+                while sum(value >= barrier for value in self._heard.values()) < servers:
                     self._heard_more.clear()
                     await self._heard_more.wait()
         except TimeoutError:

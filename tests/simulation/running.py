@@ -10,27 +10,33 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from tests.simulation.world import REPLIES
 from tests.support.hypothesis_seed import SEED_VARIABLE
 
+CLUSTER_SHARE = 4
+"""A cluster answers the same, only later: by default it gets this part of the examples."""
+
 
 def run_simulation(
     machine: type[RuleBasedStateMachine],
-    engine: str,
+    form: str,
     sizes: Mapping[str, tuple[int, int]],
     counts: Callable[[], Counter[str]],
 ) -> None:
-    """Run a machine on the store of an engine.
+    """Run a machine on a store.
 
     Args:
         machine: What may happen.
-        engine: Of the store; each gets another seed, since two runs that differ find more than one run twice.
+        form: Of the store; each gets another seed, since two runs that differ find more than one run twice.
         sizes: Examples and steps an example, by HYPOTHESIS_PROFILE.
         counts: What the machine counted, printed beside the replies of the scripts.
     """
-    examples, steps = sizes[os.environ.get("HYPOTHESIS_PROFILE", "default")]
+    profile = os.environ.get("HYPOTHESIS_PROFILE", "default")
+    examples, steps = sizes[profile]
+    if form == "cluster" and profile == "default":
+        examples //= CLUSTER_SHARE
     chosen = os.environ[SEED_VARIABLE]
     print(f"run again with --hypothesis-seed={chosen}")
     REPLIES.clear()
     run_state_machine_as_test(
-        seed(f"{chosen} on {engine}")(machine),
+        seed(f"{chosen} on {form}")(machine),
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,

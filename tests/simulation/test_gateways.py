@@ -18,8 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from gateway.api import session as session_module
 from gateway.domain.deck import Deck, parse_deck
-from gateway.store.address import StoreAddress
 from gateway.store.connection import StoreConnection
+from gateway.store.location import StoreLocation
 from gateway.store.scripts import load_library
 from gateway.v1 import authorization_pb2 as pb
 from tests.simulation.fleet import OFFICES_OF, Disaster, Fault, Fleet
@@ -30,6 +30,7 @@ from tests.simulation.strategies import amounts, balances, seldom, settings_of
 from tests.simulation.stream import IN_FLIGHT, WHOLE, State, Stream
 from tests.support.balances import NOON, PATIENT_SECONDS, ManualClock
 from tests.support.servers import StoreServer
+from tests.support.store_keys import flush_all
 
 SIZES: Final = {"default": (40, 30), "thorough": (3_000, 50)}
 """Examples and steps an example, by HYPOTHESIS_PROFILE."""
@@ -84,15 +85,14 @@ class Gateways(RuleBasedStateMachine):
 
     loop: ClassVar[asyncio.AbstractEventLoop]
     connection: ClassVar[StoreConnection]
-    address: ClassVar[StoreAddress]
     decks: ClassVar[list[Deck]]
     counts: ClassVar[Counter[str]] = Counter()
 
     def __init__(self) -> None:
         super().__init__()
         self.is_broken = False
-        self.run(self.connection.ask("FLUSHALL", "SYNC"))
-        self.fleet = Fleet(self.connection, self.address, ManualClock(NOON), self.decks)
+        self.run(flush_all(self.connection))
+        self.fleet = Fleet(self.connection, ManualClock(NOON), self.decks)
         self.model = self.fleet.model
 
     def run(self, work: Awaitable[Any]) -> Any:
@@ -456,12 +456,11 @@ def machine(store_server: StoreServer, monkeypatch: pytest.MonkeyPatch) -> Itera
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     loop = asyncio.new_event_loop()
     loop.set_task_factory(owning_tasks)
-    address = StoreAddress.parse(store_server.url)
-    connection = StoreConnection(address, load_library(), timeout_seconds=PATIENT_SECONDS)
+    connection = StoreConnection(StoreLocation.parse(store_server.url), load_library(), timeout_seconds=PATIENT_SECONDS)
     try:
         loop.run_until_complete(connection.start())
         loop.run_until_complete(connection.wait_connected())
-        Gateways.loop, Gateways.connection, Gateways.address = loop, connection, address
+        Gateways.loop, Gateways.connection = loop, connection
         Gateways.decks = [parse_deck(DECK.format(minute=price), n + 1) for n, price in enumerate(("0.12", "0.15"))]
         Gateways.counts = Counter()
         yield Gateways
@@ -471,5 +470,5 @@ def machine(store_server: StoreServer, monkeypatch: pytest.MonkeyPatch) -> Itera
         structlog.reset_defaults()
 
 
-def test_two_gateways_and_their_switches(machine: type[Gateways], store_engine: str) -> None:
-    run_simulation(machine, store_engine, SIZES, lambda: machine.counts)
+def test_two_gateways_and_their_switches(machine: type[Gateways], store_form: str) -> None:
+    run_simulation(machine, store_form, SIZES, lambda: machine.counts)

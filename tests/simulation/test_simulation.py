@@ -16,9 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from gateway.domain.rate import Rate, Slot
 from gateway.domain.vocabulary import RefillState
-from gateway.store.address import StoreAddress
 from gateway.store.codes import Code
 from gateway.store.connection import StoreConnection
+from gateway.store.location import StoreLocation
 from gateway.store.scripts import load_library
 from tests.simulation.model import GRANTING, Call, Office, Request, Settings
 from tests.simulation.running import run_simulation
@@ -37,6 +37,7 @@ from tests.support.balances import (
     ManualClock,
 )
 from tests.support.servers import StoreServer
+from tests.support.store_keys import flush_all
 
 SIZES: Final = {"default": (260, 60), "thorough": (3_000, 100)}
 """Examples and steps an example, by HYPOTHESIS_PROFILE."""
@@ -115,7 +116,7 @@ class SideBySide(RuleBasedStateMachine):
         super().__init__()
         self.world = World(self.connection, ManualClock(NOON))
         self.model = self.world.model
-        self.run(self.connection.ask("FLUSHALL", "SYNC"))
+        self.run(flush_all(self.connection))
 
     def run(self, work: Awaitable[Any]) -> Any:
         return self.loop.run_until_complete(work)
@@ -440,7 +441,7 @@ class SideBySide(RuleBasedStateMachine):
 @pytest.fixture
 def machine(store_server: StoreServer) -> Iterator[type[SideBySide]]:
     loop = asyncio.new_event_loop()
-    connection = StoreConnection(StoreAddress.parse(store_server.url), load_library(), timeout_seconds=PATIENT_SECONDS)
+    connection = StoreConnection(StoreLocation.parse(store_server.url), load_library(), timeout_seconds=PATIENT_SECONDS)
     try:
         loop.run_until_complete(connection.start())
         loop.run_until_complete(connection.wait_connected())
@@ -451,5 +452,5 @@ def machine(store_server: StoreServer) -> Iterator[type[SideBySide]]:
         loop.close()
 
 
-def test_model_and_store_side_by_side(machine: type[SideBySide], store_engine: str) -> None:
-    run_simulation(machine, store_engine, SIZES, lambda: Counter({"operations compared": machine.steps_done}))
+def test_model_and_store_side_by_side(machine: type[SideBySide], store_form: str) -> None:
+    run_simulation(machine, store_form, SIZES, lambda: Counter({"operations compared": machine.steps_done}))

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import hiredis
 
-from gateway.store.address import StoreAddress
-from gateway.store.connection import Reply, StoreConnection, StoreUnavailable, translated
+from gateway.store.connection import StoreConnection
+from gateway.store.faults import StoreUnavailable, translated
+from gateway.store.location import StoreLocation
 from gateway.store.scripts import Library
+from gateway.store.wire import Reply
 
 if TYPE_CHECKING:
     from tests.simulation.stream import Asked, List
 
-NOWHERE: Final = StoreAddress.parse("redis://127.0.0.1:1/0")
+NOWHERE: Final = StoreLocation.parse("redis://127.0.0.1:1/0")
 
 OPERATION: Final[ContextVar["Asked | List | None"]] = ContextVar("OPERATION", default=None)
 """What a switch asked on whose behalf a gateway is at work."""
@@ -37,7 +39,7 @@ class Sent:
 
     def settle(self, value: Any) -> None:
         """Reply; who waits without a task of its own goes on here and now, as who it was when it sent."""
-        if isinstance(value, hiredis.ReplyError) and self.command[0] == "FCALL":
+        if isinstance(value, hiredis.ReplyError):
             value = translated(value)
         self.context.copy().run(self.reply.settle, value)
 

@@ -22,6 +22,7 @@ from gateway.store.records import CallRecord, CallStub, OfficeRecord, OfficeSett
 from gateway.v1.records_pb2 import Details, OfficeProfile
 from tests.simulation.model import Call, Message, Model, Office, Request, Settings
 from tests.support.balances import ManualClock, OutboxEntry, fingerprint
+from tests.support.store_keys import all_keys
 
 DETAILS: Final = Details(called_number="+18765550100", user_id="u1").SerializeToString()
 
@@ -424,7 +425,7 @@ class World:
                 expect(f"{what}, net debit", net, 0 if message.is_spent else message.debited)
 
     async def dump(self) -> dict[bytes, bytes]:
-        names = sorted(await self.connection.ask("KEYS", "*"))
+        names = sorted(await all_keys(self.connection))
         return {name: await self.connection.ask("DUMP", name) for name in names}
 
 

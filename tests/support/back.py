@@ -23,7 +23,7 @@ from gateway.ledger.paging import PageRequest
 from gateway.settings import Settings, load_settings
 from gateway.store.balances import BalanceStore
 from gateway.store.codes import Code
-from gateway.store.connection import StoreUnavailable
+from gateway.store.faults import StoreUnavailable
 from gateway.v1 import credits_pb2 as pb
 from gateway.v1.credits_pb2_grpc import CreditsStub
 from tests.support.balances import NOON, PATIENT_SECONDS, ManualClock, Till

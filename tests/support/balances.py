@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from gateway.domain.rate import Rate, Slot
 from gateway.domain.vocabulary import OfficeState, RefillState
-from gateway.store.address import StoreAddress
 from gateway.store.balances import (
     BY_CLOCK,
     BalanceStore,
@@ -26,10 +25,12 @@ from gateway.store.balances import (
 from gateway.store.codes import Code
 from gateway.store.connection import StoreConnection
 from gateway.store.keys import due_key, office_keys, outbox_key, shard_of
+from gateway.store.location import StoreLocation
 from gateway.store.offices import CachedOffice
 from gateway.store.records import CallRecord, CallStub, OfficeRecord, OfficeSettingsRecord
 from gateway.store.scripts import load_library
 from gateway.v1.records_pb2 import Details, OfficeProfile
+from tests.support.store_keys import all_keys, flush_all
 
 NOON: Final = 1_750_075_200_000
 """2025-06-16 12:00:00 UTC, where the clocks of tests begin."""
@@ -320,7 +321,7 @@ class Till:
 
     async def dump(self) -> dict[bytes, bytes]:
         """Everything in the store, byte for byte."""
-        names = sorted(await self.connection.ask("KEYS", "*"))
+        names = sorted(await all_keys(self.connection))
         return {name: await self.connection.ask("DUMP", name) for name in names}
 
 
@@ -329,12 +330,12 @@ async def open_till(
     url: str, *, lifetimes: Lifetimes | None = None, flush: bool = True, clock: ManualClock | None = None
 ) -> AsyncIterator[Till]:
     """A till on the server at this URL, emptied first; a second one on the same server must not flush."""
-    connection = StoreConnection(StoreAddress.parse(url), load_library(), timeout_seconds=PATIENT_SECONDS)
+    connection = StoreConnection(StoreLocation.parse(url), load_library(), timeout_seconds=PATIENT_SECONDS)
     await connection.start()
     try:
         await connection.wait_connected()
         if flush:
-            await connection.ask("FLUSHALL", "SYNC")
+            await flush_all(connection)
         yield Till(connection, clock or ManualClock(), lifetimes or Lifetimes())
     finally:
         await connection.close()

@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from socket import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
@@ -15,16 +14,19 @@ from gateway.domain.identity import Identity, hash_secret
 from gateway.domain.vocabulary import OfficeState, Role
 from gateway.front import run_front
 from gateway.settings import load_settings
-from gateway.store.address import StoreAddress
 from gateway.store.balances import BalanceStore
 from gateway.store.clock import StoreClock
 from gateway.store.codes import Code
 from gateway.store.connection import StoreConnection
 from gateway.store.directory import PublishedToken, publish_rates, publish_tokens
+from gateway.store.location import StoreLocation
 from gateway.store.records import OfficeSettingsRecord
 from gateway.store.scripts import load_library
 from gateway.v1.authorization_pb2_grpc import CallAuthorizationStub
 from gateway.v1.records_pb2 import OfficeProfile
+from tests.support.balances import PATIENT_SECONDS
+from tests.support.servers import free_port
+from tests.support.store_keys import flush_all
 
 if TYPE_CHECKING:  # it is in the stubs only
     from gateway.v1.authorization_pb2_grpc import CallAuthorizationAsyncStub
@@ -101,11 +103,11 @@ async def running_front(
         via: Where the front believes the store to be, e.g. a proxy; the default is the store itself.
         **flags: Settings.
     """
-    connection = StoreConnection(StoreAddress.parse(store_url), load_library())
+    connection = StoreConnection(StoreLocation.parse(store_url), load_library(), timeout_seconds=PATIENT_SECONDS)
     await connection.start()
     await connection.wait_connected()
     if flush:
-        await connection.ask("FLUSHALL")
+        await flush_all(connection)
     await publish_rates(connection, parse_deck(DECK, 1))
     every = frozenset({"*"})
     await publish_tokens(
@@ -119,10 +121,15 @@ async def running_front(
             }.items()
         },
     )
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = load_settings(listen=f"127.0.0.1:{port}", redis_url=via or store_url, operator_token=OPERATOR, **flags)
+    port = free_port()
+    values: dict[str, Any] = {
+        "listen": f"127.0.0.1:{port}",
+        "redis_url": via or store_url,
+        "operator_token": OPERATOR,
+        # A busy machine's store may be slow; tests of slow stores say how slow.
+        "store_timeout_ms": int(PATIENT_SECONDS * 1000),
+    }
+    settings = load_settings(**values | flags)
     ready, stop = asyncio.Event(), asyncio.Event()
     task = asyncio.create_task(run_front(settings, ready=ready.set, stop=stop))
     started = asyncio.create_task(ready.wait())

@@ -118,8 +118,12 @@ class Operator:
         return office
 
 
-def assert_audit_is_clean(data_dir: Path) -> None:
+def assert_audit_is_clean(data_dir: Path, **variables: str) -> None:
     """Ledger, outbox and store agree to the micro.
+
+    Args:
+        data_dir: Of the gateway.
+        **variables: Its settings, where its store is not the embedded one.
 
     Raises:
         AssertionError: They do not; with what the audit says.
@@ -129,6 +133,6 @@ def assert_audit_is_clean(data_dir: Path) -> None:
         capture_output=True,
         text=True,
         timeout=60,
-        env=clean_environment(),
+        env=clean_environment(**variables),
     )
     assert done.returncode == 0, done.stdout + done.stderr

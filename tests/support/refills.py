@@ -10,7 +10,7 @@ from gateway.domain.vocabulary import RefillState
 from gateway.ledger.auto_refills import AutoRefill
 from gateway.ledger.models import NoticeRow, PaymentMethodRow
 from gateway.payments.provider import NewPaymentMethod, PaymentMethodAdded
-from gateway.store.connection import StoreUnavailable
+from gateway.store.faults import StoreUnavailable
 from tests.support.back import OFFICE, BackUnderTest
 from tests.support.billing import DOLLARS, CardCharge, card_charges, confirmed_card
 

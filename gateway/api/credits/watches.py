@@ -15,7 +15,7 @@ from gateway.feeds.balances import BalanceFeed
 from gateway.feeds.refills import RefillEvent, RefillFeed, Subscription
 from gateway.ledger.offices import Offices
 from gateway.ledger.refills import Refills, RefillTrigger
-from gateway.store.connection import StoreUnavailable
+from gateway.store.faults import StoreUnavailable
 from gateway.store.offices import OfficeCache
 from gateway.v1 import credits_pb2 as pb
 

@@ -18,10 +18,10 @@ from gateway.errors import Unavailable
 from gateway.ledger.database import Database
 from gateway.ledger.errors import DatabaseError
 from gateway.payments.sandbox import SandboxProvider
-from gateway.store.address import StoreAddress
 from gateway.store.balances import BalanceStore
 from gateway.store.connection import StoreConnection
 from gateway.store.keys import SHARDS
+from gateway.store.location import StoreLocation
 from gateway.store.offices import OfficeCache
 from gateway.store.scripts import load_library
 from gateway.store.switch_lists import SwitchLists
@@ -55,7 +55,7 @@ class Front:
 @asynccontextmanager
 async def running_front(server: StoreServer, back: BackUnderTest) -> AsyncIterator[Front]:
     """A front on the store; of the shards it looks after every other, and of the rest what is overdue."""
-    connection = StoreConnection(StoreAddress.parse(server.url), load_library(), timeout_seconds=PATIENT_SECONDS)
+    connection = StoreConnection(StoreLocation.parse(server.url), load_library(), timeout_seconds=PATIENT_SECONDS)
     await connection.start()
     try:
         await connection.wait_connected()

@@ -1,0 +1,76 @@
+"""Where a store is, from its URL."""
+
+from binascii import crc_hqx
+
+import pytest
+
+from gateway.settings import load_settings
+from gateway.settings_problems import SettingsError
+from gateway.store.address import StoreAddress, StoreAddressError
+from gateway.store.location import Kind, StoreLocation
+from gateway.store.members import slot_of
+
+
+def test_one_server() -> None:
+    location = StoreLocation.parse("redis://me:secret@h:6380/2")
+    assert (location.kind, location.servers) == (Kind.SERVER, (StoreAddress("h", 6380, None, "me", "secret", 2),))
+    assert str(location) == "h:6380"
+    assert StoreLocation.parse("unix:///run/a%20b.sock").servers == (StoreAddress(path="/run/a b.sock"),)
+
+
+def test_a_cluster() -> None:
+    location = StoreLocation.parse("rediss+cluster://me:p%40ss@a,b:7000,[::1]:7001")
+    assert location.kind is Kind.CLUSTER
+    assert [(each.host, each.port) for each in location.servers] == [("a", 6379), ("b", 7000), ("::1", 7001)]
+    assert {(each.username, each.password, each.tls) for each in location.servers} == {("me", "p@ss", True)}
+    assert location.primary_at("c", 1) == StoreAddress("c", 1, None, "me", "p@ss", 0, tls=True)
+    assert str(location) == "a:6379,b:7000,::1:7001"
+
+
+def test_sentinels() -> None:
+    location = StoreLocation.parse("redis+sentinel://:secret@a,b:7000/mymaster/3?sentinel_password=other")
+    assert (location.kind, location.primary_name) == (Kind.SENTINEL, "mymaster")
+    assert location.servers == (StoreAddress("a", 26379, password="other"), StoreAddress("b", 7000, password="other"))
+    assert location.primary_at("c", 1) == StoreAddress("c", 1, password="secret", database=3)
+    assert str(location) == "mymaster of a:26379,b:7000"
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("redis+cluster://", "host and port at ''"),
+        ("redis+cluster://a,,b", "host and port at ''"),
+        ("redis+cluster://a:0", "host and port at 'a:0'"),
+        ("redis+cluster://a:99999", "host and port at 'a:99999'"),
+        ("redis+cluster://a:x", "host and port at 'a:x'"),
+        ("redis+cluster://a/1", "only database 0"),
+        ("redis+cluster://a?b=c", "only database 0"),
+        ("redis+sentinel://a:1", "name the primary"),
+        ("redis+sentinel://a:1/", "name the primary"),
+        ("redis+sentinel://a:1/m/x", "name the primary"),
+        ("redis+sentinel://a:1/m?password=x", "name the primary"),
+        ("redis+ring://a", "redis\\+ring"),
+        ("http+cluster://a", "http\\+cluster"),
+    ],
+)
+def test_what_names_no_store_says_how_to_write_it(url: str, says: str) -> None:
+    with pytest.raises(StoreAddressError, match=says):
+        StoreLocation.parse(url)
+    with pytest.raises(SettingsError, match="TOLLGATE_REDIS_URL"):
+        load_settings(redis_url=url)
+
+
+def test_no_error_shows_a_password() -> None:
+    for url in ("redis+cluster://me:hunter2@a:0", "redis+sentinel://me:hunter2@a?sentinel_password=hunter2"):
+        with pytest.raises(SettingsError) as caught:
+            load_settings(redis_url=url)
+        assert "hunter2" not in str(caught.value)
+
+
+def test_slots_are_those_of_the_cluster_specification() -> None:
+    # From the specification's own example, and two keys that are in one slot by their tag.
+    assert slot_of(b"123456789") == 0x31C3 % 16_384
+    assert slot_of(b"{user1000}.following") == slot_of(b"{user1000}.followers") == slot_of(b"user1000")
+    assert slot_of(b"foo{}{bar}") == crc_hqx(b"foo{}{bar}", 0) % 16_384
+    assert slot_of(b"foo{{bar}}zap") == slot_of(b"{bar")
+    assert slot_of(b"foo{bar}{zap}") == slot_of(b"bar")
