@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from tests.simulation.world import REPLIES
 from tests.support.hypothesis_seed import SEED_VARIABLE
 
-CLUSTER_SHARE = 4
+CLUSTER_SHARE = 8
 """A cluster answers the same, only later: by default it gets this part of the examples."""
 
 
