@@ -73,6 +73,10 @@ class OpenLoop:
         if self.failure is not None:
             raise self.failure
 
+    def end(self) -> None:
+        """Send nothing more; `run` returns."""
+        self._done.set()
+
     def resume(self) -> None:
         """Send what is due."""
         if self._alarm is None or self._done.is_set():

@@ -29,10 +29,9 @@ def live(desk: Desk, office_id: str, call_id: str, planned: PlannedCall, scale: 
     expected = _REASONS[planned.called]
     if not funded and expected == pb.FUNDED:
         expected = pb.INSUFFICIENT_FUNDS
-    begun = desk.authorize_call(office_id, call_id, planned.called_number, expected)
-    if begun is None:
+    call = desk.authorize_call(office_id, call_id, planned.called_number, expected)
+    if call is None:
         return
-    call, _ = begun
     if not desk.pause(planned.ring_seconds / scale) or not planned.talk_seconds:
         desk.end_call(call, 0)
         return
@@ -41,18 +40,19 @@ def live(desk: Desk, office_id: str, call_id: str, planned: PlannedCall, scale: 
 
 def _talk(desk: Desk, call: LiveCall, talk_seconds: int, scale: float) -> int:
     """Talk until it is enough, or nothing more is granted; returns the talk time."""
-    granted, used = desk.answer_call(call).granted_seconds, 0
+    desk.answer_call(call)
+    used = 0
     while True:
-        due = granted - TICK_AHEAD_SECONDS
+        due = call.granted_seconds - TICK_AHEAD_SECONDS
         if used >= due:
             # The last tick brought nothing. At the end of what is granted a switch looks once more.
-            due = granted
+            due = call.granted_seconds
         if talk_seconds <= due:
             # Hung up in the middle, it has talked for what it was ticked for, and a second at least.
             return talk_seconds if desk.pause((talk_seconds - used) / scale) else max(1, used)
         if not desk.pause((due - used) / scale):
             return max(1, used)
         used = due
-        granted = desk.tick_call(call, used).granted_seconds
-        if granted <= used:
+        desk.tick_call(call, used)
+        if call.granted_seconds <= used:
             return used

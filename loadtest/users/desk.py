@@ -50,7 +50,9 @@ class LiveCall:
         office_id: Who pays.
         call_id: The switch's own.
         called_number: As it was dialled.
-        is_granted: Whether the gateway has said so; if not, it need not have heard of the call.
+        is_paid: Whether the gateway has granted it for money. If not, it need not know of the call: it may never have
+            heard of it, and an emergency or a free call is granted even where the store does not answer.
+        granted_seconds: As answered last.
         used_seconds: Talked so far.
         duration_seconds: Once its end was told: the same must be told again.
     """
@@ -58,7 +60,8 @@ class LiveCall:
     office_id: str
     call_id: str
     called_number: str
-    is_granted: bool = False
+    is_paid: bool = False
+    granted_seconds: int = 0
     used_seconds: int = 0
     duration_seconds: int | None = None
 
@@ -96,9 +99,7 @@ class Desk:
         """Wait so long; False: all calls are to be ended now."""
         return not self.closing.wait(seconds) if seconds > 0 else not self.closing.is_set()
 
-    def authorize_call(
-        self, office_id: str, call_id: str, called_number: str, expected: int
-    ) -> tuple[LiveCall, pb.AuthorizeCallResponse] | None:
+    def authorize_call(self, office_id: str, call_id: str, called_number: str, expected: int) -> LiveCall | None:
         """Ask for a call; None: it was denied, as it should have been.
 
         Args:
@@ -127,24 +128,22 @@ class Desk:
             del self._calls[call_id]
             self.answers.count("calls denied")
             return None
-        call.is_granted = True
-        self._ask_again("AuthorizeCall", self._stub.AuthorizeCall, request, answer, ("decision", "reason"))
+        call.is_paid, call.granted_seconds = answer.reason == pb.FUNDED, answer.granted_seconds
+        if call.is_paid:
+            self._ask_again("AuthorizeCall", self._stub.AuthorizeCall, request, answer, ("decision", "reason"))
         self.answers.count("calls")
-        return call, answer
+        return call
 
-    def answer_call(self, call: LiveCall) -> pb.AnswerCallResponse:
+    def answer_call(self, call: LiveCall) -> None:
         """The called party has answered.
 
         Raises:
             Unanswered: There is no answer.
         """
         request = pb.AnswerCallRequest(office_id=call.office_id, call_id=call.call_id)
-        answer: pb.AnswerCallResponse = self._ask("AnswerCall", self._stub.AnswerCall, request)
-        if answer.ended:
-            self._fault(f"{call.call_id} had ended when it was answered")
-        return answer
+        self._take_grant(call, self._ask("AnswerCall", self._stub.AnswerCall, request, may_be_unknown=not call.is_paid))
 
-    def tick_call(self, call: LiveCall, used_seconds: int) -> pb.TickCallResponse:
+    def tick_call(self, call: LiveCall, used_seconds: int) -> None:
         """So much was talked; ask for more.
 
         Raises:
@@ -152,10 +151,7 @@ class Desk:
         """
         call.used_seconds = used_seconds
         request = pb.TickCallRequest(office_id=call.office_id, call_id=call.call_id, used_seconds=used_seconds)
-        answer: pb.TickCallResponse = self._ask("TickCall", self._stub.TickCall, request)
-        if answer.ended:
-            self._fault(f"{call.call_id} had ended when it was ticked")
-        return answer
+        self._take_grant(call, self._ask("TickCall", self._stub.TickCall, request, may_be_unknown=not call.is_paid))
 
     def end_call(self, call: LiveCall, duration_seconds: int) -> None:
         """The call is over; what it cost goes into the books.
@@ -167,7 +163,7 @@ class Desk:
         request = pb.EndCallRequest(
             office_id=call.office_id, call_id=call.call_id, duration_seconds=duration_seconds, cause="16"
         )
-        answer = self._ask("EndCall", self._stub.EndCall, request, may_be_unknown=not call.is_granted)
+        answer = self._ask("EndCall", self._stub.EndCall, request, may_be_unknown=not call.is_paid)
         if answer is None:
             # Its authorization, should it still be on its way, is denied now.
             self._calls.pop(call.call_id, None)
@@ -252,6 +248,12 @@ class Desk:
 
     def _settle_call(self, call: LiveCall) -> None:
         self.end_call(call, call.used_seconds if call.duration_seconds is None else call.duration_seconds)
+
+    def _take_grant(self, call: LiveCall, answer: pb.AnswerCallResponse | pb.TickCallResponse | None) -> None:
+        if answer is not None:
+            if answer.ended:
+                self._fault(f"{call.call_id} had ended before its switch said so")
+            call.granted_seconds = answer.granted_seconds
 
     def _take_message(self, request: pb.AuthorizeMessageRequest) -> pb.AuthorizeMessageResponse:
         answer: pb.AuthorizeMessageResponse = self._ask("AuthorizeMessage", self._stub.AuthorizeMessage, request)

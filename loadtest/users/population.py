@@ -65,6 +65,10 @@ class TollgateUser(User):
         # Seeded by its number: a user calls the same numbers in each run, whatever the others do.
         self.chance = Random(f"{self.shared.plan.seed}/{next(self.shared.numbers)}")
 
+    def on_start(self) -> None:
+        """Begin at some time of one's own: many users may come at once."""
+        self.shared.desk.pause(self.wait_time())
+
     def wait_time(self) -> float:
         """Idle for a while; nobody does when all calls are to be ended."""
         return self.chance.uniform(0, 2 * self.idle_seconds) / self.shared.plan.scale
@@ -162,9 +166,9 @@ class CeilingCaller(TollgateUser):
     def do(self, run: Run, desk: Desk) -> None:
         """A call that is ended at once."""
         planned = plan_paid_call(self.chance)
-        begun = desk.authorize_call(run.plan.offices.funded[0], run.new_id(), planned.called_number, pb.FUNDED)
-        if begun is not None:
-            desk.end_call(begun[0], 61)
+        call = desk.authorize_call(run.plan.offices.funded[0], run.new_id(), planned.called_number, pb.FUNDED)
+        if call is not None:
+            desk.end_call(call, 61)
 
 
 def send(chance: Random, run: Run, desk: Desk) -> None:
