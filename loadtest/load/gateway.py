@@ -67,6 +67,8 @@ def gateway_under_load(given: argparse.Namespace) -> Iterator[LoadedGateway]:
         token = given.token or os.environ["TOLLGATE_TOKEN"]
         yield LoadedGateway(given.server, given.admin_server, token, given.data_dir, given.supervisor_pid, is_own=False)
         return
+    # As by Ctrl-C: what was started is stopped on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="tollgate-load-") as name:
         variables = {"TOLLGATE_OPERATOR_TOKEN": OPERATOR_TOKEN, "TOLLGATE_LOG_LEVEL": "warning"}
         try:

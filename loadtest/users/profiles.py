@@ -108,7 +108,7 @@ class Climb:
     _good: int = field(default=0, init=False)
     _failed: bool = field(default=False, init=False)
 
-    GROWTH: Final = 1.25
+    GROWTH: Final = 1.3
     MARGIN: Final = 0.9
 
     def __post_init__(self) -> None:
