@@ -90,8 +90,8 @@ CEILING: Final = Profile("no pauses, against a server that answers a constant", 
 class Climb:
     """The search for the highest number of users.
 
-    Goes up a step at a time. A step too high is tried once more, since another process may have been what disturbed it;
-    then the highest good one is it, less a margin: the whole run is longer than a step, and meets more.
+    Goes up a step at a time. A step too high is tried again, since another process may have been what disturbed it; the
+    third time the highest good one is it, less a margin: the whole run is longer than a step, and meets more.
 
     Args:
         aim_ms: What p99 must stay below.
@@ -106,10 +106,11 @@ class Climb:
     found: int | None = field(default=None, init=False)
     steps: list[tuple[int, float]] = field(default_factory=list, init=False)
     _good: int = field(default=0, init=False)
-    _failed: bool = field(default=False, init=False)
+    _failures: int = field(default=0, init=False)
 
     GROWTH: Final = 1.3
     MARGIN: Final = 0.9
+    TRIES: Final = 3
 
     def __post_init__(self) -> None:
         self.users = min(self.first, self.most)
@@ -118,15 +119,15 @@ class Climb:
         """Take what was measured with `users`, and choose the next, or `found`."""
         self.steps.append((self.users, p99_ms))
         if p99_ms < self.aim_ms:
-            self._good, self._failed = self.users, False
+            self._good, self._failures = self.users, 0
             if self.users >= self.most:
                 self._end()
             else:
                 self.users = min(self.most, max(self.users + 1, round(self.users * self.GROWTH)))
-        elif self._failed:
-            self._end()
         else:
-            self._failed = True
+            self._failures += 1
+            if self._failures == self.TRIES:
+                self._end()
 
     def _end(self) -> None:
         # Where not even the first step was good, it goes on with less, and the result says whether that was too much.

@@ -15,7 +15,7 @@ from loadtest.users.profiles import Climb
 SPAWNED_A_SECOND: Final = 500.0
 """At once, as good as: a profile says itself how fast the users come."""
 
-FIRST_USERS: Final = 40
+FIRST_USERS: Final = 100
 """Of a climb."""
 
 SETTLING: Final = 0.4

@@ -223,32 +223,6 @@ def answers(port: int, path: str) -> Answer | None:
         return None
 
 
-BAD_OPTIONS = [
-    (["users", "--profile", "nonsense"], "argument --profile: invalid choice: 'nonsense'"),
-    (["users", "--seconds", "0"], "argument --seconds: 0 is not more than 0"),
-    (["users", "--seconds", "nan"], "argument --seconds: 'nan' is not a number"),
-    (["users", "--users", "1.5"], "argument --users: '1.5' is not a number of 1 or more"),
-    (["users", "--server", "nowhere"], "argument --server: 'nowhere' has no port"),
-    (["users", "--server", "h:1"], "--server and --admin-server go together"),
-    (["users", "--server", "h:1", "--admin-server", "h:2"], "--server needs the --token of an operator"),
-    (["users", "--token", "t"], "are those of a gateway that --server names"),
-    (
-        ["users", "--profile", "outage", "--server", "h:1", "--admin-server", "h:2", "--token", "t"],
-        "name its --supervisor-pid",
-    ),
-    (["arrivals", "--per-second", "-1"], "argument --per-second: -1 is not more than 0"),
-    (["arrivals", "--over", "smoke"], "argument --over: invalid choice: 'smoke'"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "message"), BAD_OPTIONS)
-def test_a_wrong_option_is_one_line(arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TOLLGATE_TOKEN", raising=False)
-    code, printed, said = run(*arguments)
-    assert (code, printed) == (2, "")
-    assert message in said.splitlines()[-1]
-
-
 @pytest.mark.parametrize("module", ["users", "arrivals"])
 def test_a_gateway_that_is_not_there_is_one_line(module: str) -> None:
     nowhere = f"127.0.0.1:{free_port()}"
