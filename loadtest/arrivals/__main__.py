@@ -28,7 +28,8 @@ from loadtest.load.answers import Answers
 from loadtest.load.audit import audit_load
 from loadtest.load.gateway import LoadedGateway, add_gateway_options, check_gateway_options, gateway_under_load
 from loadtest.load.numbers import count, not_negative, positive
-from loadtest.load.offices import Offices, Operator, describe, new_run_id
+from loadtest.load.offices import Offices, describe, new_run_id
+from loadtest.load.operator import Operator
 from loadtest.load.results import Taken, add_result_option, conclude
 from loadtest.processes import BenchError
 from loadtest.scene import open_stub_with, wait_until_decides

@@ -19,7 +19,8 @@ from gateway.v1 import authorization_pb2 as apb
 from gateway.v1 import credits_pb2 as pb
 from loadtest.load.answers import Answers
 from loadtest.load.gateway import LoadedGateway
-from loadtest.load.offices import Offices, Operator, each_of, expected_balances, refills_due
+from loadtest.load.offices import Offices, expected_balances, refills_due
+from loadtest.load.operator import Operator, each_of
 from loadtest.processes import BenchError
 from loadtest.scene import open_stub_with
 

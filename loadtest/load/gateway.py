@@ -79,34 +79,6 @@ def gateway_under_load(given: argparse.Namespace) -> Iterator[LoadedGateway]:
             raise BenchError(f"the gateway did not start: {error}") from None
 
 
-def kill_fronts(supervisor_pid: int) -> int:
-    """End the processes that decide about calls at once; the supervisor starts them again. Returns how many it were.
-
-    Raises:
-        BenchError: There is none.
-    """
-    fronts = [pid for pid in _children(supervisor_pid) if b"gateway.process\0front" in _command_line(pid)]
-    if not fronts:
-        raise BenchError(f"process {supervisor_pid} is no `tollgate serve` with a front")
-    for pid in fronts:
-        os.kill(pid, signal.SIGKILL)
-    return len(fronts)
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-def _command_line(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
 def _address(text: str) -> Address:
     try:
         return Address.parse(text)

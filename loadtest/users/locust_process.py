@@ -84,7 +84,8 @@ async def run_locust(
             )
         try:
             await _wait(process, plan.result, stop or asyncio.Event())
-            if not plan.result.exists():
+            # 1 is that there were wrong answers, which its result tells of.
+            if not plan.result.exists() or process.returncode not in {0, 1, None}:
                 raise BenchError(f"locust ended with {process.returncode}:\n{log.read_text(errors='replace')[-3000:]}")
             result: dict[str, Any] = json.loads(plan.result.read_text())
             return result

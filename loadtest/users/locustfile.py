@@ -86,6 +86,9 @@ def _finish(environment: Any, **_: Any) -> None:
     """Stop the users, end what is open, and write what came of it."""
     environment.runner.stop()
     _desk.settle()
+    # A user that raised anything but what it is meant to is one of ours that is wrong.
+    for exception in environment.runner.exceptions.values():
+        _answers.fault(f"{exception['count']} times a user failed: {exception['msg']}")
     climb = environment.shape_class.climb
     result = {
         "answers": _answers.to_json(),
