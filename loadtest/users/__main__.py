@@ -96,7 +96,7 @@ async def _run(given: argparse.Namespace, gateway: LoadedGateway, console: Conso
         findings = await audit_load(gateway, operator, offices, answers)
     result = {
         "profile": given.profile,
-        "users": said["climb"]["users"] if said["climb"] else given.users,
+        "users": (said["climb"] or {}).get("users") or given.users,
         "seconds": given.seconds,
         "scale": given.scale,
         "aim_ms": given.p99_ms,

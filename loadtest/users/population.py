@@ -1,6 +1,7 @@
 """The users: what each kind of them does over and over."""
 
 import itertools
+from collections import deque
 from random import Random
 from typing import Any, Final
 
@@ -34,6 +35,9 @@ class Run:
         plan: The run's.
         desk: Asks the gateway.
         is_surge: Whether it is the time of the surge.
+        numbers: Of calls and messages.
+        seats: Of users.
+        storm: Refilled offices that nobody sends for at the moment, and that may still spend.
     """
 
     def __init__(self, plan: Plan, desk: Desk) -> None:
@@ -41,7 +45,8 @@ class Run:
         self.desk = desk
         self.is_surge = False
         self.numbers = itertools.count()
-        self.storm = itertools.cycle(plan.offices.refilled)
+        self.seats = itertools.count()
+        self.storm = deque(plan.offices.refilled)
 
     def new_id(self) -> str:
         """An id for a call or a message, as long as those of most switches."""
@@ -63,14 +68,14 @@ class TollgateUser(User):
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
         # Seeded by its number: a user calls the same numbers in each run, whatever the others do.
-        self.chance = Random(f"{self.shared.plan.seed}/{next(self.shared.numbers)}")
+        self.chance = Random(f"{self.shared.plan.seed}/{next(self.shared.seats)}")
 
     def on_start(self) -> None:
         """Begin at some time of one's own: many users may come at once."""
         self.shared.desk.pause(self.wait_time())
 
     def wait_time(self) -> float:
-        """Idle for a while; nobody does when all calls are to be ended."""
+        """How long it idles before it does the next thing, in seconds."""
         return self.chance.uniform(0, 2 * self.idle_seconds) / self.shared.plan.scale
 
     @task
@@ -146,11 +151,19 @@ class RefilledSender(TollgateUser):
 
     def do(self, run: Run, desk: Desk) -> None:
         """A few messages of the next office."""
-        if not run.is_surge:
+        if not run.is_surge or not run.storm:
             return
-        office_id = next(run.storm)
+        # Nobody else sends for it meanwhile: together they might spend more than the day's refills bring.
+        office_id = run.storm.popleft()
+        try:
+            self._burst(office_id, run, desk)
+        finally:
+            if desk.answers.debited[office_id] < STORM_MICROS:
+                run.storm.append(office_id)
+
+    def _burst(self, office_id: str, run: Run, desk: Desk) -> None:
         for _ in range(STORM_BURST):
-            if desk.closing.is_set() or desk.answers.debited[office_id] > STORM_MICROS - REFILL_MICROS // 10:
+            if desk.closing.is_set():
                 return
             desk.send_message(
                 office_id, run.new_id(), abroad(self.chance), 1, blocked_as="messages blocked before a refill"
