@@ -59,6 +59,13 @@ proto: $(VENV)/.installed ## Generate gateway/v1 from proto/.
 bench: $(VENV)/.installed ## Measure, print a table and write loadtest/results/*.json.
 	$(BIN)/python -m loadtest.bench
 
+PROFILE ?= steady
+SECONDS ?= 60
+
+.PHONY: load
+load: $(VENV)/.installed ## Load a gateway with users, and audit its books: PROFILE=steady SECONDS=60 OPTIONS=.
+	$(BIN)/python -m loadtest.users --profile $(PROFILE) --seconds $(SECONDS) --results loadtest/results $(OPTIONS)
+
 .PHONY: fmt
 fmt: $(VENV)/.installed ## Format the Python code, and sort its imports.
 	$(BIN)/ruff check --select I --fix

@@ -20,7 +20,7 @@ def show(result: Result, console: Console) -> None:
         console.print(escape(line))
     for table in tables_of(result):
         console.print()
-        console.print(_as_rich(table))
+        console.print(as_rich(table))
         if table.note:
             console.print(escape(table.note), style="dim")
     books = result["books"]
@@ -39,7 +39,8 @@ def write(result: dict[str, Any], directory: Path) -> Path:
     return path
 
 
-def _as_rich(table: Table) -> rich.table.Table:
+def as_rich(table: Table) -> rich.table.Table:
+    """A table as it is printed."""
     drawn = rich.table.Table(title=table.title, title_justify="left", title_style="bold")
     for index, column in enumerate(table.columns):
         drawn.add_column(column, justify="left" if index == 0 else "right", no_wrap=index > 0)

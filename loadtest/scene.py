@@ -109,7 +109,14 @@ def bench_settings(store: BenchStore, **changes: object) -> Settings:
 @asynccontextmanager
 async def open_stub(address: Address) -> "AsyncIterator[CallAuthorizationAsyncStub]":
     """A stub that carries the operator's token."""
-    async with open_channel(address, OPERATOR_TOKEN) as channel:
+    async with open_stub_with(address, OPERATOR_TOKEN) as stub:
+        yield stub
+
+
+@asynccontextmanager
+async def open_stub_with(address: Address, token: str) -> "AsyncIterator[CallAuthorizationAsyncStub]":
+    """A stub that carries somebody's token."""
+    async with open_channel(address, token) as channel:
         yield CallAuthorizationStub(channel)
 
 

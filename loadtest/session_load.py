@@ -27,7 +27,7 @@ from loadtest.control import Control, running_controlled, serve_control
 from loadtest.figures import Latency
 from loadtest.processes import BenchError
 from loadtest.scene import OPERATOR_TOKEN
-from loadtest.timer import repeating_timer
+from loadtest.schedule import OpenLoop, constant_arrivals
 
 SESSION: Final = "/gateway.v1.CallAuthorization/Session"
 SWITCH: Final = "sbc-1"
@@ -209,25 +209,23 @@ class Switch:
         free, ready = deque(range(len(self._tags))), deque[int]()
         waiting: list[int] = []
         arrived = asyncio.Event()
-        begin = perf_counter() + 0.01
 
-        def send_what_is_due() -> None:
+        def send(intended: float) -> bool:
             nonlocal sent
-            now = perf_counter()
-            while sent < total and (intended := begin + sent / per_second) <= now:
-                # Calls and their ends in turn; where no call waits for its end, one more begins.
-                if sent % 2 and ready:
-                    slot = ready.popleft()
-                    self._end(slot)
-                elif free:
-                    slot = free.popleft()
-                    self._authorize(slot)
-                else:
-                    break
-                self._since[slot] = intended
-                waiting.append(slot)
-                sent += 1
+            # Calls and their ends in turn; where no call waits for its end, one more begins.
+            if sent % 2 and ready:
+                slot = ready.popleft()
+                self._end(slot)
+            elif free:
+                slot = free.popleft()
+                self._authorize(slot)
+            else:
+                return False
+            self._since[slot] = intended
+            waiting.append(slot)
+            sent += 1
             arrived.set()
+            return True
 
         async def write() -> None:
             while answered < total:
@@ -240,30 +238,32 @@ class Switch:
                     load.lags.extend(now - self._since[slot] for slot in slots)
                     await self._write(b"".join([self._operation[slot] for slot in slots]))
 
-        writing = asyncio.create_task(write())
+        loop = OpenLoop(constant_arrivals(per_second, seconds), send)
+        sending = [asyncio.create_task(loop.run()), asyncio.create_task(write())]
         try:
-            with repeating_timer(begin, 1 / per_second, send_what_is_due):
-                while answered < total:
-                    results = await self._read()
-                    now = perf_counter()
-                    for result in results:
-                        slot = result.tag - _FIRST_TAG
-                        was_end = self._is_ending[slot]
-                        if not self._take(slot, result):
-                            raise BenchError("the store did not answer in time")
-                        answered += 1
-                        load.latencies.append(now - self._since[slot])
-                        if not was_end:
-                            load.authorize.append(now - self._since[slot])
-                        (free if was_end else ready).append(slot)
-            load.seconds = perf_counter() - begin
+            while answered < total:
+                results = await self._read()
+                now = perf_counter()
+                for result in results:
+                    slot = result.tag - _FIRST_TAG
+                    was_end = self._is_ending[slot]
+                    if not self._take(slot, result):
+                        raise BenchError("the store did not answer in time")
+                    answered += 1
+                    load.latencies.append(now - self._since[slot])
+                    if not was_end:
+                        load.authorize.append(now - self._since[slot])
+                    (free if was_end else ready).append(slot)
+                loop.resume()
+            load.seconds = perf_counter() - loop.begin
             # The last answers may be here before the write that asked for them returns, and grpc cancels a stream
             # whose write is cancelled.
             arrived.set()
-            await writing
+            await asyncio.gather(*sending)
         finally:
-            writing.cancel()
-            await asyncio.gather(writing, return_exceptions=True)
+            for task in sending:
+                task.cancel()
+            await asyncio.gather(*sending, return_exceptions=True)
         while ready:
             slots = [ready.popleft() for _ in range(min(MAX_BATCH, len(ready)))]
             await self._send([self._end(slot) for slot in slots], slots)

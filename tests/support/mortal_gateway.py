@@ -39,6 +39,12 @@ class MortalGateway:
         """Its data directory."""
         return self.directory / "data"
 
+    @property
+    def pid(self) -> int:
+        """Of its supervisor, once it was started."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start it, and wait until it serves.
 

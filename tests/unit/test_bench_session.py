@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from time import perf_counter
 
 import pytest
 
@@ -12,7 +11,6 @@ from loadtest.aims import judge
 from loadtest.callers import DURATIONS, PREFIXES
 from loadtest.processes import BenchError
 from loadtest.session_load import MAX_BATCH, Load, Packer, Switch, office_name
-from loadtest.timer import repeating_timer
 from loadtest.yardsticks import EmptyHandler
 
 FIRST, LAST = 128, (1 << 14) - 1
@@ -168,22 +166,6 @@ def test_a_wrong_answer_is_a_failure(answer: Callable[[pb.Operation], pb.Result]
         a_switch, _ = switch(answer)
         with pytest.raises(BenchError, match="was answered"):
             await (a_switch.run_open(500, 0.1) if open_loop else a_switch.run_closed(4, 0.1))
-
-    asyncio.run(main())
-
-
-def test_the_timer_calls_back_until_its_block_ends() -> None:
-    async def main() -> None:
-        times: list[float] = []
-        begin = perf_counter() + 0.005
-        with repeating_timer(begin, 0.0005, lambda: times.append(perf_counter())):
-            await asyncio.sleep(0.1)
-        count = len(times)
-        assert times[0] >= begin
-        # Some two hundred on a quiet machine; on a busy one late calls are one.
-        assert 0 < count <= 220
-        await asyncio.sleep(0.01)
-        assert len(times) == count
 
     asyncio.run(main())
 

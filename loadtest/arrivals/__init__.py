@@ -1,0 +1,1 @@
+"""Operations by a schedule, whatever is answered: the figures for latencies. See loadtest/README.md."""
