@@ -1,8 +1,8 @@
 """From measured costs to a plan: what a city, a country and ten million concurrent calls need, and a simulation of it.
 
 Without flags of a demand: prints the three named ones and puts their tables into docs/scaling.md. With any: prints the
-plan of that demand and its simulation, and writes nothing. Exit code 1: a flag or a file is not what it must be, or with
---check the page shows other figures.
+plan of that demand and its simulation, and writes nothing. Exit code 1: a flag or a file is not what it must be, or
+with --check the page shows other figures.
 """
 
 import argparse
@@ -41,7 +41,9 @@ def _parser() -> argparse.ArgumentParser:
         text = f"{each.metadata['text']} ({each.default:g})"
         asked.add_argument(flag_of(each.name), type=kind, metavar="N", help=text.replace("%", "%%"))
     played = parser.add_argument_group("its simulation")
-    played.add_argument("--hot-share", type=float, metavar="N", help=f"share of the calls of a hot office ({HOT_SHARE:g})")
+    played.add_argument(
+        "--hot-share", type=float, metavar="N", help=f"share of the calls of a hot office ({HOT_SHARE:g})"
+    )
     for name, default in Settings()._asdict().items():
         played.add_argument(flag_of(name), type=type(default), metavar="N", help=f"({default:g})")
     files = parser.add_argument_group("files")

@@ -130,7 +130,9 @@ def _costs(bench: Mapping[str, Any], own: Mapping[str, Any], in_flight: int) -> 
     front = _median(spent["front"])
     wire, store = session_bytes(), own["operations"]
 
-    def operation(name: str, case: str, *, micros: float = 0, front_micros: float = front, wired: str = "") -> Operation:
+    def operation(
+        name: str, case: str, *, micros: float = 0, front_micros: float = front, wired: str = ""
+    ) -> Operation:
         weighed = store[f"{name}, {case}".removesuffix(", ")]
         from_switch, to_switch = wire.get(wired or name, (0, 0)) if wired != "none" else (0, 0)
         return Operation(
@@ -144,7 +146,9 @@ def _costs(bench: Mapping[str, Any], own: Mapping[str, Any], in_flight: int) -> 
         )
 
     journal = min(bench["journal"]["drain"]["databases"], key=lambda each: _median(each["entries_per_second"]))
-    records = [_median(each["bytes_a_record"]) for each in bench["journal"]["drain"]["databases"] if each["bytes_a_record"]]
+    records = [
+        _median(each["bytes_a_record"]) for each in bench["journal"]["drain"]["databases"] if each["bytes_a_record"]
+    ]
     return Costs(
         in_flight=int(level["in_flight"]),
         operations={

@@ -32,7 +32,9 @@ class Demand:
     offices: int = _flag(50_000, 1, 10**7, "offices with a balance")
     zipf: float = _flag(0.7, 0, 2, "the office of rank r has a share of calls like r to the minus this")
     utilisation: float = _flag(0.6, 0.01, 0.95, "how busy a core may be in the busy hour")
-    in_flight: int = _flag(64, 1, 10**6, "operations at a time between a switch and a front: the more, the cheaper each")
+    in_flight: int = _flag(
+        64, 1, 10**6, "operations at a time between a switch and a front: the more, the cheaper each"
+    )
     replicas: int = _flag(1, 0, 5, "replicas of each primary")
     stub_seconds: float = _flag(3_600, 0, 86_400, "how long ended calls and messages stay as stubs")
     sql_away_seconds: float = _flag(900, 0, 604_800, "how long SQL may be away while the outboxes hold everything")

@@ -3,7 +3,8 @@
 While it is gone nothing is answered. A front gives a command up after its time-out; the switch asks again with the same
 id, after a growing pause, until its own patience is over. Calls that should be ticked stay due, and the due loops bring
 them, so many of each shard at a time, when the primary is back. What is not answered in time then is done all the same,
-and asked again: so a backlog can feed on itself, which is what is to be seen here.
+and asked again: so a backlog can feed on itself, which is what is to be seen here. It has an end: a front replaces a
+connection that owes a reply for four times its time-out, and what still stood in line there is never done.
 """
 
 import heapq
@@ -22,8 +23,13 @@ FIRST_PAUSE_SECONDS: Final = 0.05
 LAST_PAUSE_SECONDS: Final = 1.0
 """Between these a switch doubles its pause, as the client library does (gateway/client/operations.py)."""
 
+_REPLACED_AFTER: Final = 4
+"""Time-outs that a connection may owe a reply (gateway/store/connection.py)."""
+
 _BEFORE_SECONDS: Final = 1.0
-_LONGEST_SECONDS: Final = 60.0
+LONGEST_SECONDS: Final = 10.0
+"""So long after the failure a run goes on at most."""
+
 _QUIET_SECONDS: Final = 2.0
 """Nobody asks again and no more is due than in ordinary times for so long: all is as before."""
 
@@ -38,7 +44,7 @@ class Failover(NamedTuple):
         timeouts_after: Times that somebody waited in vain although the primary was back.
         p99_after_ms: What 99 % of the tries waited that began when it was back, until all was as before.
         due_after: Calls that were due when it came back.
-        recovered_seconds: From its coming back until all that was left over is done; None: not within a minute.
+        recovered_seconds: From its coming back until all that was left over is done; None: not within `LONGEST_SECONDS`.
     """
 
     decisions: int
@@ -58,6 +64,8 @@ class _Decision:
         first_at: When it was first asked for.
         micros: What it takes when it runs for the first time.
         tries: How often it was asked for.
+        sent_at: When it was last sent to a primary that was there; below 0: never.
+        done_at: When that is done, unless the connection is replaced before.
         has_run: The store did it, in time or not: what is asked again is a repeat.
         is_answered: In time.
         is_given_up: The switch asks no more.
@@ -66,6 +74,8 @@ class _Decision:
     first_at: float
     micros: float
     tries: int = 0
+    sent_at: float = -1.0
+    done_at: float = -1.0
     has_run: bool = False
     is_answered: bool = False
     is_given_up: bool = False
@@ -115,7 +125,7 @@ class _Run:
         self._due_per_second = ticking / self._tick_micros
         self._most_due = costs.due_entries * shards
         self._due_left, self._counted_until = 0.0, 0.0
-        self._free_at = 0.0
+        self._free_at, self._replaced_at = 0.0, -2.0
         self._order = itertools.count()
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._asked: list[_Decision] = []
@@ -130,7 +140,7 @@ class _Run:
             self._put(self._chance.random() / job.per_second, partial(self._repeat, job))
         self._put(self._chance.random() * self._costs.due_turn_seconds, self._turn)
         at = 0.0
-        while at < self._trouble_at + _QUIET_SECONDS and at < self._back + _LONGEST_SECONDS:
+        while at < self._trouble_at + _QUIET_SECONDS and at < self._back + LONGEST_SECONDS:
             at, _, happens = heapq.heappop(self._events)
             happens(at)
         since = [each for each in self._asked if self._away <= each.first_at <= self._trouble_at]
@@ -142,7 +152,7 @@ class _Run:
             timeouts_after=self._timeouts_after,
             p99_after_ms=percentile(waits, 99) if waits else 0.0,
             due_after=self._due_after,
-            recovered_seconds=self._trouble_at - self._back if at < self._back + _LONGEST_SECONDS else None,
+            recovered_seconds=self._trouble_at - self._back if at < self._back + LONGEST_SECONDS else None,
         )
 
     def _put(self, at: float, happens: Callable[[float], None]) -> None:
@@ -166,8 +176,10 @@ class _Run:
     def _try(self, decision: _Decision, at: float) -> None:
         decision.tries += 1
         if not self._is_away(at):
+            was_dropped = decision.sent_at <= self._replaced_at < decision.done_at
+            decision.has_run = decision.has_run or (decision.sent_at >= 0 and not was_dropped)
             wait = self._serve(at, self._costs.repeated_micros if decision.has_run else decision.micros)
-            decision.has_run = True
+            decision.sent_at, decision.done_at = at, at + wait
             decision.is_answered = wait <= self._costs.timeout_seconds
             if at >= self._back:
                 self._waits_after.append((at, 1000 * wait))
@@ -187,6 +199,8 @@ class _Run:
 
     def _serve(self, at: float, micros: float) -> float:
         """Take it in its turn; returns the seconds until it was done."""
+        if self._free_at - at > _REPLACED_AFTER * self._costs.timeout_seconds:
+            self._free_at = self._replaced_at = at
         self._free_at = max(at, self._free_at) + micros / 1e6
         return self._free_at - at
 

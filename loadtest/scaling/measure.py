@@ -19,7 +19,8 @@ import uvloop
 
 from gateway.api.calls import Calls
 from gateway.api.live_calls import LiveCallsListener
-from gateway.domain.identity import ALL_OFFICES, Identity, Role
+from gateway.domain.identity import ALL_OFFICES, Identity
+from gateway.domain.vocabulary import Role
 from gateway.store.address import StoreAddress
 from gateway.store.balances import BalanceStore
 from gateway.store.codes import Code
@@ -114,7 +115,7 @@ def measure_operations(store: BenchStore, pipeline: Pipeline, workload: Workload
     return found
 
 
-def measure_reading(store: BenchStore, pipeline: Pipeline) -> dict[str, Any]:
+def measure_reading(pipeline: Pipeline) -> dict[str, Any]:
     """CPU of the store for an entry that the journal reads: what it has to answer to XREAD."""
     keys = [key for key in map(outbox_key, range(SHARDS)) if pipeline.ask("XLEN", key) >= _JOURNAL_READS]
     reads = [("XREAD", "COUNT", _JOURNAL_READS, "STREAMS", key, "0-0") for key in keys]
@@ -161,10 +162,10 @@ class _Listing:
     def __init__(self) -> None:
         self.list_began_ms: int | None = None
         self.list_is_whole = True
-        self.identity = Identity(Role.SWITCH, "scaling", office_ids=ALL_OFFICES, switch_id="sbc-1")
+        self.identity = Identity(Role.SWITCH, "scaling", office_ids=frozenset({ALL_OFFICES}), switch_id="sbc-1")
         self.commands = 0
 
-    def command(self, command: pb.Command) -> None:
+    def command(self, command: pb.Command) -> None:  # noqa: ARG002  # as a Session has it
         """Nothing should have to be said."""
         self.commands += 1
 
@@ -218,7 +219,7 @@ async def measure() -> dict[str, Any]:
             result["operations"] = await asyncio.to_thread(measure_operations, store, pipeline, workload)
             for step in workload.round(1):
                 run_step(pipeline, step)
-            result["journal_read"] = await asyncio.to_thread(measure_reading, store, pipeline)
+            result["journal_read"] = await asyncio.to_thread(measure_reading, pipeline)
             _drop_outboxes(pipeline)
             result["live_calls"] = await measure_lists(store, pipeline, workload)
         finally:

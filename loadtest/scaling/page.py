@@ -29,7 +29,9 @@ def sections(latest: Path, scaling: Path) -> dict[str, list[Table]]:
     Raises:
         CostsError: The measured costs are not all there.
     """
-    plans, played, settings = {}, {}, Settings()
+    settings = Settings()
+    plans: dict[str, Plan] = {}
+    played: dict[str, Played] = {}
     costs = read_costs(latest, scaling, Demand().in_flight)
     for name, demand in NAMED.items():
         plans[name] = make_plan(demand, costs)
@@ -46,7 +48,9 @@ def sections(latest: Path, scaling: Path) -> dict[str, list[Table]]:
     }
 
 
-def play_cases(name: str, plan: Plan, costs: Costs, settings: Settings, hot_share: float = HOT_SHARE) -> dict[str, Played]:
+def play_cases(
+    name: str, plan: Plan, costs: Costs, settings: Settings, hot_share: float = HOT_SHARE
+) -> dict[str, Played]:
     """The plan as it is, with slots shared out evenly, with a hot office, and with half of its primaries."""
     cases = {name: play(plan, costs, settings)}
     if plan.primaries > 1:

@@ -137,7 +137,9 @@ def make_plan(demand: Demand, costs: Costs) -> Plan:
     whole_bits = max(network.to_store, network.from_store + network.to_replicas)
     # What a primary can, as a share of everything: the scarcest of its core, memory and network.
     room = min(
-        demand.utilisation / store_cores, demand.primary_gib * GIB / whole_bytes, demand.primary_gbits * 1e9 / whole_bits
+        demand.utilisation / store_cores,
+        demand.primary_gib * GIB / whole_bytes,
+        demand.primary_gbits * 1e9 / whole_bits,
     )
     primaries = primaries_for(spread, room)
     shards = shards_at_most(primaries or SHARDS)

@@ -17,9 +17,9 @@ def mean_wait_ms(jobs: Sequence[Job]) -> float:
 def p99_wait_ms(jobs: Sequence[Job]) -> float:
     """What 99 % of the decisions wait at most.
 
-    The tail of a wait falls off like an exponential with the same mean, from the chance that anybody is before one. With
-    batches that is too low where they come seldom, so it is never less than the largest batch that one decision in a
-    hundred or more meets.
+    The tail of a wait falls off like an exponential with the same mean, from the chance that anybody is before one.
+    With batches that is too low where they come seldom, so it is never less than the largest batch that one decision in
+    a hundred or more meets.
     """
     busy = utilisation(list(jobs))
     if busy >= 1:

@@ -1,4 +1,4 @@
-"""Simulated: a plan put to work. Offices lie where their CRC16 puts them, and work waits for its primary's one thread."""
+"""Simulated: a plan put to work. Offices lie where their CRC16 puts them, and work waits for its primary's thread."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple

@@ -33,7 +33,7 @@ def even_cut(primaries: int) -> list[int]:
 
 
 def cut_by_shards(primaries: int) -> list[int]:
-    """Shard -> primary where the slots are cut so that each primary has as many shards as can be, still in one range."""
+    """Shard -> primary where the slots are cut so that all have as many shards, or one less; each in one range."""
     order = sorted(range(SHARDS), key=slot_of)
     primary_of = [0] * SHARDS
     for rank, shard in enumerate(order):

@@ -5,6 +5,7 @@ from typing import Final
 
 from gateway.store.keys import SHARDS
 from loadtest.scaling.costs import Costs
+from loadtest.scaling.failover import LONGEST_SECONDS
 from loadtest.scaling.plan import GIB, Plan
 from loadtest.scaling.simulation import Played, Settings
 from loadtest.scaling.slots import cut_by_shards, even_cut, ranges, shards_of
@@ -29,10 +30,11 @@ def costs_table(costs: Costs) -> Table:
             )
             for name, each in costs.operations.items()
         ),
-        f"us are CPU time with {costs.in_flight} operations in flight, the rest are bytes. A live call is one in a switch's "
-        f"list. Memory of the store: {costs.call_bytes:.0f} bytes a live call, {costs.office_bytes:.0f} an office, "
-        f"{costs.call_stub_bytes:.0f} a call's stub, {costs.message_stub_bytes:.0f} a message's, {costs.entry_bytes:.0f} "
-        f"an outbox entry. One journaler takes {costs.journal_per_second:,.0f} entries/s into {costs.journal_database}.",
+        f"us are CPU time with {costs.in_flight} operations in flight, the rest are bytes. A live call is one in a "
+        f"switch's list. Memory of the store: {costs.call_bytes:.0f} bytes a live call, {costs.office_bytes:.0f} an "
+        f"office, {costs.call_stub_bytes:.0f} a call's stub, {costs.message_stub_bytes:.0f} a message's, "
+        f"{costs.entry_bytes:.0f} an outbox entry. One journaler takes {costs.journal_per_second:,.0f} entries/s into "
+        f"{costs.journal_database}.",
     )
 
 
@@ -117,9 +119,10 @@ def limits_table(name: str, plan: Plan) -> Table:
             )
             for limit in plan.limits
         ),
-        f"`There` is at {100 * plan.demand.utilisation:.0f} % of a core. One office can have {_three(plan.office_calls):,.0f} "
-        f"calls at a time on a primary of its own, or {_three(plan.office_authorizations):,.0f} authorizations a second and "
-        f"nothing else; the largest here has {plan.largest_office_calls:,.0f} calls.",
+        f"`There` is at {100 * plan.demand.utilisation:.0f} % of a core. One office can have "
+        f"{_three(plan.office_calls):,.0f} calls at a time on a primary of its own, or "
+        f"{_three(plan.office_authorizations):,.0f} authorizations a second and nothing else; "
+        f"the largest here has {plan.largest_office_calls:,.0f} calls.",
     )
 
 
@@ -134,11 +137,7 @@ def played_table(played: Mapping[str, Played], plans: Mapping[str, Plan], settin
                 f"{each.primaries}",
                 f"{100 * each.busiest:.0f}",
                 f"{each.skew:.2f}",
-                *(
-                    (f"{each.waits.p50_ms:.1f}", f"{each.waits.p99_ms:.1f}")
-                    if each.waits
-                    else ("no end", "no end")
-                ),
+                *((f"{each.waits.p50_ms:.1f}", f"{each.waits.p99_ms:.1f}") if each.waits else ("no end", "no end")),
                 f"{plans[case].p99_wait_ms:.1f}" if case in plans else "",
             )
             for case, each in played.items()
@@ -162,15 +161,27 @@ def failover_table(played: Mapping[str, Played], settings: Settings) -> Table:
                     f"{found.timeouts_after:,}",
                     f"{found.p99_after_ms:.0f}",
                     f"{found.due_after:,}",
-                    "no end" if found.recovered_seconds is None else f"{found.recovered_seconds:.1f}",
+                    f"more than {LONGEST_SECONDS:g}"
+                    if found.recovered_seconds is None
+                    else f"{found.recovered_seconds:.1f}",
                 )
             )
     return Table(
         f"Simulated: the busiest primary is away for {settings.away_seconds:g} s",
-        ("case", "decisions", "delayed", "failed", "time-outs after", "p99 after, ms", "due after", "recovered after s"),
+        (
+            "case",
+            "decisions",
+            "delayed",
+            "failed",
+            "time-outs after",
+            "p99 after, ms",
+            "due after",
+            "recovered after s",
+        ),
         tuple(rows),
-        f"From the failure until all is as before. A switch goes on asking for {settings.patience_seconds:g} s. Time-outs "
-        "after: waited in vain although the primary was back. Due after: ticks that were left when it came back.",
+        f"From the failure until all is as before. A switch goes on asking for {settings.patience_seconds:g} s. "
+        "Time-outs after: waited in vain although the primary was back. Due after: ticks left "
+        "when it came back.",
     )
 
 

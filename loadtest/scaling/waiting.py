@@ -29,8 +29,8 @@ class Waits(NamedTuple):
 def simulate_waits(jobs: Sequence[Job], decisions: int, seed: int) -> Waits:
     """Let work arrive at one primary until so many decisions were made.
 
-    Decisions come by chance, each by itself (Poisson); everything else comes every so often, from a moment of chance on.
-    The first tenth is left out, in which the queue is still filling. About 1 us a job.
+    Decisions come by chance, each by itself (Poisson); everything else comes every so often, from a moment of chance
+    on. The first tenth is left out, in which the queue is still filling. About 1 us a job.
 
     Args:
         jobs: What comes, how often, and how long it takes.

@@ -29,9 +29,7 @@ def session_bytes() -> dict[str, tuple[int, int]]:
         "end_call": _both(
             "end_call",
             pb.EndCallRequest(office_id=_OFFICE, call_id=_CALL, duration_seconds=110, cause="16"),
-            pb.EndCallResponse(
-                billed_seconds=110, debited_micros=2 * MINUTE_MICROS, available_micros=_AVAILABLE
-            ),
+            pb.EndCallResponse(billed_seconds=110, debited_micros=2 * MINUTE_MICROS, available_micros=_AVAILABLE),
         ),
         "authorize_message": _both("authorize_message", _authorize_message(), _sent()),
         "live_call": (_listed(), 0),
