@@ -27,7 +27,7 @@ _REPLACED_AFTER: Final = 4
 """Time-outs that a connection may owe a reply (gateway/store/connection.py)."""
 
 _BEFORE_SECONDS: Final = 1.0
-LONGEST_SECONDS: Final = 10.0
+LONGEST_SECONDS: Final = 6.0
 """So long after the failure a run goes on at most."""
 
 _QUIET_SECONDS: Final = 2.0
@@ -44,7 +44,7 @@ class Failover(NamedTuple):
         timeouts_after: Times that somebody waited in vain although the primary was back.
         p99_after_ms: What 99 % of the tries waited that began when it was back, until all was as before.
         due_after: Calls that were due when it came back.
-        recovered_seconds: From its coming back until all that was left over is done; None: not within `LONGEST_SECONDS`.
+        recovered_seconds: From its coming back until what was left over is done; None: not in `LONGEST_SECONDS`.
     """
 
     decisions: int
@@ -190,12 +190,17 @@ class _Run:
             self._ask_again(decision, at)
 
     def _ask_again(self, decision: _Decision, at: float) -> None:
-        pause = min(LAST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(decision.tries - 1, 10))
-        again = at + self._costs.timeout_seconds + pause * (0.5 + self._chance.random() / 2)
-        if again <= decision.first_at + self._patience:
-            self._put(again, partial(self._try, decision))
-        else:
-            decision.is_given_up = True
+        last = decision.first_at + self._patience
+        while True:
+            pause = min(LAST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(decision.tries - 1, 10))
+            at += self._costs.timeout_seconds + pause * (0.5 + self._chance.random() / 2)
+            if at > last:
+                decision.is_given_up = True
+                return
+            if not self._is_away(at):
+                self._put(at, partial(self._try, decision))
+                return
+            decision.tries += 1  # in vain: there is nothing to wait for
 
     def _serve(self, at: float, micros: float) -> float:
         """Take it in its turn; returns the seconds until it was done."""

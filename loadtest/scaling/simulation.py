@@ -26,7 +26,7 @@ class Settings(NamedTuple):
     """
 
     seed: int = 1
-    away_seconds: float = 10.0
+    away_seconds: float = 5.0
     patience_seconds: float = 5.0
     decisions: int = DECISIONS
 
