@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import hiredis
 
 from gateway.store.address import StoreAddress
+from gateway.store.discovery import find_primary
 from gateway.store.faults import StoreUnavailable, translated
 from gateway.store.keys import SHARDS, outbox_key
 from gateway.store.location import Kind, StoreLocation
@@ -220,21 +221,24 @@ class StoreConnection:
                     break
 
     def _make_members(self) -> Members:
-        def make_node(locate: Callable[[], Awaitable[StoreAddress]], must_be_primary: bool) -> Node:
-            return Node(
-                locate,
-                self._library,
-                timeout_seconds=self._timeout,
-                refuse=self._refuse,
-                on_change=self._on_change,
-                must_be_primary=must_be_primary,
-            )
+        location = self._location
+        if location.kind is Kind.CLUSTER:
+            return Cluster(location, self._make_node)
+        if location.kind is Kind.SENTINEL:
+            return SentinelGroup(location, self._make_node(None, lambda: find_primary(location)))
+        return OneServer(self._make_node(location.servers[0]))
 
-        if self._location.kind is Kind.CLUSTER:
-            return Cluster(self._location, make_node)
-        if self._location.kind is Kind.SENTINEL:
-            return SentinelGroup(self._location, make_node)
-        return OneServer(self._location.servers[0], make_node)
+    def _make_node(
+        self, address: StoreAddress | None, find: Callable[[], Awaitable[StoreAddress]] | None = None
+    ) -> Node:
+        return Node(
+            address,
+            self._library,
+            timeout_seconds=self._timeout,
+            refuse=self._refuse,
+            on_change=self._on_change,
+            find=find,
+        )
 
     def _on_change(self, node: Node) -> None:
         if isinstance(self._members, Cluster) and node.wire is None:

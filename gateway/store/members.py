@@ -3,7 +3,7 @@
 import asyncio
 import binascii
 import random
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -28,8 +28,7 @@ LOOK_SOON_SECONDS: Final = 0.5
 _GUEST_SECONDS: Final = 60.0
 """How long a server is kept that only a redirection has named."""
 
-MakeNode = Callable[[Callable[[], Awaitable[StoreAddress]], bool], Node]
-"""Makes a node of whoever says where it is, and of whether it must be seen to be a primary."""
+MakeNode = Callable[[StoreAddress], Node]
 
 
 class Members(Protocol):
@@ -60,13 +59,9 @@ class Members(Protocol):
 class OneServer:
     """A store that is a single server."""
 
-    def __init__(self, address: StoreAddress, make_node: MakeNode) -> None:
-        async def locate() -> StoreAddress:
-            return address
-
-        self._node = make_node(locate, False)
-        self._node.address = address
-        self.nodes: Collection[Node] = (self._node,)
+    def __init__(self, node: Node) -> None:
+        self.nodes: Collection[Node] = (node,)
+        self._node = node
 
     def node_of(self, key: bytes) -> Node:  # noqa: ARG002 - all keys are there
         """The server."""
@@ -84,25 +79,17 @@ class OneServer:
         """There is nothing to follow."""
 
 
-class SentinelGroup:
-    """A primary with replicas, of which sentinels promote one when the primary fails."""
+class SentinelGroup(OneServer):
+    """A primary with replicas, of which sentinels promote one when the primary fails.
 
-    def __init__(self, location: StoreLocation, make_node: MakeNode) -> None:
+    Args:
+        location: Where the sentinels are.
+        node: The primary, wherever they say that it is.
+    """
+
+    def __init__(self, location: StoreLocation, node: Node) -> None:
+        super().__init__(node)
         self._location = location
-        self._node = make_node(lambda: find_primary(location), True)
-        self.nodes: Collection[Node] = (self._node,)
-
-    def node_of(self, key: bytes) -> Node:  # noqa: ARG002 - all keys are there
-        """The primary."""
-        return self._node
-
-    def node_at(self, host: str, port: int, slot: int | None) -> None:  # noqa: ARG002 - it is no cluster's
-        """No redirections here."""
-        return
-
-    def start(self) -> None:
-        """Begin connecting."""
-        self._node.start()
 
     async def watch(self) -> None:
         """Leave a primary that is one no longer, also where nobody closes the connection to it."""
@@ -201,12 +188,7 @@ class Cluster:
     def _node(self, address: StoreAddress) -> Node:
         node = self._nodes.get(address)
         if node is None:
-
-            async def locate() -> StoreAddress:
-                return address
-
-            node = self._nodes[address] = self._make_node(locate, False)
-            node.address = address
+            node = self._nodes[address] = self._make_node(address)
             node.start()
         return node
 

@@ -23,12 +23,12 @@ class Node:
     """Keeps one connection open and has the library loaded on it.
 
     Args:
-        locate: Says where the server is, before each attempt to connect.
+        address: Where the server is; None: `find` says so.
         library: Loaded on each connection before it is used.
         timeout_seconds: How long one reply may take.
         refuse: Told of each reply that is an error.
         on_change: Called when the connection is there, or lost, or was not made.
-        must_be_primary: Whether to ask before a connection is used, since whoever said where it is may be behind.
+        find: Says before each attempt to connect where the primary is. It may be behind, so the server is asked, too.
 
     Attributes:
         address: Where the server is, or was; None: not known yet.
@@ -39,22 +39,21 @@ class Node:
 
     def __init__(
         self,
-        locate: Callable[[], Awaitable[StoreAddress]],
+        address: StoreAddress | None,
         library: Library,
         *,
         timeout_seconds: float,
         refuse: Callable[["Node", Reply, hiredis.ReplyError], None],
         on_change: Callable[["Node"], None],
-        must_be_primary: bool = False,
+        find: Callable[[], Awaitable[StoreAddress]] | None = None,
     ) -> None:
-        self._locate = locate
         self._library = library
         self._timeout = timeout_seconds
         self._refuse = refuse
         self._on_change = on_change
-        self._must_be_primary = must_be_primary
+        self._find = find
         self._task: asyncio.Task[None] | None = None
-        self.address: StoreAddress | None = None
+        self.address = address
         self.wire: Wire | None = None
         self.run_id = ""
         self.tried = False
@@ -96,7 +95,10 @@ class Node:
         delay = _FIRST_RETRY_SECONDS
         while True:
             try:
-                self.address = await self._locate()
+                if self._find is not None:
+                    self.address = await self._find()
+                if self.address is None:
+                    raise StoreUnavailable("nobody says where it is")
                 wire = await self._connect(self.address)
             except (OSError, StoreUnavailable, StoreFault, hiredis.HiredisError) as error:
                 detail = getattr(error, "detail", str(error))
@@ -133,7 +135,7 @@ class Node:
             for command in address.greeting():
                 await _ask(wire, *command)
             self.run_id = _value(await _ask(wire, "INFO", "server"), b"run_id")
-            if self._must_be_primary and _value(await _ask(wire, "INFO", "replication"), b"role") != "master":
+            if self._find is not None and _value(await _ask(wire, "INFO", "replication"), b"role") != "master":
                 raise StoreUnavailable(f"{address} is no primary, or not yet")
             await self._load(wire)
         except BaseException:

@@ -15,23 +15,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-import grpc.aio
-import uvloop
 from rich.console import Console
 
-from gateway.client import ClientError
-from gateway.client_channel import fault_of
-from gateway.log import configure_logging
 from loadtest.arrivals.generator import Generator
 from loadtest.arrivals.switch import WAYS, open_switch
 from loadtest.load.answers import Answers
 from loadtest.load.audit import audit_load
-from loadtest.load.gateway import LoadedGateway, add_gateway_options, check_gateway_options, gateway_under_load
+from loadtest.load.command import run_load
+from loadtest.load.gateway import LoadedGateway, add_gateway_options, check_gateway_options
 from loadtest.load.numbers import count, not_negative, positive
 from loadtest.load.offices import Offices, describe, new_run_id
 from loadtest.load.operator import Operator
 from loadtest.load.results import Taken, add_result_option, conclude
-from loadtest.processes import BenchError
 from loadtest.scene import open_stub_with, wait_until_decides
 from loadtest.schedule import constant_arrivals, poisson_arrivals
 from loadtest.tables import Table
@@ -44,17 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     check_gateway_options(given, parser)
-    configure_logging("warning", "console", process="load")
-    console = Console() if sys.stdout.isatty() else Console(width=160)
-    try:
-        with gateway_under_load(given) as gateway:
-            return uvloop.run(_run(given, gateway, console))
-    except (BenchError, ClientError) as error:
-        sys.stderr.write(f"The load failed: {error}\n")
-    except grpc.aio.AioRpcError as error:
-        fault = fault_of(error)
-        sys.stderr.write(f"The load failed: {fault.code}: {fault.message}\n")
-    return 1
+    return run_load(given, _run)
 
 
 async def _run(given: argparse.Namespace, gateway: LoadedGateway, console: Console) -> int:

@@ -15,20 +15,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-import grpc.aio
-import uvloop
 from rich.console import Console
 
-from gateway.client_channel import fault_of
-from gateway.log import configure_logging
 from loadtest.load.answers import Answers
 from loadtest.load.audit import audit_load
-from loadtest.load.gateway import LoadedGateway, add_gateway_options, check_gateway_options, gateway_under_load
+from loadtest.load.command import run_load
+from loadtest.load.gateway import LoadedGateway, add_gateway_options, check_gateway_options
 from loadtest.load.numbers import count, not_negative, positive
 from loadtest.load.offices import Offices, describe, new_run_id
 from loadtest.load.operator import Operator
 from loadtest.load.results import Taken, add_result_option, conclude
-from loadtest.processes import BenchError, running_child
+from loadtest.processes import running_child
 from loadtest.scene import open_stub_with, wait_until_decides
 from loadtest.users.locust_process import run_locust
 from loadtest.users.plan import Plan
@@ -45,17 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     check_gateway_options(given, parser)
     _check(given, parser)
-    configure_logging("warning", "console", process="load")
-    console = Console() if sys.stdout.isatty() else Console(width=160)
-    try:
-        with gateway_under_load(given) as gateway:
-            return uvloop.run(_run(given, gateway, console))
-    except BenchError as error:
-        sys.stderr.write(f"The load failed: {error}\n")
-    except grpc.aio.AioRpcError as error:
-        fault = fault_of(error)
-        sys.stderr.write(f"The load failed: {fault.code}: {fault.message}\n")
-    return 1
+    return run_load(given, _run)
 
 
 async def _run(given: argparse.Namespace, gateway: LoadedGateway, console: Console) -> int:
