@@ -9,9 +9,10 @@ import asyncio
 import itertools
 import random
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass, field
+from statistics import fmean
 from time import perf_counter
 from typing import Any, Final
 
@@ -38,6 +39,8 @@ _FIRST_TAG: Final = 128
 _LAST_TAG: Final = (1 << 14) - 1
 """Tags between these take two bytes, so that a packed operation has the same length with each."""
 
+_BACKLOG_SAMPLES: Final = 20
+
 _UNAVAILABLE: Final = grpc.StatusCode.UNAVAILABLE.value[0]
 _DIGITS: Final = tuple(b"%05d" % number for number in range(100_000))
 
@@ -51,12 +54,14 @@ class Load:
         latencies: In seconds; in an open loop from the time at which the schedule had an operation sent.
         authorize: Those of the authorizations among them; of an open loop only.
         lags: How much later than that it was sent, in seconds; empty in a closed loop.
+        backlog: Of an open loop: after so many seconds, how many operations should have been answered and were not.
     """
 
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
     authorize: list[float] = field(default_factory=list)
     lags: list[float] = field(default_factory=list)
+    backlog: list[tuple[float, int]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Sums; the latencies themselves would be a long line."""
@@ -66,35 +71,54 @@ class Load:
             "latency_ms": asdict(Latency.of(self.latencies)),
             "authorize_ms": asdict(Latency.of(self.authorize)) if self.authorize else None,
             "lag_ms": asdict(Latency.of(self.lags)) if self.lags else None,
+            "backlog_growth": growth_per_second(self.backlog),
         }
 
 
 class Packer:
-    """Puts operations together: all but ids, tags and the last digits of numbers was packed beforehand."""
+    """Puts operations together: all but ids, tags and the digits of offices and numbers was packed beforehand.
+
+    Args:
+        offices: How many there are. All names have the same length, so a million cost no more than one.
+    """
 
     def __init__(self, offices: int) -> None:
-        self.offices = [office_name(index) for index in range(offices)]
+        self.offices = offices
         self._authorize = [
-            [_head("authorize_call", _authorize_without_id(office_id, prefix)) for prefix in PREFIXES]
-            for office_id in self.offices
+            _around_office(_head("authorize_call", _authorize_without_id(office_name(0), prefix)))
+            for prefix in PREFIXES
         ]
         self._end = [
-            [_head("end_call", _end_without_id(office_id, duration)) for duration in DURATIONS]
-            for office_id in self.offices
+            _around_office(_head("end_call", _end_without_id(office_name(0), duration))) for duration in DURATIONS
         ]
 
     def authorize(self, office: int, prefix: int, digits: int, call_id: bytes, tag: bytes) -> bytes:
         """An AuthorizeCall operation as a field of a SessionRequest."""
-        return b"%b%b\x12\x24%b%b" % (self._authorize[office][prefix], _DIGITS[digits], call_id, tag)
+        before, behind = self._authorize[prefix]
+        return b"%b%07d%b%b\x12\x24%b%b" % (before, office, behind, _DIGITS[digits], call_id, tag)
 
     def end(self, office: int, duration: int, call_id: bytes, tag: bytes) -> bytes:
         """An EndCall operation likewise."""
-        return b"%b\x12\x24%b%b" % (self._end[office][duration], call_id, tag)
+        before, behind = self._end[duration]
+        return b"%b%07d%b\x12\x24%b%b" % (before, office, behind, call_id, tag)
 
 
 def office_name(index: int) -> str:
-    """The offices that calls are placed for."""
-    return f"office-{index:05d}"
+    """The offices that calls are placed for; up to ten million."""
+    return f"office-{index:07d}"
+
+
+def growth_per_second(backlog: Sequence[tuple[float, int]]) -> float | None:
+    """By how many operations a second the backlog of a schedule grew over its second half; None: too few were seen.
+
+    The mean of the last quarter against that of the second one, so that neither the start nor one stall decides.
+    """
+    if len(backlog) < _BACKLOG_SAMPLES // 2:
+        return None
+    quarter = len(backlog) // 4
+    early, late = backlog[quarter : 2 * quarter], backlog[-quarter:]
+    (began, few), (ended, many) = (map(fmean, zip(*each, strict=True)) for each in (early, late))
+    return (many - few) / (ended - began)
 
 
 def tag_of(slot: int) -> bytes:
@@ -130,6 +154,12 @@ def _head(kind: str, body: tuple[bytes, int]) -> bytes:
     return b"\x0a" + _varint(len(request) + inner + len(tag_of(0))) + request + packed
 
 
+def _around_office(head: bytes) -> tuple[bytes, bytes]:
+    """What stands before and behind the digits of the office, which is the first field."""
+    before, _, behind = head.partition(b"%07d" % 0)
+    return before, behind
+
+
 def _varint(number: int) -> bytes:
     packed = b""
     while number > 0x7F:
@@ -147,6 +177,9 @@ class Switch:
         stream: Carries bytes.
         packer: Of operations.
         name: Goes into the call ids; 8 characters.
+
+    Attributes:
+        at_random: True: each call is of any office; False: of one after the other.
     """
 
     def __init__(self, stream: Any, packer: Packer, name: str) -> None:
@@ -163,6 +196,7 @@ class Switch:
         self._call_id = [b""] * slots
         self._operation = [b""] * slots
         self._since = [0.0] * slots
+        self.at_random = False
         self.debited: Counter[int] = Counter()
         self.retries = 0
 
@@ -210,10 +244,13 @@ class Switch:
         waiting: list[int] = []
         arrived = asyncio.Event()
         begin = perf_counter() + 0.01
+        look_every = seconds / _BACKLOG_SAMPLES
 
         def send_what_is_due() -> None:
             nonlocal sent
             now = perf_counter()
+            if begin + look_every * (1 + len(load.backlog)) <= now < begin + seconds:
+                load.backlog.append((now - begin, int((now - begin) * per_second) - answered))
             while sent < total and (intended := begin + sent / per_second) <= now:
                 # Calls and their ends in turn; where no call waits for its end, one more begins.
                 if sent % 2 and ready:
@@ -277,7 +314,7 @@ class Switch:
 
     def _authorize(self, slot: int) -> bytes:
         chance, number = self._random, next(self._numbers)
-        office = number % len(self._packer.offices)
+        office = int(chance() * self._packer.offices) if self.at_random else number % self._packer.offices
         call_id = b"%b-0000-4000-8000-%012x" % (self._name, number)
         self._office[slot], self._call_id[slot], self._is_ending[slot] = office, call_id, False
         digits = int(chance() * 200_000)
@@ -353,11 +390,12 @@ async def serve_load(targets: dict[str, Address], offices: int) -> None:
     async def do(asked: dict[str, Any]) -> dict[str, Any]:
         async with asyncio.timeout(asked.get("seconds", 0.0) + 2 * DEADLINE_SECONDS):
             switch = switches[asked["target"]]
+            switch.at_random = asked.get("at_random", False)
             if asked["do"] == "closed":
                 return (await switch.run_closed(asked["in_flight"], asked["seconds"])).to_json()
             if asked["do"] == "open":
                 return (await switch.run_open(asked["per_second"], asked["seconds"])).to_json()
-            debited = {packer.offices[office]: micros for office, micros in switch.debited.items()}
+            debited = {office_name(office): micros for office, micros in switch.debited.items()}
             return {"debited": debited, "retries": switch.retries}
 
     await serve_control("load", do)
