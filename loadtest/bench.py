@@ -32,6 +32,7 @@ from loadtest.idle_sessions import measure_idle_sessions
 from loadtest.journal import measure_journal
 from loadtest.machine import describe_commit, describe_machine
 from loadtest.memory import measure_memory
+from loadtest.mixes import measure_mixes
 from loadtest.processes import BenchError, BenchStore, running_store
 from loadtest.report import RESULTS, show, write
 from loadtest.session import measure_session
@@ -65,6 +66,7 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "due": measure_due,
     "cut_lateness": measure_cut_lateness,
     "idle_sessions": measure_idle_sessions,
+    "mixes": measure_mixes,
     "journal": measure_journal,
 }
 """In the order in which they are taken, each on a store of its own."""
