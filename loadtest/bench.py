@@ -29,11 +29,13 @@ from loadtest.cut_lateness import measure_cut_lateness
 from loadtest.due import measure_due
 from loadtest.effort import FULL, QUICK, Effort
 from loadtest.idle_sessions import measure_idle_sessions
+from loadtest.independent import measure_independent
 from loadtest.journal import measure_journal
 from loadtest.machine import describe_commit, describe_machine
 from loadtest.memory import measure_memory
 from loadtest.mixes import measure_mixes
 from loadtest.processes import BenchError, BenchStore, running_store
+from loadtest.redis_benchmark import measure_redis_benchmark
 from loadtest.report import RESULTS, show, write
 from loadtest.session import measure_session
 from loadtest.store_rates import measure_store_rates
@@ -67,6 +69,8 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "cut_lateness": measure_cut_lateness,
     "idle_sessions": measure_idle_sessions,
     "mixes": measure_mixes,
+    "independent": measure_independent,
+    "redis_benchmark": measure_redis_benchmark,
     "journal": measure_journal,
 }
 """In the order in which they are taken, each on a store of its own."""

@@ -31,7 +31,7 @@ class Effort:
         mix_seconds: Of each round, for the gateway and again for the empty handler.
         independent_requests: Of h2load and again of our own client, of each kind and to each target.
         independent_rounds: Rounds of that.
-        raw_requests: Of redis-benchmark, of each kind in a round.
+        raw_requests: Of redis-benchmark, of each kind in a round; it sends a multiple of 128.
         raw_rounds: Rounds of that.
         due_calls: Live calls that the gateway ticks.
         due_rounds: How often each of them comes due.
@@ -106,7 +106,7 @@ FULL: Final = Effort(
     mix_seconds=1.0,
     independent_requests=5_000,
     independent_rounds=3,
-    raw_requests=50_000,
+    raw_requests=51_200,
     raw_rounds=3,
     due_calls=100_000,
     due_rounds=3,
@@ -143,7 +143,7 @@ QUICK: Final = Effort(
     mix_seconds=0.2,
     independent_requests=300,
     independent_rounds=1,
-    raw_requests=2_000,
+    raw_requests=2_048,
     raw_rounds=1,
     due_calls=2_000,
     due_rounds=1,
