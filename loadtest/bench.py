@@ -31,7 +31,7 @@ from loadtest.effort import FULL, QUICK, Effort
 from loadtest.idle_sessions import measure_idle_sessions
 from loadtest.independent import measure_independent
 from loadtest.journal import measure_journal
-from loadtest.machine import describe_commit, describe_machine
+from loadtest.machine import describe_commit, describe_machine, describe_store
 from loadtest.memory import measure_memory
 from loadtest.mixes import measure_mixes
 from loadtest.processes import BenchError, BenchStore, running_store
@@ -89,10 +89,7 @@ async def take_figures(names: Sequence[str], effort: Effort, console: Console) -
     for name in names:
         console.print(f"measuring {name} ...", style="dim")
         async with running_store() as store:
-            server = store.info("server")
-            machine["store"] = (
-                f"{server.get('server_name', 'redis')} {server.get('valkey_version') or server['redis_version']}"
-            )
+            machine["store"] = describe_store(store.info("server"))
             measured[name] = await MEASURES[name](store, effort, books)
     machine["load_average_after"] = round(os.getloadavg()[0], 2)
     return {

@@ -28,14 +28,20 @@ def show(result: Result, console: Console) -> None:
     console.print(f"Books audited: {sum(books['offices'].values()):,} offices, nothing missing and nothing held.")
 
 
-def write(result: dict[str, Any], directory: Path) -> Path:
-    """Write the result under its time and commit, and again as the latest; returns the first."""
+def write(result: dict[str, Any], directory: Path, prefix: str = "") -> Path:
+    """Write the result under its time and commit, and again as the latest; returns the first.
+
+    Args:
+        result: Of a run.
+        directory: Where; it is made.
+        prefix: Of both names.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     text = json.dumps(result, indent=2) + "\n"
     stamp = result["taken_at"].replace("-", "").replace(":", "")
-    path = directory / f"{stamp}-{result['commit']}.json"
+    path = directory / f"{prefix}{stamp}-{result['commit']}.json"
     path.write_text(text)
-    (directory / LATEST).write_text(text)
+    (directory / f"{prefix}{LATEST}").write_text(text)
     return path
 
 

@@ -72,7 +72,7 @@ class RawRate:
         for shard in range(SHARDS):
             self._pipeline.ask("DEL", outbox_key(shard))
 
-    def audit(self, books: Books) -> None:
+    def audit(self, books: Books, measure: str = "session") -> None:
         """Hold the offices against what was done to them.
 
         Raises:
@@ -80,7 +80,7 @@ class RawRate:
         """
         balance = OPENING_MICROS - self._rounds * RATE.price_micros(_TALK_SECONDS)
         funded = self._workload.funded
-        books.audit("session", {office.office_id: balance for office in funded}, read_offices(self._pipeline, funded))
+        books.audit(measure, {office.office_id: balance for office in funded}, read_offices(self._pipeline, funded))
 
     def close(self) -> None:
         """Close the connection."""
