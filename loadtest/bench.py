@@ -30,7 +30,6 @@ from loadtest.due import measure_due
 from loadtest.effort import FULL, QUICK, Effort
 from loadtest.idle_sessions import measure_idle_sessions
 from loadtest.independent import measure_independent
-from loadtest.journal import measure_journal
 from loadtest.machine import describe_commit, describe_machine, describe_store
 from loadtest.memory import measure_memory
 from loadtest.mixes import measure_mixes
@@ -71,9 +70,8 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "mixes": measure_mixes,
     "independent": measure_independent,
     "redis_benchmark": measure_redis_benchmark,
-    "journal": measure_journal,
 }
-"""In the order in which they are taken, each on a store of its own."""
+"""In the order in which they are taken, each on a store of its own. What takes long is in loadtest/sweeps."""
 
 
 async def take_figures(names: Sequence[str], effort: Effort, console: Console) -> dict[str, Any]:

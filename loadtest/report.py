@@ -8,7 +8,7 @@ import rich.table
 from rich.console import Console
 from rich.markup import escape
 
-from loadtest.tables import Result, Table, describe, tables_of
+from loadtest.tables import Result, Table, describe, left_out, tables_of
 
 RESULTS: Final = Path(__file__).parent / "results"
 LATEST: Final = "latest.json"
@@ -23,6 +23,8 @@ def show(result: Result, console: Console) -> None:
         console.print(_as_rich(table))
         if table.note:
             console.print(escape(table.note), style="dim")
+    for line in left_out(result):
+        console.print(escape(line), style="yellow")
     books = result["books"]
     console.print()
     console.print(f"Books audited: {sum(books['offices'].values()):,} offices, nothing missing and nothing held.")

@@ -1,7 +1,6 @@
 """`python -m loadtest.sweeps` (`make bench-full`): take the sweeps, plot them, keep them.
 
-Exit code 0: the figures stand. 1: a figure could not be taken, or the books were wrong after it; what was taken before is
-kept in no file.
+Exit code 0: the figures stand. 1: a figure could not be taken, or the books were wrong after it; nothing is kept then.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Authorizations of a Session beside the ticks of a hundred thousand live calls, in real time.
 
 The calls are answered at times from which follows that their ticks come due in windows of some seconds, with windows
-without any tick between: what is held against each other is taken a few seconds apart, with the same calls in the store.
+without any tick between: what is compared is taken a few seconds apart, with the same calls in the store.
 """
 
 import asyncio
@@ -11,10 +11,11 @@ from typing import Any, Final
 from gateway.domain.rate import Rate, Slot
 from gateway.store.codes import Code
 from gateway.store.keys import SHARDS, due_key, outbox_key
+from gateway.store.offices import CachedOffice
 from gateway.store.scripts import load_library
 from loadtest.books import Books
 from loadtest.figures import Figure, Latency, latency_json
-from loadtest.pipeline import Pipeline
+from loadtest.pipeline import Command, Pipeline
 from loadtest.processes import BenchError, BenchStore, running_store
 from loadtest.scene import FUNDS_MICROS, running_front
 from loadtest.session_load import office_name, running_load
@@ -26,6 +27,7 @@ from loadtest.store_cases import (
     Workload,
     call_id_of,
     call_request,
+    check_replies,
     read_offices,
     recorded,
     recording_store,
@@ -67,7 +69,6 @@ class _Calls:
         self._clock = SteppedClock(self._pipeline.now_ms() - 1000 * TICK_SECONDS)
         self._workload = Workload(-(-effort.tick_calls // CALLS_AN_OFFICE), self._clock.ms)
         self._sending = recording_store(self._clock)
-        self.names: list[tuple[int, str]] = []
         self.first_due = 0.0
 
     def make(self) -> None:
@@ -90,16 +91,18 @@ class _Calls:
         offsets += sorted(last + chance.uniform(5.0, 15.0) for _ in range(effort.tick_calls - len(offsets)))
         made_by = self._pipeline.now_ms() / 1000 + HEAD_START_SECONDS + effort.tick_calls / MADE_PER_SECOND
         self.first_due = made_by
-        begin, answer = [], []
+        # Each call is answered before the next one begins: a shard's clock never goes back.
+        commands: list[Command] = []
         for number, offset in enumerate(offsets[: effort.tick_calls]):
             office, name = self._named(number)
             answered = made_by + offset - (TICK_SECONDS - EARLY_SECONDS)
             self._clock.ms = int(1000 * answered)
             request = call_request(name, ticked_by_gateway=True, rate=RATE, switch_id="")
-            begin.append(recorded(self._sending.authorize_call(office, request)))
-            answer.append(recorded(self._sending.answer_call(office, name)))
-        run_step(self._pipeline, Step("authorize_call", "", begin, (Code.FUNDED,)))
-        run_step(self._pipeline, Step("answer_call", "", answer, (Code.OK,)))
+            commands.append(recorded(self._sending.authorize_call(office, request)))
+            commands.append(recorded(self._sending.answer_call(office, name)))
+        run = self._pipeline.run(commands)
+        for first, operation, code in ((0, "authorize_call", Code.FUNDED), (1, "answer_call", Code.OK)):
+            check_replies(Step(operation, "", commands[first::2], (code,)), run._replace(replies=run.replies[first::2]))
 
     def overdue(self) -> int:
         """How many calls should have been ticked a second ago and were not."""
@@ -121,7 +124,10 @@ class _Calls:
             BenchError: The books are wrong.
         """
         self._clock.ms = self._pipeline.now_ms()
-        ends = [recorded(self._sending.end_call(*self._named(number), 0)) for number in range(self._effort.tick_calls)]
+        ends = [
+            recorded(self._sending.end_call(office, name, 0))
+            for office, name in map(self._named, range(self._effort.tick_calls))
+        ]
         run_step(self._pipeline, Step("end_call", "", ends, (Code.OK,)))
         funded = self._workload.funded
         balances = {office.office_id: OPENING_MICROS for office in funded}
@@ -137,7 +143,7 @@ class _Calls:
         """The store's time in seconds."""
         return self._pipeline.now_ms() / 1000
 
-    def _named(self, number: int) -> Any:
+    def _named(self, number: int) -> tuple[CachedOffice, str]:
         funded = self._workload.funded
         return funded[number % len(funded)], call_id_of("ticked", 0, number)
 
@@ -150,7 +156,10 @@ async def measure_beside_ticks(effort: SweepEffort, books: Books) -> dict[str, A
     """
     offices = [office_name(index) for index in range(OFFICES)]
     window, rounds = effort.tick_window_seconds, effort.tick_windows
-    without, beside, ticked, late = [], [], [], 0
+    without: list[Latency] = []
+    beside: list[Latency] = []
+    ticked: list[float] = []
+    late = 0
     async with running_store() as store:
         calls = await asyncio.to_thread(_Calls, store, effort)
         try:
@@ -186,6 +195,8 @@ async def measure_beside_ticks(effort: SweepEffort, books: Books) -> dict[str, A
             calls.close()
     if not all(ticked):
         raise BenchError("no call came due in a window of ticks")
+    if late > effort.tick_calls // 100:
+        raise BenchError(f"{late} calls were not ticked a second after they were due")
     return {
         "live_calls": effort.tick_calls,
         "rounds": rounds,

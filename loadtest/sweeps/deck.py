@@ -1,4 +1,4 @@
-"""The sweep of the deck: what a lookup and a classification take by the number of prefixes, and a Session with that deck.
+"""The sweep of the deck: lookups and classifications by the number of prefixes, and a Session with each deck.
 
 Lookups and classifications run in this process, as in the front. The yardstick of a lookup is one in a dict of as many
 prefixes; that of a classification is the library's own way: parse, check, number type and region by `phonenumbers`.

@@ -95,7 +95,7 @@ FULL: Final = SweepEffort(
 QUICK: Final = SweepEffort(
     bench=BENCH_QUICK,
     in_flight=replace(BENCH_QUICK, unary_in_flight=(1, 4, 16), session_in_flight=(1, 8, 64), open_rounds=0),
-    offices=(1, 30, 300),
+    offices=(1, 300),
     calls_beside_offices=60,
     live_calls=(100, 1_000),
     offices_of_calls=20,

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from loadtest.machine import ROOT
 
@@ -17,6 +18,7 @@ PLOTS: Final = ROOT / "docs/benchmarks"
 DPI: Final = 110
 
 mpl.use("Agg")
+_PLAIN: Final = FuncFormatter(lambda value, _: f"{value:,.10g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +105,14 @@ def _draw(plot: Plot, path: Path, mark: str) -> Path:
             low, high = ([each[name] for each in line.figures] for name in ("low", "high"))
             axis.fill_between(line.x, low, high, alpha=0.15, color=drawn.get_color(), linewidth=0)
         axis.set_xscale("log")
+        axis.xaxis.set_major_formatter(_PLAIN)
         if panel.log:
             axis.set_yscale("log")
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         else:
             axis.set_ylim(bottom=0)
+        axis.yaxis.set_major_formatter(_PLAIN)
+        axis.yaxis.set_minor_formatter(NullFormatter())
         axis.set_xlabel(plot.axis)
         axis.set_title(panel.title, fontsize=10)
         axis.grid(visible=True, which="major", alpha=0.3)
