@@ -20,6 +20,9 @@ from loadtest.sweeps.population import Population
 
 IN_FLIGHT: Final = 64
 WARM_IN_FLIGHT: Final = 512
+WARMED_PER_SECOND: Final = 3_000
+"""Offices that a front gets to know in a second at least: one call each."""
+
 PROBE: Final = "probe"
 """An office that nothing is done with, by which is seen that the front decides."""
 
@@ -75,8 +78,9 @@ class Crowd:
 
     async def warm_up(self, effort: SweepEffort) -> None:
         """Have the front see as many of the offices as it can in the time, and the handler run warm."""
-        await self.load.ask("closed", target="empty", in_flight=IN_FLIGHT, seconds=min(1.0, effort.warm_seconds))
-        await self.load.ask("closed", target="gateway", in_flight=WARM_IN_FLIGHT, seconds=effort.warm_seconds)
+        seconds = min(effort.warm_seconds, 1.0 + self.offices / WARMED_PER_SECOND)
+        await self.load.ask("closed", target="empty", in_flight=IN_FLIGHT, seconds=min(1.0, seconds))
+        await self.load.ask("closed", target="gateway", in_flight=WARM_IN_FLIGHT, seconds=seconds)
 
     async def measure(self, number: int, effort: SweepEffort) -> None:
         """One round: gateway and empty stream in turn, each in a closed loop and by a schedule; then raw."""

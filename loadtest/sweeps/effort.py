@@ -26,7 +26,7 @@ class SweepEffort:
         rounds: Of each point.
         seconds: Of each round, for the gateway and again for the empty stream.
         per_second: Operations of the schedule that latencies are taken at.
-        warm_seconds: A closed loop before the first round, in which the front comes to know offices.
+        warm_seconds: At most so long a closed loop before the first round, in which the front comes to know offices.
         raw_offices: Offices, and so calls in a round, of the raw rate.
         prefixes: Sizes of the deck.
         deck_numbers: Numbers looked up, and as many classified, in a round.

@@ -1,9 +1,11 @@
 """The sweeps as tables: the figures that the plots show, and those that no plot shows."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from loadtest.table import Table, headings, latency_cells, number, percentiles_of, spread
+
+FEW: Final = 1_000
 
 Maker = Callable[[Any], Table | None]
 
@@ -13,7 +15,9 @@ def sweep_makers() -> tuple[tuple[str, Maker], ...]:
     return (
         ("in_flight", _in_flight),
         ("offices", lambda sweep: _crowds("A Session by the number of offices", "offices", sweep)),
+        ("offices", lambda sweep: _crowd_memory("Memory by the number of offices", "offices", sweep)),
         ("live_calls", lambda sweep: _crowds("A Session by the number of live calls", "live calls", sweep)),
+        ("live_calls", lambda sweep: _crowd_memory("Memory by the number of live calls", "live calls", sweep)),
         ("compare_sizes", _compare_sizes),
         ("deck", _deck),
         ("deck", _deck_loading),
@@ -71,10 +75,12 @@ def _crowds(title: str, what: str, sweep: Mapping[str, Any]) -> Table | None:
         title,
         (
             what, "operations/s", "spread", *headings(names), "p50 of empty", "front us", "store us", "raw/s",
-            "of raw", "of empty", "bytes an office", "bytes a call", "store MiB", "front MiB",
+            "of raw", "of empty",
         ),
         tuple((number(point["size"]), *_crowd(point, names)) for point in points),
-        _how(sweep),
+        f"Medians of {sweep['rounds']} rounds of {sweep['seconds_a_round']:g} s: a closed loop for rates and CPU, then "
+        f"{number(sweep['per_second'])} operations a second by a schedule for latencies. Each call is of any office, "
+        "so a front which does not know it yet asks the store twice. Empty stream and raw scripts take turns with it.",
     )  # fmt: skip
 
 
@@ -90,20 +96,31 @@ def _crowd(point: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
         number(point["raw_per_second"]["median"]),
         f"{point['ratio_to_raw']['median']:.2f}",
         f"{point['ratio_to_empty_stream']['median']:.2f}",
-        number(point["bytes_per_office"]),
-        number(point["bytes_per_live_call"]) if point["bytes_per_live_call"] else "",
-        number(point["store_bytes"] / 2**20),
-        number(point["front_bytes"] / 2**20),
     )
 
 
-def _how(sweep: Mapping[str, Any]) -> str:
-    return (
-        f"Medians of {sweep['rounds']} rounds of {sweep['seconds_a_round']:g} s: a closed loop of 64 in flight for "
-        f"rates and CPU, then {number(sweep['per_second'])} operations a second by a schedule for latencies; each call "
-        "is of any office, so that a front which does not know it yet asks the store twice. Empty stream and raw scripts "
-        "take turns with it. The small sizes weigh what a store has anyway."
+def _crowd_memory(title: str, what: str, sweep: Mapping[str, Any]) -> Table | None:
+    if not sweep["points"]:
+        return None
+    return Table(
+        title,
+        (what, "bytes an office", "bytes a live call", "store MiB", "front MiB"),
+        tuple(
+            (
+                number(point["size"]),
+                _each(point["bytes_per_office"], point["offices"]),
+                _each(point["bytes_per_live_call"], point["live_calls"]),
+                f"{point['store_bytes'] / 2**20:,.1f}",
+                f"{point['front_bytes'] / 2**20:,.0f}",
+            )
+            for point in sweep["points"]
+        ),
+        f"Of fewer than {number(FEW)} the bytes of each say nothing: what a store has anyway is more.",
     )
+
+
+def _each(count: float | None, among: int) -> str:
+    return number(count) if count is not None and among >= FEW else ""
 
 
 def _compare_sizes(sweep: Mapping[str, Any]) -> Table | None:

@@ -236,5 +236,6 @@ def test_the_aims_of_live_calls() -> None:
         (2.5, False),
         (12_000.0, False),
         (230.0, True),
+        (2.5, False),
         (0.7, True),
     ]
