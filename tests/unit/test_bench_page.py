@@ -16,6 +16,7 @@ from gateway.v1 import authorization_pb2 as pb
 from loadtest import page
 from loadtest.independent import QUOTE, framed, read_h2load
 from loadtest.lives import MIXES, Books, Life
+from loadtest.pipeline import Command
 from loadtest.processes import BenchError
 from loadtest.programs import missing
 from loadtest.redis_benchmark import library_with_constants, read_csv
@@ -116,7 +117,8 @@ def test_what_redis_benchmark_says() -> None:
 
 
 def test_the_library_with_constants_is_the_gateways_own() -> None:
-    command = ("FCALL", b"name", 5, *(b"k%d" % number for number in range(5)), 7, "office", "id", b"\0\xff")
+    keys = [b"k%d" % number for number in range(5)]
+    command: Command = ("FCALL", b"name", 5, *keys, 7, "office", "id", b"\0\xff")
     source = library_with_constants(command)
     assert load_library().source.partition("\n")[2].replace("redis.register_function", "register") in source
     assert "{ '\\055', '\\111\\102\\102\\105\\099\\101', string.sub(keys[3], -36), '\\000\\255' }" in source
