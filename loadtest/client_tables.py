@@ -45,7 +45,7 @@ def mixes(measure: Mapping[str, Any]) -> Table:
                     f"{title}{who}",
                     number(figures["rate_per_second"]["median"]),
                     spread(figures["rate_per_second"]),
-                    *("" for _ in names),
+                    *latency_cells(figures["all"], names),
                     f"{cpu['front' if side == 'gateway' else 'handler']['median']:.0f}",
                     f"{cpu['store']['median']:.0f}" if "store" in cpu else "",
                     f"{cpu['generator']['median']:.0f}",

@@ -5,6 +5,7 @@ import itertools
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from time import perf_counter
 from typing import Any, Final
 
@@ -201,6 +202,7 @@ def _side(rounds: list[_Round]) -> dict[str, Any]:
     kinds = list(dict.fromkeys(kind for round_ in rounds for kind in round_.latencies))
     return {
         "rate_per_second": Figure.of(round_.rate for round_ in rounds).to_json(),
+        "all": latency_json([Latency.of(chain.from_iterable(each.latencies.values())) for each in rounds]),
         "latency": {kind: latency_json([Latency.of(round_.latencies[kind]) for round_ in rounds]) for kind in kinds},
         "cpu_micros_per_operation": {
             name: Figure.of(round_.cpu_micros[name] for round_ in rounds).to_json() for name in rounds[0].cpu_micros

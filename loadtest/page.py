@@ -35,15 +35,16 @@ def render(bench: Result, sweeps: Result) -> str:
         bench: The result of `make bench`.
         sweeps: That of `make bench-full`.
     """
-    # A smoke run fills its tables and meets no aim; only where there is nothing else it is judged, to see that it can be.
+    # A smoke run meets no aim; only where there is nothing else it is judged, so that it is seen that it can be.
     earnest = [result for result in (bench, sweeps) if not result["quick"]]
     judged = judge({name: each for result in earnest or (bench, sweeps) for name, each in _measures(result).items()})
     met = sum(aim["met"] for aim in judged)
     missing = left_out(bench) + left_out(sweeps)
     plots = [f"![{plot.title}](benchmarks/{plot.name}.png)" for plot in plots_of(sweeps)]
     [aims] = [markdown(table) for table in tables_of({"aims": judged})]
+    verdict = f"{met} of {len(judged)} that were measured are met, {len(judged) - met} are missed."
     return Template(TEMPLATE.read_text()).substitute(
-        verdict=f"{met} of {len(judged)} that were measured are met, {len(judged) - met} are missed.{_warning(bench, sweeps)}",
+        verdict=verdict + _warning(bench, sweeps),
         aims=aims,
         bench_machine=_taken(bench),
         bench=_tables(bench),

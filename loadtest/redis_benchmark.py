@@ -18,7 +18,7 @@ from loadtest.books import Books
 from loadtest.effort import Effort
 from loadtest.figures import Figure
 from loadtest.machine import main_thread_cpu_seconds
-from loadtest.pipeline import WINDOW, Command, Pipeline
+from loadtest.pipeline import WINDOW, Command, Pipeline, Run
 from loadtest.processes import BenchError, BenchStore
 from loadtest.programs import REDIS_BENCHMARK, missing, run_program, version_of
 from loadtest.store_cases import (
@@ -44,6 +44,7 @@ REPEATS_ALLOWED: Final = 0.001
 """Of its random ids some may come twice, and are replays then."""
 
 _KEYS: Final = 5
+_GRANTED: Final = (Code.FUNDED, Code.REPLAYED)
 
 
 @dataclass
@@ -141,6 +142,7 @@ async def measure_redis_benchmark(store: BenchStore, effort: Effort, books: Book
                     for _ in range(effort.raw_requests)
                 ]
                 run = await asyncio.to_thread(pipeline.run, commands)
+                _check(kind, run)
                 clients["own_client"].rates[kind].append(run.rate)
                 clients["own_client"].cpu_micros[kind].append(run.cpu_micros)
             authorized += 2 * effort.raw_requests
@@ -155,6 +157,14 @@ async def measure_redis_benchmark(store: BenchStore, effort: Effort, books: Book
         "in_flight": WINDOW,
         **{client: rounds.to_json() for client, rounds in clients.items()},
     }
+
+
+def _check(kind: str, run: Run) -> None:
+    """What our client was answered; redis-benchmark does not look, but the store has to have its calls as well."""
+    for reply in run.replies:
+        is_right = reply is None if kind == "empty_script" else isinstance(reply, list) and reply[0] in _GRANTED
+        if not is_right:
+            raise BenchError(f"{kind} answered {reply}")
 
 
 def _with_id(keys: Sequence[bytes], digits: str) -> list[bytes]:

@@ -180,6 +180,7 @@ class Switch:
 
     Attributes:
         at_random: True: each call is of any office; False: of one after the other.
+        among: How many offices, the first ones, calls are placed for.
     """
 
     def __init__(self, stream: Any, packer: Packer, name: str) -> None:
@@ -197,6 +198,7 @@ class Switch:
         self._operation = [b""] * slots
         self._since = [0.0] * slots
         self.at_random = False
+        self.among = packer.offices
         self.debited: Counter[int] = Counter()
         self.retries = 0
 
@@ -314,7 +316,7 @@ class Switch:
 
     def _authorize(self, slot: int) -> bytes:
         chance, number = self._random, next(self._numbers)
-        office = int(chance() * self._packer.offices) if self.at_random else number % self._packer.offices
+        office = int(chance() * self.among) if self.at_random else number % self.among
         call_id = b"%b-0000-4000-8000-%012x" % (self._name, number)
         self._office[slot], self._call_id[slot], self._is_ending[slot] = office, call_id, False
         digits = int(chance() * 200_000)
@@ -390,7 +392,7 @@ async def serve_load(targets: dict[str, Address], offices: int) -> None:
     async def do(asked: dict[str, Any]) -> dict[str, Any]:
         async with asyncio.timeout(asked.get("seconds", 0.0) + 2 * DEADLINE_SECONDS):
             switch = switches[asked["target"]]
-            switch.at_random = asked.get("at_random", False)
+            switch.at_random, switch.among = asked.get("at_random", False), asked.get("among") or offices
             if asked["do"] == "closed":
                 return (await switch.run_closed(asked["in_flight"], asked["seconds"])).to_json()
             if asked["do"] == "open":

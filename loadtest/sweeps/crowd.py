@@ -23,18 +23,31 @@ WARM_IN_FLIGHT: Final = 512
 WARMED_PER_SECOND: Final = 3_000
 """Offices that a front gets to know in a second at least: one call each."""
 
+KNOWN: Final = 1_000
+"""The first offices, which the front is made to know before the first round."""
+
 PROBE: Final = "probe"
 """An office that nothing is done with, by which is seen that the front decides."""
 
 
 @dataclass
 class Rounds:
-    """What was measured of one target at a point, round by round; latencies are those of the schedule."""
+    """What was measured of one target at a point, round by round.
+
+    Attributes:
+        rates: Of the closed loop, operations a second.
+        closed: Its latencies.
+        scheduled: Those of the schedule.
+        authorize: Those of the authorizations among them.
+        known: As `authorize`, where all calls are of offices that the front knows.
+        cpu_micros: Of an operation of the closed loop, by process.
+    """
 
     rates: list[float] = field(default_factory=list)
     closed: list[Latency] = field(default_factory=list)
     scheduled: list[Latency] = field(default_factory=list)
     authorize: list[Latency] = field(default_factory=list)
+    known: list[Latency] = field(default_factory=list)
     cpu_micros: dict[str, list[float]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -44,6 +57,7 @@ class Rounds:
             "closed_latency": latency_json(self.closed),
             "latency": latency_json(self.scheduled),
             "authorize": latency_json(self.authorize),
+            "known": latency_json(self.known),
             "cpu_micros_per_operation": {name: Figure.of(each).to_json() for name, each in self.cpu_micros.items()},
         }
 
@@ -81,6 +95,13 @@ class Crowd:
         seconds = min(effort.warm_seconds, 1.0 + self.offices / WARMED_PER_SECOND)
         await self.load.ask("closed", target="empty", in_flight=IN_FLIGHT, seconds=min(1.0, seconds))
         await self.load.ask("closed", target="gateway", in_flight=WARM_IN_FLIGHT, seconds=seconds)
+        await self.load.ask(
+            "closed",
+            target="gateway",
+            in_flight=WARM_IN_FLIGHT,
+            seconds=min(seconds, 1.0),
+            among=min(KNOWN, self.offices),
+        )
 
     async def measure(self, number: int, effort: SweepEffort) -> None:
         """One round: gateway and empty stream in turn, each in a closed loop and by a schedule; then raw."""
@@ -97,6 +118,8 @@ class Crowd:
             said = await self.load.ask("open", per_second=effort.per_second, **what)
             rounds.scheduled.append(Latency(**said["latency_ms"]))
             rounds.authorize.append(Latency(**said["authorize_ms"]))
+            said = await self.load.ask("open", per_second=effort.per_second, among=min(KNOWN, self.offices), **what)
+            rounds.known.append(Latency(**said["authorize_ms"]))
         rate, _ = await asyncio.to_thread(self.raw.measure)
         self.raw_rates.append(rate)
         await asyncio.to_thread(self.raw.drop_outboxes)

@@ -69,6 +69,8 @@ async def compare_sizes(effort: SweepEffort, books: Books) -> dict[str, Any]:
         compared = {
             "p50_ratio": ratios([each.p50 for each in many.authorize], [each.p50 for each in few.authorize]),
             "p99_ratio": ratios([each.p99 for each in many.authorize], [each.p99 for each in few.authorize]),
+            "known_p50_ratio": ratios([each.p50 for each in many.known], [each.p50 for each in few.known]),
+            "known_p99_ratio": ratios([each.p99 for each in many.known], [each.p99 for each in few.known]),
             "rate_ratio": ratios(many.rates, few.rates),
         }
         for crowd in crowds:
