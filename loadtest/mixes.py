@@ -9,6 +9,7 @@ from itertools import chain
 from time import perf_counter
 from typing import Any, Final
 
+import grpc
 import grpc.aio
 
 from gateway.client.channel_options import CHANNEL_OPTIONS
@@ -26,6 +27,7 @@ from loadtest.scene import FUNDS_MICROS, running_front
 from loadtest.session_load import METADATA
 
 IN_FLIGHT: Final = 64
+MAX_RETRIES: Final = 10_000
 TRANSPORTS: Final = ("unary", "session")
 
 
@@ -60,6 +62,7 @@ class _Target:
 
     def __init__(self, channel: grpc.aio.Channel, offices: Sequence[str], pids: dict[str, int]) -> None:
         self.books = Answered()
+        self.retries = 0
         self.rounds: dict[tuple[str, str], list[_Round]] = {}
         self._channel = channel
         self._offices = itertools.cycle(offices)
@@ -85,6 +88,12 @@ class _Target:
         if counts:
             self.rounds.setdefault((transport, mix), []).append(round_)
 
+    def _retry(self, life: Life, code: int, said: str) -> None:
+        """Ask again with the same id where the store did not answer in time, and fail at all else."""
+        if code != grpc.StatusCode.UNAVAILABLE.value[0] or self.retries >= MAX_RETRIES:
+            raise BenchError(f"{life.kind} was answered {said}")
+        self.retries += 1
+
     async def _unary(self, lives: list[Life], until: float, round_: _Round) -> None:
         stub: Any = CallAuthorizationStub(self._channel)
         rpcs = {kind: getattr(stub, method) for kind, method in METHODS.items()}
@@ -93,10 +102,12 @@ class _Target:
             while not (life.is_over and perf_counter() >= until):
                 request = life.next()
                 sent = perf_counter()
-                try:
-                    answer = await rpcs[life.kind](request, metadata=METADATA, timeout=DEADLINE_SECONDS)
-                except grpc.aio.AioRpcError as error:
-                    raise BenchError(f"{life.kind} was answered {error.code().name}: {error.details()}") from error
+                answer = None
+                while answer is None:
+                    try:
+                        answer = await rpcs[life.kind](request, metadata=METADATA, timeout=DEADLINE_SECONDS)
+                    except grpc.aio.AioRpcError as error:
+                        self._retry(life, error.code().value[0], f"{error.code().name}: {error.details()}")
                 round_.note(life.kind, perf_counter() - sent)
                 life.take(answer)
 
@@ -111,36 +122,40 @@ class _Target:
         stream: Any = CallAuthorizationStub(self._channel).Session(metadata=METADATA)
         left, sent = len(lives), [0.0] * len(lives)
 
-        async def send(tags: Sequence[int]) -> None:
-            operations = [pb.Operation(tag=tag + 1, **{lives[tag].kind: request}) for tag, request in next_of(tags)]
+        operations: list[pb.Operation] = [pb.Operation()] * len(lives)
+
+        async def send(tags: Sequence[int], again: Sequence[int] = ()) -> None:
+            for tag in tags:
+                request = lives[tag].next()
+                operations[tag] = pb.Operation(tag=tag + 1, **{lives[tag].kind: request})
             now = perf_counter()
             for tag in tags:
                 sent[tag] = now
-            await stream.write(pb.SessionRequest(operations=operations))
-
-        def next_of(tags: Sequence[int]) -> list[tuple[int, Any]]:
-            # In two steps, since the name of the operation is known only after its request was made.
-            return [(tag, lives[tag].next()) for tag in tags]
+            await stream.write(pb.SessionRequest(operations=[operations[tag] for tag in (*tags, *again)]))
 
         await send(range(len(lives)))
         while left:
             response = await stream.read()
             if not isinstance(response, pb.SessionResponse):
                 raise BenchError(f"the Session was ended with {(await stream.code()).name}: {await stream.details()}")
-            now, go_on = perf_counter(), []
+            now = perf_counter()
+            go_on: list[int] = []
+            again: list[int] = []
             for result in response.results:
                 tag = result.tag - 1
                 life = lives[tag]
                 if result.WhichOneof("result") != life.kind:
-                    raise BenchError(f"{life.kind} was answered: {result}")
+                    self._retry(life, result.error.code, str(result))
+                    again.append(tag)
+                    continue
                 round_.note(life.kind, now - sent[tag])
                 life.take(getattr(result, life.kind))
                 if life.is_over and now >= until:
                     left -= 1
                 else:
                     go_on.append(tag)
-            if go_on:
-                await send(go_on)
+            if go_on or again:
+                await send(go_on, again)
         await stream.done_writing()
         await stream.read()
 
@@ -180,6 +195,7 @@ async def measure_mixes(store: BenchStore, effort: Effort, books: Books) -> dict
         "seconds_a_round": effort.mix_seconds,
         "in_flight": IN_FLIGHT,
         "offices": len(offices),
+        "retries": gateway.retries,
         **memory,
         "mixes": [_mix(transport, mix, gateway, nothing) for transport, mix in pairs],
     }

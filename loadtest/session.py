@@ -96,12 +96,14 @@ class _Rounds:
     lags: list[Latency] = field(default_factory=list)
     cpu_micros: dict[str, list[float]] = field(default_factory=dict)
     growths: list[float] = field(default_factory=list)
+    retries: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {
             "rate_per_second": Figure.of(self.rates).to_json(),
             "latency": latency_json(self.latencies),
             "lag": latency_json(self.lags) if self.lags else None,
+            "retries": self.retries,
             "backlog_growth_per_second": Figure.of(self.growths).to_json() if self.growths else None,
             "cpu_micros_per_operation": {name: Figure.of(values).to_json() for name, values in self.cpu_micros.items()},
         }
@@ -131,6 +133,7 @@ class _Bench:
             rounds.lags.append(Latency(**said["lag_ms"]))
         if said["backlog_growth"] is not None:
             rounds.growths.append(said["backlog_growth"])
+        rounds.retries += said["retries"]
         for name, pid in pids.items():
             used = 1e6 * (process_cpu_seconds(pid) - before[name]) / said["operations"]
             rounds.cpu_micros.setdefault(name, []).append(used)

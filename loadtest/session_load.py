@@ -23,7 +23,7 @@ from gateway.address import Address
 from gateway.client.channel_options import CHANNEL_OPTIONS
 from gateway.parent_watch import exit_with_parent
 from gateway.v1 import authorization_pb2 as pb
-from loadtest.callers import DEADLINE_SECONDS, DURATIONS, PREFIXES, TRIES
+from loadtest.callers import DEADLINE_SECONDS, DURATIONS, PREFIXES
 from loadtest.control import Control, running_controlled, serve_control
 from loadtest.figures import Latency
 from loadtest.processes import BenchError
@@ -34,6 +34,9 @@ SESSION: Final = "/gateway.v1.CallAuthorization/Session"
 SWITCH: Final = "sbc-1"
 METADATA: Final = (("authorization", f"Bearer {OPERATOR_TOKEN}"), ("x-switch-id", SWITCH))
 MAX_BATCH: Final = 1_000
+MAX_RETRIES: Final = 100_000
+"""Of all rounds: on a schedule that is too fast for the machine there are many."""
+
 _ID_LENGTH: Final = 36
 _FIRST_TAG: Final = 128
 _LAST_TAG: Final = (1 << 14) - 1
@@ -54,6 +57,7 @@ class Load:
         latencies: In seconds; in an open loop from the time at which the schedule had an operation sent.
         authorize: Those of the authorizations among them; of an open loop only.
         lags: How much later than that it was sent, in seconds; empty in a closed loop.
+        retries: Of an open loop: operations that were asked again, since the store did not answer in time.
         backlog: Of an open loop: after so many seconds, how many operations should have been answered and were not.
     """
 
@@ -61,6 +65,7 @@ class Load:
     latencies: list[float] = field(default_factory=list)
     authorize: list[float] = field(default_factory=list)
     lags: list[float] = field(default_factory=list)
+    retries: int = 0
     backlog: list[tuple[float, int]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -71,6 +76,7 @@ class Load:
             "latency_ms": asdict(Latency.of(self.latencies)),
             "authorize_ms": asdict(Latency.of(self.authorize)) if self.authorize else None,
             "lag_ms": asdict(Latency.of(self.lags)) if self.lags else None,
+            "retries": self.retries,
             "backlog_growth": growth_per_second(self.backlog),
         }
 
@@ -235,8 +241,8 @@ class Switch:
     async def run_open(self, per_second: float, seconds: float) -> Load:
         """Send operations by a schedule, whether the ones before were answered or not.
 
-        Where more answers are missing than there are tags, operations wait for a tag; their latency counts from the
-        time of the schedule all the same.
+        Where more answers are missing than there are tags, operations wait for a tag, and what the store did not answer
+        in time is asked again with its id; their latency counts from the time of the schedule all the same.
 
         Raises:
             BenchError: An answer was not what it should have been.
@@ -244,6 +250,7 @@ class Switch:
         load, total, sent, answered = Load(), int(per_second * seconds), 0, 0
         free, ready = deque(range(len(self._tags))), deque[int]()
         waiting: list[int] = []
+        again: list[int] = []
         arrived = asyncio.Event()
         begin = perf_counter() + 0.01
         look_every = seconds / _BACKLOG_SAMPLES
@@ -272,6 +279,9 @@ class Switch:
             while answered < total:
                 await arrived.wait()
                 arrived.clear()
+                while again:
+                    slots, again[:MAX_BATCH] = again[:MAX_BATCH], []
+                    await self._write(b"".join([self._operation[slot] for slot in slots]))
                 while waiting:
                     slots = waiting[:MAX_BATCH]
                     del waiting[:MAX_BATCH]
@@ -289,7 +299,10 @@ class Switch:
                         slot = result.tag - _FIRST_TAG
                         was_end = self._is_ending[slot]
                         if not self._take(slot, result):
-                            raise BenchError("the store did not answer in time")
+                            again.append(slot)
+                            load.retries += 1
+                            arrived.set()
+                            continue
                         answered += 1
                         load.latencies.append(now - self._since[slot])
                         if not was_end:
@@ -308,10 +321,14 @@ class Switch:
             await self._send([self._end(slot) for slot in slots], slots)
             left = len(slots)
             while left:
+                unanswered = []
                 for result in await self._read():
-                    if not self._take(result.tag - _FIRST_TAG, result):
-                        raise BenchError("the store did not answer in time")
-                    left -= 1
+                    slot = result.tag - _FIRST_TAG
+                    if self._take(slot, result):
+                        left -= 1
+                    else:
+                        unanswered.append(slot)
+                await self._send([self._operation[slot] for slot in unanswered], unanswered)
         return load
 
     def _authorize(self, slot: int) -> bytes:
@@ -340,7 +357,7 @@ class Switch:
             if result.authorize_call.reason != pb.FUNDED:
                 raise BenchError(f"a call was answered {pb.Reason.Name(result.authorize_call.reason)}")
             return True
-        if result.error.code != _UNAVAILABLE or self.retries >= 100 * TRIES:
+        if result.error.code != _UNAVAILABLE or self.retries >= MAX_RETRIES:
             raise BenchError(f"an operation was answered: {result}")
         self.retries += 1
         return False

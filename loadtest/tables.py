@@ -197,6 +197,10 @@ def _open_loop(measure: Mapping[str, Any], key: str) -> Table | None:
     ratios = [f"{load[f'{name}_ratio']['median']:.2f}" if f"{name}_ratio" in load else "" for name in names]
     growth = load["gateway"].get("backlog_growth_per_second")
     queue = f" What waited for its answer grew by {growth['median']:,.0f} operations a second." if growth else ""
+    retries = load["gateway"].get("retries")
+    queue += (
+        f" The store did not answer {number(retries)} operations in time; they were asked again." if retries else ""
+    )
     return Table(
         f"Session: {number(load['per_second'])} operations a second by a schedule, ms from the intended time",
         ("", *headings(names, "")),
