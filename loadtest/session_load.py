@@ -34,7 +34,8 @@ SESSION: Final = "/gateway.v1.CallAuthorization/Session"
 SWITCH: Final = "sbc-1"
 METADATA: Final = (("authorization", f"Bearer {OPERATOR_TOKEN}"), ("x-switch-id", SWITCH))
 MAX_BATCH: Final = 1_000
-MAX_RETRIES: Final = 100_000
+RETRY_SECONDS: Final = 0.1
+MAX_RETRIES: Final = 1_000_000
 """Of all rounds: on a schedule that is too fast for the machine there are many."""
 
 _ID_LENGTH: Final = 36
@@ -275,6 +276,10 @@ class Switch:
                 sent += 1
             arrived.set()
 
+        def ask_again(slot: int) -> None:
+            again.append(slot)
+            arrived.set()
+
         async def write() -> None:
             while answered < total:
                 await arrived.wait()
@@ -299,9 +304,8 @@ class Switch:
                         slot = result.tag - _FIRST_TAG
                         was_end = self._is_ending[slot]
                         if not self._take(slot, result):
-                            again.append(slot)
                             load.retries += 1
-                            arrived.set()
+                            asyncio.get_running_loop().call_later(RETRY_SECONDS, ask_again, slot)
                             continue
                         answered += 1
                         load.latencies.append(now - self._since[slot])

@@ -1,6 +1,7 @@
 """`python -m loadtest.sweeps` (`make bench-full`): take the sweeps, plot them, keep them.
 
-Exit code 0: the figures stand. 1: a figure could not be taken, or the books were wrong after it; nothing is kept then.
+Exit code 0: the figures stand. 1: the books were wrong, and nothing is kept; or a sweep could not be taken, which the result
+says in its place: the others took too long to be thrown away for it.
 """
 
 import argparse
@@ -47,6 +48,9 @@ async def _journal(effort: SweepEffort, books: Books) -> dict[str, Any]:
         return await measure_journal(store, effort.bench, books)
 
 
+FAILED: Final = "failed"
+"""Marks in the result a sweep that could not be taken."""
+
 SWEEPS: Final[Mapping[str, Sweep]] = {
     "in_flight": sweep_in_flight,
     "offices": sweep_offices,
@@ -63,7 +67,7 @@ async def take_sweeps(names: Sequence[str], effort: SweepEffort, console: Consol
     """Take the named sweeps one after the other.
 
     Raises:
-        BenchError: A figure could not be taken, or the books were wrong after it.
+        BenchError: The books were wrong.
     """
     started, taken_at = time.monotonic(), datetime.now(UTC)
     books, taken = Books(), {}
@@ -72,7 +76,13 @@ async def take_sweeps(names: Sequence[str], effort: SweepEffort, console: Consol
         machine["store"] = describe_store(store.info("server"))
     for name in names:
         console.print(f"measuring {name} ...", style="dim")
-        taken[name] = await SWEEPS[name](effort, books)
+        try:
+            taken[name] = await SWEEPS[name](effort, books)
+        except (BenchError, grpc.aio.AioRpcError) as error:
+            if books.faults:
+                raise
+            taken[name] = {FAILED: True, "skipped": f"could not be taken: {str(error).partition(chr(10))[0]}"}
+            console.print(f"{name} {taken[name]['skipped']}", style="red", soft_wrap=True)
     machine["load_average_after"] = round(os.getloadavg()[0], 2)
     return {
         "schema": SCHEMA,
@@ -103,7 +113,7 @@ async def run(given: argparse.Namespace, console: Console) -> int:
     if plots is not None:
         for path in await asyncio.to_thread(plot_all, result, plots):
             console.print(f"Plotted {path}", soft_wrap=True)
-    return 0
+    return int(any(FAILED in result[name] for name in names))
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -172,9 +172,10 @@ async def measure_beside_ticks(effort: SweepEffort, books: Books) -> dict[str, A
                 begin = calls.first_due
                 if calls.now() > begin:
                     raise BenchError("calls and front were not there before the first tick was due")
-                for number in range(2 * rounds):
-                    starts = begin + number * window
-                    due = calls.due_between(starts, starts + window)
+                windows = [begin + number * window for number in range(2 * rounds)]
+                # Before the first one: a call that was ticked comes due at another time.
+                dues = [calls.due_between(starts, starts + window) for starts in windows]
+                for number, (starts, due) in enumerate(zip(windows, dues, strict=True)):
                     await asyncio.sleep(max(0.0, starts - calls.now()))
                     said = await load.ask(
                         "open",
@@ -182,6 +183,9 @@ async def measure_beside_ticks(effort: SweepEffort, books: Books) -> dict[str, A
                         per_second=effort.beside_per_second,
                         seconds=window * SHARE_OF_WINDOW,
                     )
+                    took = calls.now() - starts
+                    if took > window:
+                        raise BenchError(f"what was to take {window:g} s took {took:.1f} s: the machine is too slow")
                     (beside if number % 2 else without).append(Latency(**said["authorize_ms"]))
                     if number % 2:
                         ticked.append(due / (window * SHARE_OF_WINDOW))
