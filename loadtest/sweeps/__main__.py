@@ -1,7 +1,7 @@
 """`python -m loadtest.sweeps` (`make bench-full`): take the sweeps, plot them, keep them.
 
-Exit code 0: the figures stand. 1: the books were wrong, and nothing is kept; or a sweep could not be taken, which the result
-says in its place: the others took too long to be thrown away for it.
+Exit code 0: the figures stand. 1: the books were wrong, and nothing is kept; or a sweep could not be taken, which the
+result says in its place: the others took too long to be thrown away for it.
 """
 
 import argparse

@@ -73,8 +73,8 @@ class Plot:
 def plots_of(result: Mapping[str, Any]) -> list[Plot]:
     """The plots that a result has figures for."""
     plots = []
-    if in_flight := result.get("in_flight"):
-        plots.append(_in_flight(in_flight))
+    if "unary" in result.get("in_flight", {}):
+        plots.append(_in_flight(result["in_flight"]))
     for name, title, axis in (
         ("offices", "A Session by the number of offices", "offices"),
         ("live_calls", "A Session by the number of live calls", "live calls"),

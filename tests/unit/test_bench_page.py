@@ -59,10 +59,12 @@ def test_what_was_not_measured_is_said() -> None:
     result: dict[str, Any] = {
         "independent": {"skipped": "h2load is not installed (Debian: nghttp2-client)"},
         "offices": {"points": [], "left_out": [{"size": 1_000_000, "why": "not taken: needs 9 GiB"}]},
+        "in_flight": {"failed": True, "skipped": "could not be taken: the machine is too slow"},
         "commit": "abc",
     }
     assert left_out(result) == [
         "independent: h2load is not installed (Debian: nghttp2-client).",
+        "in_flight: could not be taken: the machine is too slow.",
         "offices, 1,000,000: not taken: needs 9 GiB.",
     ]
     assert tables_of(result) == []
