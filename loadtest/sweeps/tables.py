@@ -227,5 +227,6 @@ def _beside_ticks(measure: Mapping[str, Any]) -> Table:
         ),
         f"{measure['rounds']} windows of {measure['seconds_a_round']:g} s each way, in turns; a Session of "
         f"{number(measure['per_second'])} operations a second by a schedule, half of them AuthorizeCall. At most "
-        f"{number(measure['overdue_at_most'])} calls were not ticked a second after they were due.",
+        f"{number(measure['overdue_at_most'])} calls were not ticked a second after they were due. "
+        f"{number(measure['rounds_left_out'])} windows are left out, since answers came after their end.",
     )
