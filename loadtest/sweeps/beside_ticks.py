@@ -81,7 +81,7 @@ class _Calls:
         for step in self._workload.opening():
             run_step(self._pipeline, step)
         chance = random.Random(7)
-        in_windows = round(effort.ticks_per_second * window)
+        in_windows = round(effort.ticks_per_second * window * SHARE_OF_WINDOW)
         offsets = sorted(
             (2 * number + 1) * window + chance.uniform(0, window * SHARE_OF_WINDOW)
             for number in range(effort.tick_windows)
