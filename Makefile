@@ -56,8 +56,12 @@ proto: $(VENV)/.installed ## Generate gateway/v1 from proto/.
 	$(BIN)/python tools/generate_proto.py
 
 .PHONY: bench
-bench: $(VENV)/.installed ## Measure, print a table and write loadtest/results/*.json.
+bench: $(VENV)/.installed ## Measure for less than ten minutes, print tables and write loadtest/results/*.json.
 	$(BIN)/python -m loadtest.bench
+
+.PHONY: bench-full
+bench-full: $(VENV)/.installed ## The sweeps by size and what else takes long: an hour. Plots go to docs/benchmarks.
+	$(BIN)/python -m loadtest.sweeps
 
 PROFILE ?= steady
 SECONDS ?= 60

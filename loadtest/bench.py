@@ -29,10 +29,12 @@ from loadtest.cut_lateness import measure_cut_lateness
 from loadtest.due import measure_due
 from loadtest.effort import FULL, QUICK, Effort
 from loadtest.idle_sessions import measure_idle_sessions
-from loadtest.journal import measure_journal
-from loadtest.machine import describe_commit, describe_machine
+from loadtest.independent import measure_independent
+from loadtest.machine import describe_commit, describe_machine, describe_store
 from loadtest.memory import measure_memory
+from loadtest.mixes import measure_mixes
 from loadtest.processes import BenchError, BenchStore, running_store
+from loadtest.redis_benchmark import measure_redis_benchmark
 from loadtest.report import RESULTS, show, write
 from loadtest.session import measure_session
 from loadtest.store_rates import measure_store_rates
@@ -65,9 +67,11 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "due": measure_due,
     "cut_lateness": measure_cut_lateness,
     "idle_sessions": measure_idle_sessions,
-    "journal": measure_journal,
+    "mixes": measure_mixes,
+    "independent": measure_independent,
+    "redis_benchmark": measure_redis_benchmark,
 }
-"""In the order in which they are taken, each on a store of its own."""
+"""In the order in which they are taken, each on a store of its own. What takes long is in loadtest/sweeps."""
 
 
 async def take_figures(names: Sequence[str], effort: Effort, console: Console) -> dict[str, Any]:
@@ -83,10 +87,7 @@ async def take_figures(names: Sequence[str], effort: Effort, console: Console) -
     for name in names:
         console.print(f"measuring {name} ...", style="dim")
         async with running_store() as store:
-            server = store.info("server")
-            machine["store"] = (
-                f"{server.get('server_name', 'redis')} {server.get('valkey_version') or server['redis_version']}"
-            )
+            machine["store"] = describe_store(store.info("server"))
             measured[name] = await MEASURES[name](store, effort, books)
     machine["load_average_after"] = round(os.getloadavg()[0], 2)
     return {

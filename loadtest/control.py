@@ -11,7 +11,8 @@ from gateway.address import Address
 from gateway.parent_watch import report_ready
 from loadtest.processes import BenchError, Child, running_child
 
-_LINE_BYTES: Final = 1 << 22
+_LINE_BYTES: Final = 1 << 26
+"""The books of a million offices are a long line."""
 
 
 class Control:

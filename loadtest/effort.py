@@ -18,12 +18,21 @@ class Effort:
         live_calls: Calls whose memory is measured.
         dips: Refill triggers, on a quiet gateway and again under load.
         load_calls_per_second: That load.
+        busy_per_second: Operations of a Session beside which the dips are made once more.
         session_in_flight: Levels of concurrency of a Session.
         session_rounds: Rounds of each level.
         session_seconds: Of each round, for the gateway and again for the empty stream.
         open_per_second: Operations of a Session by a schedule.
-        open_rounds: Rounds of that.
+        open_fast_per_second: Those of the faster schedule.
+        open_unary_per_second: Unary rpcs by a schedule.
+        open_rounds: Rounds of each of them.
         open_seconds: Of each round, for the gateway and again for the empty stream.
+        mix_rounds: Rounds of each mix of operations, unary and in a Session.
+        mix_seconds: Of each round, for the gateway and again for the empty handler.
+        independent_requests: Of h2load and again of our own client, of each kind and to each target.
+        independent_rounds: Rounds of that.
+        raw_requests: Of redis-benchmark, of each kind in a round; it sends a multiple of 128.
+        raw_rounds: Rounds of that.
         due_calls: Live calls that the gateway ticks.
         due_rounds: How often each of them comes due.
         cut_calls: Calls that are cut.
@@ -46,12 +55,21 @@ class Effort:
     live_calls: int
     dips: int
     load_calls_per_second: int
+    busy_per_second: int
     session_in_flight: tuple[int, ...]
     session_rounds: int
     session_seconds: float
     open_per_second: int
+    open_fast_per_second: int
+    open_unary_per_second: int
     open_rounds: int
     open_seconds: float
+    mix_rounds: int
+    mix_seconds: float
+    independent_requests: int
+    independent_rounds: int
+    raw_requests: int
+    raw_rounds: int
     due_calls: int
     due_rounds: int
     cut_calls: int
@@ -75,12 +93,21 @@ FULL: Final = Effort(
     live_calls=20_000,
     dips=300,
     load_calls_per_second=100,
+    busy_per_second=2_000,
     session_in_flight=(1, 8, 64, 512),
     session_rounds=5,
     session_seconds=0.8,
     open_per_second=2_000,
+    open_fast_per_second=10_000,
+    open_unary_per_second=500,
     open_rounds=5,
     open_seconds=2.0,
+    mix_rounds=3,
+    mix_seconds=1.0,
+    independent_requests=3_000,
+    independent_rounds=3,
+    raw_requests=25_600,
+    raw_rounds=3,
     due_calls=100_000,
     due_rounds=3,
     cut_calls=200,
@@ -103,12 +130,21 @@ QUICK: Final = Effort(
     live_calls=1_000,
     dips=10,
     load_calls_per_second=20,
+    busy_per_second=100,
     session_in_flight=(1, 64),
     session_rounds=1,
     session_seconds=0.2,
     open_per_second=500,
+    open_fast_per_second=1_000,
+    open_unary_per_second=100,
     open_rounds=1,
     open_seconds=0.4,
+    mix_rounds=1,
+    mix_seconds=0.2,
+    independent_requests=300,
+    independent_rounds=1,
+    raw_requests=2_048,
+    raw_rounds=1,
     due_calls=2_000,
     due_rounds=1,
     cut_calls=5,

@@ -3,7 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Self
+from typing import Any, Final, Self
+
+PERCENTILES: Final = ("p50", "p90", "p99", "p999", "max")
+"""The fields of `Latency`; p999 is the 99.9th percentile, which is the slowest answer where there are under 1,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class Latency:
     p50: float
     p90: float
     p99: float
+    p999: float
     max: float
 
     @classmethod
@@ -48,7 +52,8 @@ class Latency:
             ValueError: There are none.
         """
         ordered = sorted(1000 * value for value in seconds)
-        return cls(percentile(ordered, 50), percentile(ordered, 90), percentile(ordered, 99), ordered[-1])
+        p50, p90, p99, p999 = (percentile(ordered, percent) for percent in (50, 90, 99, 99.9))
+        return cls(p50, p90, p99, p999, ordered[-1])
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
@@ -65,10 +70,7 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
 
 def latency_json(rounds: Sequence[Latency]) -> dict[str, Any]:
     """Each percentile as a figure over the rounds; its `high` for max is the slowest answer of all rounds."""
-    return {
-        f"{name}_ms": Figure.of(getattr(latency, name) for latency in rounds).to_json()
-        for name in ("p50", "p90", "p99", "max")
-    }
+    return {f"{name}_ms": Figure.of(getattr(latency, name) for latency in rounds).to_json() for name in PERCENTILES}
 
 
 def rounded(value: float) -> float:

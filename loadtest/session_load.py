@@ -9,9 +9,10 @@ import asyncio
 import itertools
 import random
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass, field
+from statistics import fmean
 from time import perf_counter
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from gateway.address import Address
 from gateway.client.channel_options import CHANNEL_OPTIONS
 from gateway.parent_watch import exit_with_parent
 from gateway.v1 import authorization_pb2 as pb
-from loadtest.callers import DEADLINE_SECONDS, DURATIONS, PREFIXES, TRIES
+from loadtest.callers import DEADLINE_SECONDS, DURATIONS, PREFIXES
 from loadtest.control import Control, running_controlled, serve_control
 from loadtest.figures import Latency
 from loadtest.processes import BenchError
@@ -33,10 +34,16 @@ SESSION: Final = "/gateway.v1.CallAuthorization/Session"
 SWITCH: Final = "sbc-1"
 METADATA: Final = (("authorization", f"Bearer {OPERATOR_TOKEN}"), ("x-switch-id", SWITCH))
 MAX_BATCH: Final = 1_000
+RETRY_SECONDS: Final = 0.1
+MAX_RETRIES: Final = 1_000_000
+"""Of all rounds: on a schedule that is too fast for the machine there are many."""
+
 _ID_LENGTH: Final = 36
 _FIRST_TAG: Final = 128
 _LAST_TAG: Final = (1 << 14) - 1
 """Tags between these take two bytes, so that a packed operation has the same length with each."""
+
+_BACKLOG_SAMPLES: Final = 20
 
 _UNAVAILABLE: Final = grpc.StatusCode.UNAVAILABLE.value[0]
 _DIGITS: Final = tuple(b"%05d" % number for number in range(100_000))
@@ -51,12 +58,16 @@ class Load:
         latencies: In seconds; in an open loop from the time at which the schedule had an operation sent.
         authorize: Those of the authorizations among them; of an open loop only.
         lags: How much later than that it was sent, in seconds; empty in a closed loop.
+        retries: Of an open loop: operations that were asked again, since the store did not answer in time.
+        backlog: Of an open loop: after so many seconds, how many operations should have been answered and were not.
     """
 
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
     authorize: list[float] = field(default_factory=list)
     lags: list[float] = field(default_factory=list)
+    retries: int = 0
+    backlog: list[tuple[float, int]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Sums; the latencies themselves would be a long line."""
@@ -66,35 +77,55 @@ class Load:
             "latency_ms": asdict(Latency.of(self.latencies)),
             "authorize_ms": asdict(Latency.of(self.authorize)) if self.authorize else None,
             "lag_ms": asdict(Latency.of(self.lags)) if self.lags else None,
+            "retries": self.retries,
+            "backlog_growth": growth_per_second(self.backlog),
         }
 
 
 class Packer:
-    """Puts operations together: all but ids, tags and the last digits of numbers was packed beforehand."""
+    """Puts operations together: all but ids, tags and the digits of offices and numbers was packed beforehand.
+
+    Args:
+        offices: How many there are. All names have the same length, so a million cost no more than one.
+    """
 
     def __init__(self, offices: int) -> None:
-        self.offices = [office_name(index) for index in range(offices)]
+        self.offices = offices
         self._authorize = [
-            [_head("authorize_call", _authorize_without_id(office_id, prefix)) for prefix in PREFIXES]
-            for office_id in self.offices
+            _around_office(_head("authorize_call", _authorize_without_id(office_name(0), prefix)))
+            for prefix in PREFIXES
         ]
         self._end = [
-            [_head("end_call", _end_without_id(office_id, duration)) for duration in DURATIONS]
-            for office_id in self.offices
+            _around_office(_head("end_call", _end_without_id(office_name(0), duration))) for duration in DURATIONS
         ]
 
     def authorize(self, office: int, prefix: int, digits: int, call_id: bytes, tag: bytes) -> bytes:
         """An AuthorizeCall operation as a field of a SessionRequest."""
-        return b"%b%b\x12\x24%b%b" % (self._authorize[office][prefix], _DIGITS[digits], call_id, tag)
+        before, behind = self._authorize[prefix]
+        return b"%b%07d%b%b\x12\x24%b%b" % (before, office, behind, _DIGITS[digits], call_id, tag)
 
     def end(self, office: int, duration: int, call_id: bytes, tag: bytes) -> bytes:
         """An EndCall operation likewise."""
-        return b"%b\x12\x24%b%b" % (self._end[office][duration], call_id, tag)
+        before, behind = self._end[duration]
+        return b"%b%07d%b\x12\x24%b%b" % (before, office, behind, call_id, tag)
 
 
 def office_name(index: int) -> str:
-    """The offices that calls are placed for."""
-    return f"office-{index:05d}"
+    """The offices that calls are placed for; up to ten million."""
+    return f"office-{index:07d}"
+
+
+def growth_per_second(backlog: Sequence[tuple[float, int]]) -> float | None:
+    """By how many operations a second the backlog of a schedule grew over its second half; None: too few were seen.
+
+    The mean of the last quarter against that of the second one, so that neither the start nor one stall decides.
+    """
+    if len(backlog) < _BACKLOG_SAMPLES // 2:
+        return None
+    quarter = len(backlog) // 4
+    early, late = backlog[quarter : 2 * quarter], backlog[-quarter:]
+    (began, few), (ended, many) = (map(fmean, zip(*each, strict=True)) for each in (early, late))
+    return (many - few) / (ended - began)
 
 
 def tag_of(slot: int) -> bytes:
@@ -130,6 +161,12 @@ def _head(kind: str, body: tuple[bytes, int]) -> bytes:
     return b"\x0a" + _varint(len(request) + inner + len(tag_of(0))) + request + packed
 
 
+def _around_office(head: bytes) -> tuple[bytes, bytes]:
+    """What stands before and behind the digits of the office, which is the first field."""
+    before, _, behind = head.partition(b"%07d" % 0)
+    return before, behind
+
+
 def _varint(number: int) -> bytes:
     packed = b""
     while number > 0x7F:
@@ -147,6 +184,10 @@ class Switch:
         stream: Carries bytes.
         packer: Of operations.
         name: Goes into the call ids; 8 characters.
+
+    Attributes:
+        at_random: True: each call is of any office; False: of one after the other.
+        among: How many offices, the first ones, calls are placed for.
     """
 
     def __init__(self, stream: Any, packer: Packer, name: str) -> None:
@@ -163,6 +204,8 @@ class Switch:
         self._call_id = [b""] * slots
         self._operation = [b""] * slots
         self._since = [0.0] * slots
+        self.at_random = False
+        self.among = packer.offices
         self.debited: Counter[int] = Counter()
         self.retries = 0
 
@@ -199,8 +242,8 @@ class Switch:
     async def run_open(self, per_second: float, seconds: float) -> Load:
         """Send operations by a schedule, whether the ones before were answered or not.
 
-        Where more answers are missing than there are tags, operations wait for a tag; their latency counts from the
-        time of the schedule all the same.
+        Where more answers are missing than there are tags, operations wait for a tag, and what the store did not answer
+        in time is asked again with its id; their latency counts from the time of the schedule all the same.
 
         Raises:
             BenchError: An answer was not what it should have been.
@@ -208,10 +251,15 @@ class Switch:
         load, total, sent, answered = Load(), int(per_second * seconds), 0, 0
         free, ready = deque(range(len(self._tags))), deque[int]()
         waiting: list[int] = []
+        again: list[int] = []
         arrived = asyncio.Event()
+        look_every = seconds / _BACKLOG_SAMPLES
 
         def send(intended: float) -> bool:
             nonlocal sent
+            elapsed = perf_counter() - loop.begin
+            if look_every * (1 + len(load.backlog)) <= elapsed < seconds:
+                load.backlog.append((elapsed, int(elapsed * per_second) - answered))
             # Calls and their ends in turn; where no call waits for its end, one more begins.
             if sent % 2 and ready:
                 slot = ready.popleft()
@@ -227,10 +275,17 @@ class Switch:
             arrived.set()
             return True
 
+        def ask_again(slot: int) -> None:
+            again.append(slot)
+            arrived.set()
+
         async def write() -> None:
             while answered < total:
                 await arrived.wait()
                 arrived.clear()
+                while again:
+                    slots, again[:MAX_BATCH] = again[:MAX_BATCH], []
+                    await self._write(b"".join([self._operation[slot] for slot in slots]))
                 while waiting:
                     slots = waiting[:MAX_BATCH]
                     del waiting[:MAX_BATCH]
@@ -248,7 +303,9 @@ class Switch:
                     slot = result.tag - _FIRST_TAG
                     was_end = self._is_ending[slot]
                     if not self._take(slot, result):
-                        raise BenchError("the store did not answer in time")
+                        load.retries += 1
+                        asyncio.get_running_loop().call_later(RETRY_SECONDS, ask_again, slot)
+                        continue
                     answered += 1
                     load.latencies.append(now - self._since[slot])
                     if not was_end:
@@ -269,15 +326,19 @@ class Switch:
             await self._send([self._end(slot) for slot in slots], slots)
             left = len(slots)
             while left:
+                unanswered = []
                 for result in await self._read():
-                    if not self._take(result.tag - _FIRST_TAG, result):
-                        raise BenchError("the store did not answer in time")
-                    left -= 1
+                    slot = result.tag - _FIRST_TAG
+                    if self._take(slot, result):
+                        left -= 1
+                    else:
+                        unanswered.append(slot)
+                await self._send([self._operation[slot] for slot in unanswered], unanswered)
         return load
 
     def _authorize(self, slot: int) -> bytes:
         chance, number = self._random, next(self._numbers)
-        office = number % len(self._packer.offices)
+        office = int(chance() * self.among) if self.at_random else number % self.among
         call_id = b"%b-0000-4000-8000-%012x" % (self._name, number)
         self._office[slot], self._call_id[slot], self._is_ending[slot] = office, call_id, False
         digits = int(chance() * 200_000)
@@ -301,7 +362,7 @@ class Switch:
             if result.authorize_call.reason != pb.FUNDED:
                 raise BenchError(f"a call was answered {pb.Reason.Name(result.authorize_call.reason)}")
             return True
-        if result.error.code != _UNAVAILABLE or self.retries >= 100 * TRIES:
+        if result.error.code != _UNAVAILABLE or self.retries >= MAX_RETRIES:
             raise BenchError(f"an operation was answered: {result}")
         self.retries += 1
         return False
@@ -353,11 +414,12 @@ async def serve_load(targets: dict[str, Address], offices: int) -> None:
     async def do(asked: dict[str, Any]) -> dict[str, Any]:
         async with asyncio.timeout(asked.get("seconds", 0.0) + 2 * DEADLINE_SECONDS):
             switch = switches[asked["target"]]
+            switch.at_random, switch.among = asked.get("at_random", False), asked.get("among") or offices
             if asked["do"] == "closed":
                 return (await switch.run_closed(asked["in_flight"], asked["seconds"])).to_json()
             if asked["do"] == "open":
                 return (await switch.run_open(asked["per_second"], asked["seconds"])).to_json()
-            debited = {packer.offices[office]: micros for office, micros in switch.debited.items()}
+            debited = {office_name(office): micros for office, micros in switch.debited.items()}
             return {"debited": debited, "retries": switch.retries}
 
     await serve_control("load", do)

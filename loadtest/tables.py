@@ -1,8 +1,13 @@
 """The result of a run as tables: one layout for the terminal and for the README."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
+
+from loadtest.client_tables import independent, mixes, redis_benchmark, unary_open_loop
+from loadtest.sweeps.tables import sweep_makers
+from loadtest.table import Table, headings, latency_cells, markdown, number, percentiles_of, spread
+
+__all__ = ["HOT", "Result", "Table", "describe", "left_out", "markdown", "tables_of"]
 
 Result = Mapping[str, Any]
 
@@ -18,23 +23,6 @@ HOT: Final = (
 """The operations that the README shows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table; the first column is text, the others are numbers or short words.
-
-    Attributes:
-        title: What it shows.
-        columns: Headings.
-        rows: Cells, as many as there are columns.
-        note: A sentence to read it by; empty: none.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-
-
 def tables_of(result: Result, *, only_hot: bool = False) -> list[Table]:
     """All tables that a result has the figures for.
 
@@ -42,11 +30,16 @@ def tables_of(result: Result, *, only_hot: bool = False) -> list[Table]:
         result: Of a run.
         only_hot: Of the store's operations only those of `HOT`.
     """
-    makers = (
+    makers: tuple[tuple[str, Callable[[Any], Table | None]], ...] = (
         ("store_rates", lambda measure: _store_rates(measure, only_hot=only_hot)),
         ("unary", _unary),
+        ("unary", unary_open_loop),
         ("session", _session),
-        ("session", _open_loop),
+        ("session", lambda measure: _open_loop(measure, "open_loop")),
+        ("session", lambda measure: _open_loop(measure, "open_loop_fast")),
+        ("mixes", mixes),
+        ("independent", independent),
+        ("redis_benchmark", redis_benchmark),
         ("due", _due),
         ("cut_lateness", _cut_lateness),
         ("trigger_delay", _trigger_delay),
@@ -54,9 +47,23 @@ def tables_of(result: Result, *, only_hot: bool = False) -> list[Table]:
         ("idle_sessions", _idle_sessions),
         ("journal", _journal),
         ("journal", _beside_journal),
+        *sweep_makers(),
         ("aims", _aims),
     )
-    return [make(result[name]) for name, make in makers if result.get(name)]
+    taken = ((make, result[name]) for name, make in makers if result.get(name) and "skipped" not in result[name])
+    return [table for make, measure in taken if (table := make(measure)) is not None]
+
+
+def left_out(result: Result) -> list[str]:
+    """What was not measured, and why, a sentence each."""
+    measures = [(name, measure) for name, measure in result.items() if isinstance(measure, Mapping)]
+    skipped = [f"{name}: {measure['skipped']}." for name, measure in measures if "skipped" in measure]
+    points = [
+        f"{name}, {number(point['size'])}: {point['why']}."
+        for name, measure in measures
+        for point in measure.get("left_out", ())
+    ]
+    return skipped + points
 
 
 def describe(result: Result) -> list[str]:
@@ -77,22 +84,6 @@ def describe(result: Result) -> list[str]:
     return lines
 
 
-def markdown(table: Table) -> str:
-    """A table as Markdown, with its title in bold above it."""
-    widths = [max(len(row[column]) for row in (table.columns, *table.rows)) for column in range(len(table.columns))]
-    rule = tuple("-" * widths[0] if column == 0 else "-" * (width - 1) + ":" for column, width in enumerate(widths))
-    lines = [f"**{table.title}**", "", *(_markdown_row(row, widths) for row in (table.columns, rule, *table.rows))]
-    return "\n".join([*lines, "", table.note] if table.note else lines)
-
-
-def _markdown_row(row: Sequence[str], widths: Sequence[int]) -> str:
-    cells = (
-        cell.ljust(width) if column == 0 else cell.rjust(width)
-        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-    )
-    return f"| {' | '.join(cells)} |"
-
-
 def _store_rates(measure: Mapping[str, Any], *, only_hot: bool) -> Table:
     rows = [row for row in measure["operations"] if not only_hot or (row["operation"], row["case"]) in HOT]
     return Table(
@@ -104,13 +95,13 @@ def _store_rates(measure: Mapping[str, Any], *, only_hot: bool) -> Table:
         tuple(
             (
                 f"{row['operation']}, {row['case']}".removesuffix(", "),
-                _number(row["measured"]["rate_per_second"]["median"]),
-                _spread(row["measured"]["rate_per_second"]),
+                number(row["measured"]["rate_per_second"]["median"]),
+                spread(row["measured"]["rate_per_second"]),
                 f"{row['measured']['cpu_micros']['median']:.1f}",
-                _number(row["empty_script"]["rate_per_second"]["median"]),
-                _number(row["empty_function"]["rate_per_second"]["median"]),
+                number(row["empty_script"]["rate_per_second"]["median"]),
+                number(row["empty_function"]["rate_per_second"]["median"]),
                 f"{row['ratio_to_empty_script']['median']:.2f}",
-                _spread(row["ratio_to_empty_script"]),
+                spread(row["ratio_to_empty_script"]),
                 f"{row['cpu_ratio_to_empty_script']:.2f}",
             )
             for row in rows
@@ -122,11 +113,11 @@ def _store_rates(measure: Mapping[str, Any], *, only_hot: bool) -> Table:
 
 
 def _unary(measure: Mapping[str, Any]) -> Table:
+    names = percentiles_of(measure["levels"][0]["gateway"]["both"])
     return Table(
         "Unary AuthorizeCall and EndCall, closed loop",
         (
-            "in flight", "rpc/s", "spread", "p50 ms", "p90 ms", "p99 ms", "max ms", "front us", "store us",
-            "client us", "ratio",
+            "in flight", "rpc/s", "spread", *headings(names), "front us", "store us", "client us", "ratio",
         ),
         tuple(_unary_rows(measure["levels"])),
         f"Medians of {measure['rounds']} interleaved rounds of {measure['seconds_a_round']:g} s, {measure['offices']} "
@@ -143,10 +134,9 @@ def _unary_rows(levels: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]
             serving = cpu["front"] if key == "gateway" else cpu["handler"]
             yield (
                 f"{level['in_flight']}, {name}",
-                _number(side["rate_per_second"]["median"]),
-                _spread(side["rate_per_second"]),
-                *(f"{side['both'][f'{name}_ms']['median']:.2f}" for name in ("p50", "p90", "p99")),
-                f"{side['both']['max_ms']['high']:.1f}",
+                number(side["rate_per_second"]["median"]),
+                spread(side["rate_per_second"]),
+                *latency_cells(side["both"], percentiles_of(side["both"])),
                 f"{serving['median']:.0f}",
                 f"{cpu['store']['median']:.0f}" if "store" in cpu else "",
                 f"{cpu['generator']['median']:.0f}",
@@ -155,11 +145,12 @@ def _unary_rows(levels: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]
 
 
 def _session(measure: Mapping[str, Any]) -> Table:
+    names = percentiles_of(measure["levels"][0]["gateway"]["latency"])
     return Table(
         "Session: calls authorized and ended on one stream, closed loop",
         (
-            "in flight", "operations/s", "spread", "p50 ms", "p99 ms", "max ms", "front us", "store us", "client us",
-            "raw/s", "of raw", "of raw CPU", "of empty",
+            "in flight", "operations/s", "spread", *headings(names), "front us", "store us", "client us", "raw/s",
+            "of raw", "of raw CPU", "of empty",
         ),
         tuple(_session_rows(measure["levels"])),
         f"Medians of {measure['rounds']} interleaved rounds of {measure['seconds_a_round']:g} s, {measure['offices']} "
@@ -176,23 +167,24 @@ def _session_rows(levels: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ..
             cpu, latency = side["cpu_micros_per_operation"], side["latency"]
             yield (
                 f"{level['in_flight']}, {name}",
-                _number(side["rate_per_second"]["median"]),
-                _spread(side["rate_per_second"]),
-                *(f"{latency[f'{percent}_ms']['median']:.2f}" for percent in ("p50", "p99")),
-                f"{latency['max_ms']['high']:.1f}",
+                number(side["rate_per_second"]["median"]),
+                spread(side["rate_per_second"]),
+                *latency_cells(latency, percentiles_of(latency)),
                 f"{(cpu['front'] if ours else cpu['handler'])['median']:.1f}",
                 f"{cpu['store']['median']:.1f}" if ours else "",
                 f"{cpu['generator']['median']:.1f}",
-                _number(level["raw_per_second"]["median"]) if ours else "",
+                number(level["raw_per_second"]["median"]) if ours else "",
                 f"{level['ratio_to_raw']['median']:.2f}" if ours else "",
                 f"{level['cpu_ratio_to_raw']:.2f}" if ours and level["cpu_ratio_to_raw"] else "",
                 f"{level['ratio_to_empty_stream']['median']:.2f}" if ours else "1",
             )
 
 
-def _open_loop(measure: Mapping[str, Any]) -> Table:
-    load = measure["open_loop"]
-    names = ("p50", "p90", "p99", "max")
+def _open_loop(measure: Mapping[str, Any], key: str) -> Table | None:
+    load = measure.get(key)
+    if not load:
+        return None
+    names = percentiles_of(load["gateway"]["latency"])
     rows = [
         (title, *(f"{load[side][what][f'{name}_ms']['median']:.2f}" for name in names))
         for title, side, what in (
@@ -202,13 +194,19 @@ def _open_loop(measure: Mapping[str, Any]) -> Table:
             ("of that the generator, empty stream", "empty_stream", "lag"),
         )
     ]
-    ratio = ("ratio to the empty stream", *(f"{load[f'{name}_ratio']['median']:.2f}" for name in ("p50", "p99")))
+    ratios = [f"{load[f'{name}_ratio']['median']:.2f}" if f"{name}_ratio" in load else "" for name in names]
+    growth = load["gateway"].get("backlog_growth_per_second")
+    queue = f" What waited for its answer grew by {growth['median']:,.0f} operations a second." if growth else ""
+    retries = load["gateway"].get("retries")
+    queue += (
+        f" The store did not answer {number(retries)} operations in time; they were asked again." if retries else ""
+    )
     return Table(
-        f"Session: {_number(load['per_second'])} operations a second by a schedule, ms from the intended time",
-        ("", *names),
-        (*rows, (*ratio[:2], "", ratio[2], "")),
+        f"Session: {number(load['per_second'])} operations a second by a schedule, ms from the intended time",
+        ("", *headings(names, "")),
+        (*rows, ("ratio to the empty stream", *ratios)),
         f"Medians of {load['rounds']} interleaved rounds of {load['seconds_a_round']:g} s. The generator's part is by "
-        "how much it sent later than the schedule says.",
+        f"how much it sent later than the schedule says.{queue}",
     )
 
 
@@ -218,13 +216,13 @@ def _due(measure: Mapping[str, Any]) -> Table:
         ("tick_call, raw", "raw_per_second", "", "raw_store_cpu_micros"),
     )
     return Table(
-        f"Ticks by the gateway, {_number(measure['calls'])} live calls",
+        f"Ticks by the gateway, {number(measure['calls'])} live calls",
         ("by", "ticks/s", "spread", "loop us", "store us", "ratio"),
         tuple(
             (
                 title,
-                _number(measure[rate]["median"]),
-                _spread(measure[rate]),
+                number(measure[rate]["median"]),
+                spread(measure[rate]),
                 f"{measure[own]['median']:.1f}" if own else "",
                 f"{measure[store]['median']:.1f}",
                 f"{measure['ratio_to_raw']['median']:.2f}" if own else "1",
@@ -232,7 +230,7 @@ def _due(measure: Mapping[str, Any]) -> Table:
             for title, rate, own, store in rows
         ),
         f"Medians of {measure['rounds']} rounds in which every call is due; one loop for all shards, up to "
-        f"{_number(measure['entries_a_turn'])} calls a turn. us are CPU time a tick.",
+        f"{number(measure['entries_a_turn'])} calls a turn. us are CPU time a tick.",
     )
 
 
@@ -241,20 +239,20 @@ def _cut_lateness(measure: Mapping[str, Any]) -> Table:
     return Table(
         "From the end of the granted time to the cut command at the Session, ms",
         ("calls", *late),
-        ((_number(measure["calls"]), *(f"{value:.0f}" for value in late.values())),),
+        ((number(measure["calls"]), *(f"{value:.0f}" for value in late.values())),),
     )
 
 
 def _idle_sessions(measure: Mapping[str, Any]) -> Table:
     rows = (
-        ("bytes of a Session", _number(measure["bytes_per_session"])),
+        ("bytes of a Session", number(measure["bytes_per_session"])),
         ("front before, MiB", f"{measure['front_bytes_before'] / 2**20:.0f}"),
         ("front with them, MiB", f"{measure['front_bytes_with_them'] / 2**20:.0f}"),
         ("front after them, MiB", f"{measure['front_bytes_after'] / 2**20:.0f}"),
         ("CPU of the front while nothing happens, %", f"{measure['idle_cpu_percent']:.0f}"),
     )
     return Table(
-        f"{_number(measure['sessions'])} idle Sessions",
+        f"{number(measure['sessions'])} idle Sessions",
         ("what", "figure"),
         rows,
         f"Resident memory of the front; {measure['channels']} connections, and one quote was asked on each Session.",
@@ -264,13 +262,13 @@ def _idle_sessions(measure: Mapping[str, Any]) -> Table:
 def _journal(measure: Mapping[str, Any]) -> Table:
     drain = measure["drain"]
     return Table(
-        f"The journal: {_number(drain['entries'])} entries of the outboxes into the ledger",
+        f"The journal: {number(drain['entries'])} entries of the outboxes into the ledger",
         ("into", "entries/s", "spread", "journal us", "SQL us", "bytes a record", "summary ms"),
         tuple(
             (
                 each["database"],
-                _number(each["entries_per_second"]["median"]),
-                _spread(each["entries_per_second"]),
+                number(each["entries_per_second"]["median"]),
+                spread(each["entries_per_second"]),
                 f"{each['journal_cpu_micros']['median']:.0f}",
                 f"{each['sql_cpu_micros']['median']:.0f}",
                 f"{each['bytes_a_record']['median']:.0f}" if each["bytes_a_record"] else "",
@@ -279,7 +277,7 @@ def _journal(measure: Mapping[str, Any]) -> Table:
             for each in drain["databases"]
         ),
         f"Medians of {drain['rounds']} interleaved rounds from the first read to the last trim, commits on the disk, "
-        f"{drain['entries_a_record']:g} entries a call or message of {_number(drain['offices'])} offices. us are CPU "
+        f"{drain['entries_a_record']:g} entries a call or message of {number(drain['offices'])} offices. us are CPU "
         f"time an entry; the summary is that of an office with {drain['records_a_summary']} records.",
     )
 
@@ -289,7 +287,7 @@ def _beside_journal(measure: Mapping[str, Any]) -> Table:
     names = ("p50", "p99")
     first = effects[0]
     return Table(
-        f"AuthorizeCall beside the journal, {_number(first['calls_per_second'])} calls a second by a schedule, ms",
+        f"AuthorizeCall beside the journal, {number(first['calls_per_second'])} calls a second by a schedule, ms",
         (
             "ledger", "p50", "p99", "p50 without", "p99 without", "p50 ratio", "p99 ratio", "lag p50 s", "lag max s",
         ),
@@ -311,12 +309,19 @@ def _beside_journal(measure: Mapping[str, Any]) -> Table:
 
 def _trigger_delay(measure: Mapping[str, Any]) -> Table:
     names = ("min", "p50", "p90", "p99", "max")
-    cases = (
+    cases: tuple[tuple[str, str], ...] = (
         ("WatchRefills, quiet gateway", "quiet_ms"),
         ("as published by the script", "quiet_published_ms"),
         (f"WatchRefills, beside {measure['load_calls_per_second']} calls a second", "under_load_ms"),
         ("as published by the script", "under_load_published_ms"),
     )
+    if "busy_ms" in measure:
+        beside = f"beside {number(measure['busy_per_second'])} operations a second"
+        cases += (
+            (f"WatchRefills, {beside}", "busy_ms"),
+            ("WatchRefills of another gateway, the same dips", "busy_elsewhere_ms"),
+            ("as published by the script", "busy_published_ms"),
+        )
     return Table(
         "From the reply to a debit to the refill trigger, ms",
         ("at the client", *names),
@@ -338,7 +343,7 @@ def _memory(measure: Mapping[str, Any]) -> Table:
         "Memory of the store",
         ("what", "bytes"),
         tuple((title, f"{measure[key]:.0f}") for title, key in rows),
-        f"used_memory over {_number(measure['live_calls'])} calls with ids of {measure['call_id_characters']} "
+        f"used_memory over {number(measure['live_calls'])} calls with ids of {measure['call_id_characters']} "
         "characters.",
     )
 
@@ -358,13 +363,3 @@ def _aims(judged: Sequence[Mapping[str, Any]]) -> Table:
             for aim in judged
         ),
     )
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}"
-
-
-def _spread(figure: Mapping[str, float]) -> str:
-    """From the lowest to the highest round."""
-    low, high = figure["low"], figure["high"]
-    return f"{low:.2f}-{high:.2f}" if high < 100 else f"{low:,.0f}-{high:,.0f}"

@@ -25,11 +25,13 @@ from gateway.v1 import authorization_pb2 as pb
 from gateway.v1 import credits_pb2 as cr
 from gateway.v1.credits_pb2_grpc import CreditsStub
 from loadtest.books import Books
+from loadtest.control import Control
 from loadtest.effort import Effort
 from loadtest.figures import percentile, rounded
 from loadtest.pipeline import pack
 from loadtest.processes import BenchError, BenchStore, Child, running_child
 from loadtest.scene import FUNDS_MICROS, OPERATOR_TOKEN, bench_settings, open_stub, store_access, wait_until_decides
+from loadtest.session_load import office_name, running_load
 
 if TYPE_CHECKING:  # they are in the stubs only
     from gateway.v1.authorization_pb2_grpc import CallAuthorizationAsyncStub
@@ -40,6 +42,8 @@ THRESHOLD_MICROS: Final = 5_000_000
 REFILL_MICROS: Final = 50_000_000
 CALLED: Final = "+12125550177"
 LOAD_OFFICES: Final = tuple(f"load-{index:02d}" for index in range(20))
+SESSION_OFFICES: Final = 20
+STRETCH_SECONDS: Final = 5.0
 PATIENCE_SECONDS: Final = 10.0
 AT_ONCE: Final = 8
 """Offices made at a time."""
@@ -107,6 +111,8 @@ class _Subscriber(_Arrivals, asyncio.Protocol):
 async def measure_trigger_delay(store: BenchStore, effort: Effort, books: Books) -> dict[str, Any]:
     """Let offices dip below their threshold one after the other, on a quiet gateway and beside other calls.
 
+    Those are unary ones first; then there are many more, over a Session, and a second gateway's back is watched, too.
+
     Raises:
         BenchError: A trigger did not come, or came for another refill, or the books are wrong.
     """
@@ -132,18 +138,25 @@ async def measure_trigger_delay(store: BenchStore, effort: Effort, books: Books)
             async with _background(settings, effort, written):
                 loaded_replies = await _dip_all(calls, admin, (watcher, subscriber), loaded, price)
             background = json.loads(await asyncio.to_thread(written.read_text))
+            busy = [f"busy-{index:04d}" for index in range(effort.dips)]
+            busy_replies, elsewhere, session = await _dip_beside_session(
+                store, settings, effort, calls, admin, (watcher, subscriber), busy, price
+            )
         finally:
             subscription.close()
             watching.cancel()
             with suppress(asyncio.CancelledError, grpc.aio.AioRpcError):
                 await watching
-        offices = ["first", *quiet, *loaded]
+        offices = ["first", *quiet, *loaded, *busy]
         expected = dict.fromkeys(offices, THRESHOLD_MICROS - 1)
         expected |= {office_id: FUNDS_MICROS - background["debited"].get(office_id, 0) for office_id in LOAD_OFFICES}
+        expected |= {office_id: FUNDS_MICROS - session["debited"].get(office_id, 0) for office_id in _session_offices()}
         async with store_access(store) as (_, balances):
             await books.audit_store("trigger_delay", expected, balances)
             for office_id in offices:
                 await _check_refill(balances, watcher, office_id)
+            for office_id in busy:
+                await _check_refill(balances, elsewhere, office_id)
     return {
         "dips": effort.dips,
         "quiet_ms": _delays_json(watcher, quiet_replies),
@@ -152,7 +165,66 @@ async def measure_trigger_delay(store: BenchStore, effort: Effort, books: Books)
         "under_load_published_ms": _delays_json(subscriber, loaded_replies),
         "load_calls_per_second": effort.load_calls_per_second,
         "load_calls": background["calls"],
+        "busy_ms": _delays_json(watcher, busy_replies),
+        "busy_published_ms": _delays_json(subscriber, busy_replies),
+        "busy_elsewhere_ms": _delays_json(elsewhere, busy_replies),
+        "busy_per_second": effort.busy_per_second,
     }
+
+
+async def _dip_beside_session(
+    store: BenchStore,
+    settings: Settings,
+    effort: Effort,
+    calls: "CallAuthorizationAsyncStub",
+    admin: "CreditsAsyncStub",
+    listeners: Sequence[_Arrivals],
+    offices: Sequence[str],
+    price: int,
+) -> tuple[dict[str, float], _Watcher, Any]:
+    """Dips beside a Session by a schedule, watched at this gateway and at another one, which has a back of its own.
+
+    Returns:
+        When the debits were replied to, what came at the other gateway, and the books of the Session's calls.
+    """
+    for office_id in _session_offices():
+        await _create_office(admin, office_id, FUNDS_MICROS)
+    there = bench_settings(store, data_dir=str(store.directory), database_url=settings.database_url)
+    elsewhere = _Watcher()
+    async with (
+        running_child("back", "gateway.process", "back", environment=there.environment()),
+        open_channel(there.admin_listen, OPERATOR_TOKEN) as channel,
+        running_load({"gateway": settings.listen}, SESSION_OFFICES) as load,
+    ):
+        watching = asyncio.create_task(elsewhere.watch(CreditsStub(channel)))
+        loading = asyncio.create_task(_keep_busy(load, effort.busy_per_second))
+        try:
+            replies = await _dip_all(calls, admin, (*listeners, elsewhere), offices, price)
+        finally:
+            loading.cancel()
+            watching.cancel()
+            ended = await asyncio.gather(loading, watching, return_exceptions=True)
+        for error in ended:
+            if isinstance(error, BenchError):
+                raise error
+        return replies, elsewhere, await load.ask("books", target="gateway")
+
+
+async def _keep_busy(load: Control, per_second: int) -> None:
+    """One stretch of the schedule after the other; one that has begun is finished, and its calls are ended."""
+    while True:
+        stretch = asyncio.ensure_future(
+            load.ask("open", target="gateway", per_second=per_second, seconds=STRETCH_SECONDS)
+        )
+        try:
+            await asyncio.shield(stretch)
+        except asyncio.CancelledError:
+            await stretch
+            raise
+
+
+def _session_offices() -> list[str]:
+    return [office_name(index) for index in range(SESSION_OFFICES)]
 
 
 @asynccontextmanager

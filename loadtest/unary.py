@@ -29,6 +29,7 @@ class _Target:
     pids: dict[str, int]
     rounds: dict[int, list[Window]] = field(default_factory=dict)
     cpu_micros: dict[int, dict[str, list[float]]] = field(default_factory=dict)
+    by_schedule: list[Window] = field(default_factory=list)
 
     async def measure(self, in_flight: int, seconds: float) -> None:
         before = {name: process_cpu_seconds(pid) for name, pid in self.pids.items()}
@@ -76,6 +77,11 @@ async def measure_unary(store: BenchStore, effort: Effort, books: Books) -> dict
                 # Each goes first in turn, so that neither always has the machine as the other left it.
                 for target in (gateway, nothing) if number % 2 else (nothing, gateway):
                     await target.measure(in_flight, effort.unary_seconds)
+        for number in range(effort.open_rounds):
+            for target in (gateway, nothing) if number % 2 else (nothing, gateway):
+                target.by_schedule.append(
+                    await target.callers.run_open(effort.open_unary_per_second, effort.open_seconds)
+                )
         await _check_prices(front, gateway.callers, offices[0])
         expected = {office_id: FUNDS_MICROS - gateway.callers.debited[office_id] for office_id in offices}
         await books.audit_store("unary", expected, front.store)
@@ -86,6 +92,7 @@ async def measure_unary(store: BenchStore, effort: Effort, books: Books) -> dict
             "deck": DEFAULT_RATES,
             "retries": gateway.callers.retries,
             "levels": [_level(in_flight, gateway, nothing) for in_flight in effort.unary_in_flight],
+            "open_loop": _open_loop(gateway, nothing, effort),
         }
 
 
@@ -100,6 +107,33 @@ def _level(in_flight: int, gateway: _Target, nothing: _Target) -> dict[str, Any]
         "ratio_to_empty_handler": Figure.of(
             (ours.rpcs / ours.seconds) / (empty.rpcs / empty.seconds) for ours, empty in pairs
         ).to_json(),
+    }
+
+
+def _open_loop(gateway: _Target, nothing: _Target, effort: Effort) -> dict[str, Any] | None:
+    """None: the effort has no rounds of it."""
+    if not effort.open_rounds:
+        return None
+    ours, empty = (
+        [Latency.of(window.authorize + window.end) for window in target.by_schedule] for target in (gateway, nothing)
+    )
+    return {
+        "per_second": effort.open_unary_per_second,
+        "rounds": effort.open_rounds,
+        "seconds_a_round": effort.open_seconds,
+        **{
+            name: {
+                "latency": latency_json(latencies),
+                "lag": latency_json([Latency.of(window.lags) for window in target.by_schedule]),
+            }
+            for name, target, latencies in (("gateway", gateway, ours), ("empty_handler", nothing, empty))
+        },
+        **{
+            f"{name}_ratio": Figure.of(
+                getattr(one, name) / getattr(other, name) for one, other in zip(ours, empty, strict=True)
+            ).to_json()
+            for name in ("p50", "p99")
+        },
     }
 
 

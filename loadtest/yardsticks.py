@@ -1,6 +1,6 @@
 """What the same messages and commands cost when nothing is done with them.
 
-`python -m loadtest.yardsticks` is the empty grpc.aio handler: it serves CallAuthorization with two constant answers, by
+`python -m loadtest.yardsticks` is the empty grpc.aio handler: it serves CallAuthorization with constant answers, by
 themselves or in a Session, on uvloop and with the options of the front.
 """
 
@@ -63,6 +63,38 @@ class EmptyHandler(CallAuthorizationServicer):
         """A constant."""
         return _ENDED
 
+    async def AnswerCall(  # noqa: N802
+        self,
+        request: pb.AnswerCallRequest,  # noqa: ARG002
+        context: grpc.aio.ServicerContext[Any, Any],  # noqa: ARG002
+    ) -> pb.AnswerCallResponse:
+        """A constant."""
+        return _ANSWERED
+
+    async def TickCall(  # noqa: N802
+        self,
+        request: pb.TickCallRequest,  # noqa: ARG002
+        context: grpc.aio.ServicerContext[Any, Any],  # noqa: ARG002
+    ) -> pb.TickCallResponse:
+        """A constant."""
+        return _TICKED
+
+    async def AuthorizeMessage(  # noqa: N802
+        self,
+        request: pb.AuthorizeMessageRequest,  # noqa: ARG002
+        context: grpc.aio.ServicerContext[Any, Any],  # noqa: ARG002
+    ) -> pb.AuthorizeMessageResponse:
+        """A constant."""
+        return _SENT
+
+    async def QuoteCall(  # noqa: N802
+        self,
+        request: pb.QuoteCallRequest,  # noqa: ARG002
+        context: grpc.aio.ServicerContext[Any, Any],  # noqa: ARG002
+    ) -> pb.QuoteCallResponse:
+        """A constant."""
+        return _QUOTED
+
     async def Session(  # type: ignore[override]  # noqa: N802  # written to the context, which the stubs do not know
         self,
         request_iterator: AsyncIterator[pb.SessionRequest],  # noqa: ARG002  # read from the context
@@ -74,6 +106,8 @@ class EmptyHandler(CallAuthorizationServicer):
                 pb.Result(tag=operation.tag, authorize_call=_GRANTED)
                 if operation.HasField("authorize_call")
                 else pb.Result(tag=operation.tag, end_call=_ENDED)
+                if operation.HasField("end_call")
+                else pb.Result(tag=operation.tag, **_OTHERS[operation.WhichOneof("operation")])
                 for operation in request.operations
             ]
             await context.write(pb.SessionResponse(results=results))
@@ -88,6 +122,20 @@ _GRANTED: Final = pb.AuthorizeCallResponse(
     available_micros=999_880_000,
 )
 _ENDED: Final = pb.EndCallResponse(billed_seconds=61, debited_micros=240_000, available_micros=999_760_000)
+_ANSWERED: Final = pb.AnswerCallResponse(granted_seconds=60, available_micros=999_880_000)
+_TICKED: Final = pb.TickCallResponse(granted_seconds=120, debited_micros=120_000, available_micros=999_760_000)
+_SENT: Final = pb.AuthorizeMessageResponse(
+    decision=pb.GRANTED, reason=pb.FUNDED, debited_micros=8_500, available_micros=999_991_500
+)
+_QUOTED: Final = pb.QuoteCallResponse(
+    decision=pb.GRANTED, reason=pb.FUNDED, category=pb.CATEGORY_INTERNATIONAL, price_micros=120_000
+)
+_OTHERS: Final[dict[str | None, dict[str, Any]]] = {
+    "answer_call": {"answer_call": _ANSWERED},
+    "tick_call": {"tick_call": _TICKED},
+    "authorize_message": {"authorize_message": _SENT},
+}
+"""By operation; the two that nearly all measures ask for are asked about first, and by the quickest way."""
 
 
 async def serve_empty() -> None:

@@ -49,7 +49,7 @@ def test_a_figure_is_a_median_with_its_spread() -> None:
 
 
 def test_latencies_are_in_milliseconds() -> None:
-    assert Latency.of([0.001, 0.002, 0.004]) == Latency(p50=2.0, p90=4.0, p99=4.0, max=4.0)
+    assert Latency.of([0.001, 0.002, 0.004]) == Latency(p50=2.0, p90=4.0, p99=4.0, p999=4.0, max=4.0)
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,29 @@ def test_what_was_not_answered_in_time_is_asked_again_with_the_same_id() -> None
     asyncio.run(main())
 
 
+def test_a_schedule_asks_again_too_and_its_latency_counts_from_the_schedule() -> None:
+    refused: list[pb.Operation] = []
+
+    def answer(operation: pb.Operation) -> pb.Result:
+        if len(refused) < 5:
+            refused.append(operation)
+            result = pb.Result(tag=operation.tag)
+            result.error.code = 14
+            return result
+        return good(operation)
+
+    async def main() -> None:
+        a_switch, stream = switch(answer)
+        load = await a_switch.run_open(500, 0.2)
+        assert load.retries == a_switch.retries == 5
+        assert len(load.latencies) == len(load.lags) == 100
+        asked = [operation.SerializeToString() for operation in stream.operations]
+        assert all(asked.count(operation.SerializeToString()) >= 2 for operation in refused[:1])
+        assert len(asked) - 5 == 2 * sum(operation.HasField("end_call") for operation in stream.operations)
+
+    asyncio.run(main())
+
+
 def denied(operation: pb.Operation) -> pb.Result:
     return pb.Result(tag=operation.tag, authorize_call=pb.AuthorizeCallResponse(reason=pb.INSUFFICIENT_FUNDS))
 
@@ -218,5 +241,6 @@ def test_the_aims_of_live_calls() -> None:
         (2.5, False),
         (12_000.0, False),
         (230.0, True),
+        (2.5, False),
         (0.7, True),
     ]

@@ -1,0 +1,119 @@
+"""Make docs/benchmarks.md of the latest figures: `python -m loadtest.page`. Nothing in it is typed in by hand.
+
+`--check` changes nothing and fails where the page shows other figures than the latest ones, or a plot of it is missing.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+from typing import Any, Final
+
+from loadtest.aims import judge
+from loadtest.machine import ROOT
+from loadtest.report import LATEST, RESULTS
+from loadtest.sweeps.plots import PLOTS, plots_of
+from loadtest.tables import Result, describe, left_out, markdown, tables_of
+
+PAGE: Final = ROOT / "docs/benchmarks.md"
+TEMPLATE: Final = Path(__file__).with_name("benchmarks_template.md")
+SWEEPS_LATEST: Final = f"sweeps-{LATEST}"
+_BESIDE: Final = ("schema", "taken_at", "commit", "quick", "seconds", "machine", "aims", "books")
+"""What a result holds that is no measure."""
+
+
+class PageError(Exception):
+    """The page cannot be made; says why."""
+
+
+def render(bench: Result, sweeps: Result) -> str:
+    """The page.
+
+    Args:
+        bench: The result of `make bench`.
+        sweeps: That of `make bench-full`.
+    """
+    # A smoke run meets no aim; only where there is nothing else it is judged, so that it is seen that it can be.
+    earnest = [result for result in (bench, sweeps) if not result["quick"]]
+    judged = judge({name: each for result in earnest or (bench, sweeps) for name, each in _measures(result).items()})
+    met = sum(aim["met"] for aim in judged)
+    missing = left_out(bench) + left_out(sweeps)
+    plots = [f"![{plot.title}](benchmarks/{plot.name}.png)" for plot in plots_of(sweeps)]
+    aims = "\n\n".join(markdown(table) for table in tables_of({"aims": judged}))
+    verdict = f"{met} of {len(judged)} that were measured are met, {len(judged) - met} are missed."
+    return Template(TEMPLATE.read_text()).substitute(
+        verdict=verdict + _warning(bench, sweeps),
+        aims=aims,
+        bench_machine=_taken(bench),
+        bench=_tables(bench),
+        sweeps_machine=_taken(sweeps),
+        sweeps=_tables(sweeps),
+        plots="\n\n".join(plots),
+        left_out="".join(f"- {line}\n" for line in missing) + "\n" if missing else "",
+    )
+
+
+def _warning(bench: Result, sweeps: Result) -> str:
+    smoke = [name for name, result in (("One run", bench), ("Sweeps", sweeps)) if result["quick"]]
+    if not smoke:
+        return ""
+    judged = "no aim is judged by them" if len(smoke) == 1 else "neither do the aims"
+    return f" **The figures under {' and '.join(smoke)} are of a reduced smoke run: they mean nothing, and {judged}.**"
+
+
+def _measures(result: Result) -> dict[str, Any]:
+    return {name: measure for name, measure in result.items() if name not in _BESIDE}
+
+
+def _taken(result: Result) -> str:
+    audited = sum(result["books"]["offices"].values())
+    minutes = result["seconds"] / 60
+    return " ".join([*describe(result), f"It took {minutes:.0f} minutes, and {audited:,} offices were audited."])
+
+
+def _tables(result: Result) -> str:
+    return "\n\n".join(markdown(table) for table in tables_of(_measures(result)))
+
+
+def read(path: Path) -> Mapping[str, Any]:
+    """A result.
+
+    Raises:
+        PageError: There is none.
+    """
+    try:
+        result: Mapping[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise PageError(f"no figures in {path}: {error}") from error
+    return result
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m loadtest.page", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only say whether the page shows the latest figures")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the figures are")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    given = parser.parse_args(arguments)
+    try:
+        sweeps = read(given.results / SWEEPS_LATEST)
+        text = render(read(given.results / LATEST), sweeps)
+    except PageError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    if not given.check:
+        given.page.write_text(text)
+        return 0
+    missing = [plot.name for plot in plots_of(sweeps) if not (PLOTS / f"{plot.name}.png").exists()]
+    if missing:
+        sys.stderr.write(f"plots are missing: {', '.join(missing)}\n")
+    if not given.page.exists() or given.page.read_text() != text:
+        sys.stderr.write(f"{given.page} shows other figures than {given.results}: python -m loadtest.page\n")
+        return 1
+    return int(bool(missing))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

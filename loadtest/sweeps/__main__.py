@@ -1,0 +1,145 @@
+"""`python -m loadtest.sweeps` (`make bench-full`): take the sweeps, plot them, keep them.
+
+Exit code 0: the figures stand. 1: the books were wrong, and nothing is kept; or a sweep could not be taken, which the
+result says in its place: the others took too long to be thrown away for it.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import grpc.aio
+import uvloop
+from rich.console import Console
+
+from gateway.log import configure_logging
+from gateway.startup import StartupError
+from loadtest.aims import judge
+from loadtest.bench import SCHEMA, WIDTH
+from loadtest.books import Books
+from loadtest.journal import measure_journal
+from loadtest.machine import describe_commit, describe_machine, describe_store
+from loadtest.processes import BenchError, running_store
+from loadtest.report import RESULTS, show, write
+from loadtest.sweeps.beside_ticks import measure_beside_ticks
+from loadtest.sweeps.deck import sweep_deck
+from loadtest.sweeps.effort import FULL, QUICK, SweepEffort
+from loadtest.sweeps.in_flight import sweep_in_flight
+from loadtest.sweeps.plots import PLOTS, plot_all
+from loadtest.sweeps.sizes import compare_sizes, sweep_live_calls, sweep_offices
+
+Sweep = Callable[[SweepEffort, Books], Awaitable[dict[str, Any]]]
+
+PREFIX: Final = "sweeps-"
+"""Of the names of the JSON files, which lie beside the benchmark's."""
+
+
+async def _journal(effort: SweepEffort, books: Books) -> dict[str, Any]:
+    async with running_store() as store:
+        return await measure_journal(store, effort.bench, books)
+
+
+FAILED: Final = "failed"
+"""Marks in the result a sweep that could not be taken."""
+
+SWEEPS: Final[Mapping[str, Sweep]] = {
+    "in_flight": sweep_in_flight,
+    "offices": sweep_offices,
+    "live_calls": sweep_live_calls,
+    "deck": sweep_deck,
+    "compare_sizes": compare_sizes,
+    "beside_ticks": measure_beside_ticks,
+    "journal": _journal,
+}
+"""In the order in which they are taken."""
+
+
+async def take_sweeps(names: Sequence[str], effort: SweepEffort, console: Console) -> dict[str, Any]:
+    """Take the named sweeps one after the other.
+
+    Raises:
+        BenchError: The books were wrong.
+    """
+    started, taken_at = time.monotonic(), datetime.now(UTC)
+    books, taken = Books(), {}
+    machine = describe_machine(Path(tempfile.gettempdir()))
+    async with running_store() as store:
+        machine["store"] = describe_store(store.info("server"))
+    for name in names:
+        console.print(f"measuring {name} ...", style="dim")
+        try:
+            taken[name] = await SWEEPS[name](effort, books)
+        except (BenchError, grpc.aio.AioRpcError) as error:
+            if books.faults:
+                raise
+            taken[name] = {FAILED: True, "skipped": f"could not be taken: {str(error).partition(chr(10))[0]}"}
+            console.print(f"{name} {taken[name]['skipped']}", style="red", soft_wrap=True)
+    machine["load_average_after"] = round(os.getloadavg()[0], 2)
+    return {
+        "schema": SCHEMA,
+        "taken_at": taken_at.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "commit": describe_commit(),
+        "quick": effort is QUICK,
+        "seconds": round(time.monotonic() - started, 1),
+        "machine": machine,
+        **taken,
+        "aims": judge(taken),
+        "books": {"audited": True, "offices": books.offices, "faults": books.faults},
+    }
+
+
+async def run(given: argparse.Namespace, console: Console) -> int:
+    """Take, show, plot and keep the sweeps; returns the exit code."""
+    task = asyncio.current_task()
+    if task is not None:
+        # Like Ctrl-C: what was started is stopped on the way out.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    names = [name for name in SWEEPS if name in given.only] if given.only else list(SWEEPS)
+    result = await take_sweeps(names, QUICK if given.quick else FULL, console)
+    show(result, console)
+    whole = not (given.quick or given.only)
+    results, plots = given.results or (RESULTS if whole else None), given.plots or (PLOTS if whole else None)
+    if results is not None:
+        console.print(f"Written to {write(result, results, PREFIX)}", soft_wrap=True)
+    if plots is not None:
+        for path in await asyncio.to_thread(plot_all, result, plots):
+            console.print(f"Plotted {path}", soft_wrap=True)
+    return int(any(FAILED in result[name] for name in names))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Read the command line and run."""
+    parser = argparse.ArgumentParser(prog="python -m loadtest.sweeps", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a smoke run of small sizes, whose figures mean nothing")
+    parser.add_argument("--only", action="append", choices=list(SWEEPS), help="take this sweep; may be repeated")
+    parser.add_argument(
+        "--results", type=Path, help=f"where the JSON goes (default: {RESULTS}; nowhere with --quick or --only)"
+    )
+    parser.add_argument(
+        "--plots", type=Path, help=f"where the plots go (default: {PLOTS}; nowhere with --quick or --only)"
+    )
+    given = parser.parse_args(arguments)
+    configure_logging("warning", "console", process="sweeps")
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
+    try:
+        return uvloop.run(run(given, console))
+    except (BenchError, StartupError, grpc.aio.AioRpcError) as error:
+        sys.stderr.write(f"The sweeps failed: {error}\n")
+    except asyncio.CancelledError:
+        sys.stderr.write("The sweeps were stopped.\n")
+    return 1
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        sys.exit(main(sys.argv[1:]))
+    sys.exit(1)
