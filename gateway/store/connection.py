@@ -28,10 +28,7 @@ _KEYS_BEGIN_WITH: Final = b"tg:"
 _ASKING: Final = pack(("ASKING",))
 _SCANNED: Final = 1_000
 
-MAX_REDIRECTIONS: Final = 20
-"""How often one command is sent on before whoever waits is told to retry."""
-
-_MOVING_SECONDS: Final = 0.025
+MOVING_SECONDS: Final = 0.025
 """How long a command waits whose keys are partly here and partly there, before it is sent again."""
 
 
@@ -69,6 +66,7 @@ class StoreConnection:
         self._library = library
         self._timeout = timeout_seconds
         self._on_connect = on_connect
+        self._most_redirections = max(3, int(timeout_seconds / MOVING_SECONDS))
         self._members = self._make_members()
         # Of a store that is one server it need not be asked who has a key.
         self._only = None if location.kind is Kind.CLUSTER else next(iter(self._members.nodes))
@@ -271,10 +269,10 @@ class StoreConnection:
                 self._run_errand(self._load_and_repeat(node, reply))
                 return
             kind, _, rest = text.partition(" ")
-            if reply.redirections < MAX_REDIRECTIONS:
+            if reply.redirections < self._most_redirections:
                 reply.redirections += 1
                 if kind == "TRYAGAIN":
-                    self._run_errand(self._deliver(node, reply, asking=True, pause_seconds=_MOVING_SECONDS))
+                    self._run_errand(self._deliver(node, reply, asking=True, pause_seconds=MOVING_SECONDS))
                     return
                 if kind in ("MOVED", "ASK") and self._redirect(node, kind, rest, reply):
                     return

@@ -15,10 +15,10 @@ import redis
 from gateway.store.members import SLOTS
 from tests.support.servers import StoreServer, free_port, running_store, server_binary, wait_until
 
-NODE_TIMEOUT_MS = 1_000
+NODE_TIMEOUT_MS = 2_000
 """After so long without an answer a member of the cluster is held to be gone."""
 
-SENTINEL_TIMEOUT_MS = 1_000
+SENTINEL_TIMEOUT_MS = 2_000
 
 PRIMARY_NAME = "tollgate"
 
