@@ -52,6 +52,7 @@ from gateway.background.journaler import EpochLost
 from gateway.background.loops import Loop
 from gateway.background.missing import MissingOffices
 from gateway.background.refill_listener import RefillListener
+from gateway.background.shards import JOURNAL, ShardLeases
 from gateway.billing.charging import Pace
 from gateway.billing.parts import Billing, Way
 from gateway.domain.numbers import warm_up
@@ -441,6 +442,8 @@ class Back:
             Loop("billing", turns.billing.turn, billing_loop.EVERY_SECONDS),
             Loop("refiller", turns.refiller.turn, refiller.EVERY_SECONDS),
         ]
+        sharing = ShardLeases(JOURNAL, self.connection, self.store, self.clock)
+        turns.journaler.shards = sharing.held
         listener = RefillListener(self.connection, self.refill_feed, journaling.wake)
         loops = [
             *self._woken_on_connect,
@@ -458,7 +461,11 @@ class Back:
             send = partial(self.provider.send_webhooks, self.webhooks.receive)
             loops.append(Loop("sandbox_webhooks", send, WEBHOOKS_EVERY_SECONDS))
         coroutines = [*(loop.run() for loop in loops), listener.run(), self.directory.follow(), self._end_streams(stop)]
-        coroutines += [self._switch_lists.follow(), follow_commands(self.connection, self.callbacks.deliver)]
+        coroutines += [
+            sharing.run(),
+            self._switch_lists.follow(),
+            follow_commands(self.connection, self.callbacks.deliver),
+        ]
         if isinstance(self.clock, StoreClock):
             coroutines.append(self.clock.follow(self.connection))
         return [self.guarded(coroutine) for coroutine in coroutines]

@@ -16,7 +16,7 @@ from gateway.api.runner import Runner
 from gateway.api.session_operations import session_operations
 from gateway.api.sessions import Sessions
 from gateway.background.due import DueLoop
-from gateway.background.shards import ShardLeases
+from gateway.background.shards import DUE_CALLS, ShardLeases
 from gateway.domain.numbers import warm_up
 from gateway.serving import Service, lifetimes_of
 from gateway.settings import Settings
@@ -87,7 +87,7 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
     def deliver(published: PublishedCommand) -> None:
         sessions.deliver(published.switch_id, published_command(published))
 
-    leases = ShardLeases(connection, store, clock)
+    leases = ShardLeases(DUE_CALLS, connection, store, clock)
     due = DueLoop(
         connection,
         store,

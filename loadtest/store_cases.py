@@ -15,7 +15,7 @@ from gateway.domain.vocabulary import Category, Direction, FinalReason, License,
 from gateway.store.balances import BY_CLOCK, BalanceStore, CallRequest, Lifetimes, MessageRequest
 from gateway.store.codes import Code
 from gateway.store.connection import StoreConnection
-from gateway.store.keys import SHARDS, office_keys
+from gateway.store.keys import SHARDS, lease_key, office_keys
 from gateway.store.location import StoreLocation
 from gateway.store.offices import CachedOffice
 from gateway.store.records import OfficeRecord, OfficeSettingsRecord
@@ -284,7 +284,8 @@ class Workload:
         yield Step("apply_credit", "", credited, (Code.OK,), CREDIT_MICROS)
         version = self.funded[0].version + 1
         leases = [
-            recorded(self._store.lease_shard(index % SHARDS, "bench", 10_000)) for index in range(len(self.funded))
+            recorded(self._store.lease_shard(lease_key(index % SHARDS), "bench", 10_000))
+            for index in range(len(self.funded))
         ]
         yield Step("lease_shard", "", leases, (Code.OK,))
         yield Step("put_office", "", [self._put(office, version) for office in self.funded], (Code.OK,))

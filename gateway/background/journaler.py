@@ -7,7 +7,7 @@ outboxes hold what it has not taken.
 
 import asyncio
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -73,6 +73,9 @@ class Journaler:
         feed: Told when triggers were recorded.
         wake: Called then, too: there are refills to pay for.
         clock: Of the store.
+
+    Attributes:
+        shards: Those whose outboxes this process takes; all, unless others share them.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class Journaler:
         self._clock = clock
         self._epoch = 0
         self._positions: dict[int, OutboxPosition] = {}
+        self.shards: Callable[[], Iterable[int]] = lambda: range(SHARDS)
 
     async def turn(self) -> bool:
         """Take what is new in every shard; True if there is more.
@@ -138,7 +142,7 @@ class Journaler:
     async def _read(self) -> tuple[dict[int, list[OutboxEntry]], bool]:
         """Read from every shard, up to a turn's worth of all; True if more is left."""
         read: dict[int, list[OutboxEntry]] = {}
-        positions = {shard: position.last_id for shard, position in self._positions.items()}
+        positions = {shard: self._positions[shard].last_id for shard in self.shards()}
         while positions and sum(map(len, read.values())) < A_TURN:
             found = await read_outboxes(self._connection, positions, A_READ)
             for shard, entries in found.items():

@@ -1,16 +1,18 @@
-"""Which gateway process looks after which shards: leases, shared out evenly, taken over within seconds.
+"""Which gateway process does which shards' work: leases, shared out evenly, taken over within seconds.
 
-Each process says in the store that it is there, counts the others, and holds its share of the 64 shards by leases that
-it keeps every second. The lease of a process that died runs out, and the others' shares grow; until then the due loops
-of the others look at what is overdue. Leases save double work; they guard nothing: every script checks for itself.
+Two kinds of work are shared out: fronts look after due calls, backs take outboxes into the ledger. Each process says in
+the store that it is there, counts the others, and holds its share of the 64 shards by leases that it keeps every
+second. The lease of a process that died runs out, and the others' shares grow; until then the due loops of the others
+look at what is overdue. Leases save double work; they guard nothing: scripts and the ledger's positions check for
+themselves.
 """
 
 import asyncio
 import math
 import random
 import secrets
-from collections.abc import Coroutine, Iterable
-from typing import Any, Final
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Final, NamedTuple
 
 import structlog
 
@@ -18,7 +20,7 @@ from gateway.store.balances import BalanceStore
 from gateway.store.clock import Clock
 from gateway.store.connection import StoreConnection
 from gateway.store.faults import StoreFault, StoreUnavailable
-from gateway.store.keys import GATEWAYS_KEY, SHARDS
+from gateway.store.keys import GATEWAYS_KEY, JOURNALERS_KEY, SHARDS, journal_lease_key, lease_key
 
 log = structlog.get_logger(__name__)
 
@@ -26,10 +28,27 @@ LEASE_MS: Final = 3_000
 KEEP_EVERY_SECONDS: Final = 1.0
 
 
+class Work(NamedTuple):
+    """What is shared out.
+
+    Attributes:
+        members: The key of those who share it.
+        lease: Shard -> the key of who does it there.
+    """
+
+    members: bytes
+    lease: Callable[[int], bytes]
+
+
+DUE_CALLS: Final = Work(GATEWAYS_KEY, lease_key)
+JOURNAL: Final = Work(JOURNALERS_KEY, journal_lease_key)
+
+
 class ShardLeases:
-    """The shards that this process looks after.
+    """The shards whose work this process does.
 
     Args:
+        work: Which.
         connection: To the store.
         store: To run the script.
         clock: The store's.
@@ -37,8 +56,15 @@ class ShardLeases:
     """
 
     def __init__(
-        self, connection: StoreConnection, store: BalanceStore, clock: Clock, *, shuffle: random.Random | None = None
+        self,
+        work: Work,
+        connection: StoreConnection,
+        store: BalanceStore,
+        clock: Clock,
+        *,
+        shuffle: random.Random | None = None,
     ) -> None:
+        self._work = work
         self._connection = connection
         self._store = store
         self._clock = clock
@@ -73,9 +99,9 @@ class ShardLeases:
             StoreUnavailable: Some leases were not kept; they run out by themselves.
         """
         now_ms = self._clock.now_ms()
-        await self._connection.ask("ZADD", GATEWAYS_KEY, now_ms, self.gateway)
-        await self._connection.ask("ZREMRANGEBYSCORE", GATEWAYS_KEY, "-inf", now_ms - LEASE_MS)
-        share = math.ceil(SHARDS / max(1, int(await self._connection.ask("ZCARD", GATEWAYS_KEY))))
+        await self._connection.ask("ZADD", self._work.members, now_ms, self.gateway)
+        await self._connection.ask("ZREMRANGEBYSCORE", self._work.members, "-inf", now_ms - LEASE_MS)
+        share = math.ceil(SHARDS / max(1, int(await self._connection.ask("ZCARD", self._work.members))))
         kept = [shard for shard in self._order if shard in self._held_until]
         # Where one server does not answer, the leases on the others are kept and taken all the same.
         outcomes = await _all(self._take(shard, now_ms) for shard in kept[:share])
@@ -94,19 +120,19 @@ class ShardLeases:
         """Give back all shards and say that this process is gone."""
         try:
             await asyncio.gather(*[self._give_back(shard) for shard in list(self._held_until)])
-            await self._connection.ask("ZREM", GATEWAYS_KEY, self.gateway)
+            await self._connection.ask("ZREM", self._work.members, self.gateway)
         except (StoreUnavailable, StoreFault) as error:
             log.info("leases were not given back and run out", error=str(getattr(error, "detail", error)))
 
     async def _take(self, shard: int, now_ms: int) -> None:
-        if await self._store.lease_shard(shard, self.gateway, LEASE_MS):
+        if await self._store.lease_shard(self._work.lease(shard), self.gateway, LEASE_MS):
             self._held_until[shard] = now_ms + LEASE_MS
         else:
             self._held_until.pop(shard, None)
 
     async def _give_back(self, shard: int) -> None:
         self._held_until.pop(shard, None)
-        await self._store.lease_shard(shard, self.gateway, 0)
+        await self._store.lease_shard(self._work.lease(shard), self.gateway, 0)
 
 
 async def _all(errands: Iterable[Coroutine[Any, Any, None]]) -> list[BaseException | None]:

@@ -10,7 +10,7 @@ from gateway.domain.rate import Rate
 from gateway.store.clock import Clock
 from gateway.store.codes import CODES, Code
 from gateway.store.connection import StoreConnection
-from gateway.store.keys import lease_key, office_keys, outbox_key
+from gateway.store.keys import office_keys, outbox_key
 from gateway.store.offices import CachedOffice
 from gateway.store.records import NO_RATE, CallRecord, CallStub, OfficeRecord, unpack_call
 from gateway.store.wire import Reply
@@ -379,9 +379,9 @@ class BalanceStore:
         (left,) = await self._connection.run("trim_outbox", (outbox_key(shard),), (taken,))
         return int(left)
 
-    async def lease_shard(self, shard: int, gateway: str, ttl_ms: int) -> bool:
-        """Take or keep the right to look after a shard, or with ttl_ms 0 give it back; False: another's."""
-        (code,) = await self._connection.run("lease_shard", (lease_key(shard),), (gateway, ttl_ms))
+    async def lease_shard(self, lease: bytes, gateway: str, ttl_ms: int) -> bool:
+        """Take or keep the right to do a shard's work, or with ttl_ms 0 give it back; False: another's."""
+        (code,) = await self._connection.run("lease_shard", (lease,), (gateway, ttl_ms))
         return int(code) == Code.OK
 
     async def read_office(self, office_id: str) -> OfficeRecord | None:

@@ -18,7 +18,10 @@ TOKENS_KEY: Final = b"tg:tokens"
 """Hash: SHA-256 of a token's secret -> its identity."""
 
 GATEWAYS_KEY: Final = b"tg:gateways"
-"""Sorted set: the gateway processes that share the shards, by when they last said so."""
+"""Sorted set: the fronts that share the shards' due calls, by when they last said so."""
+
+JOURNALERS_KEY: Final = b"tg:journalers"
+"""Sorted set: the backs that share the shards' outboxes, by when they last said so."""
 
 CALLBACKS_KEY: Final = b"tg:callbacks"
 """String: the version, then the ids of the switches that have a callback, a line each."""
@@ -70,8 +73,13 @@ def barrier_key(shard: int) -> bytes:
 
 
 def lease_key(shard: int) -> bytes:
-    """The gateway process that looks after a shard."""
+    """The front that looks after a shard's due calls."""
     return b"tg:{%d}:lease" % shard
+
+
+def journal_lease_key(shard: int) -> bytes:
+    """The back that takes a shard's outbox into the ledger."""
+    return b"tg:{%d}:journal" % shard
 
 
 def due_key(shard: int) -> bytes:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from gateway.errors import FailedPrecondition
 from gateway.store.clock import Clock
 from gateway.store.connection import StoreConnection
-from gateway.store.keys import EPOCH_KEY, GATEWAYS_KEY, REBUILD_KEY
+from gateway.store.keys import EPOCH_KEY, GATEWAYS_KEY, JOURNALERS_KEY, REBUILD_KEY
 from gateway.store.outbox import read_epoch
 
 ALIVE_MS: Final = 5_000
@@ -15,7 +15,7 @@ ALIVE_MS: Final = 5_000
 
 _A_FLUSH: Final = 1_000
 _OF_SHARDS: Final = "tg:{*}:*"
-_HARMLESS: Final = frozenset({b"barrier", b"clock", b"lease"})
+_HARMLESS: Final = frozenset({b"barrier", b"clock", b"journal", b"lease"})
 """What gateways leave in shards without any office."""
 
 
@@ -66,7 +66,8 @@ class StoreRestoration:
             StoreUnavailable: The store did not answer.
         """
         since = self._clock.now_ms() - ALIVE_MS
-        if await self._connection.ask("ZCOUNT", GATEWAYS_KEY, since, "+inf"):
+        alive = await self._connection.ask_all(("ZCOUNT", key, since, "+inf") for key in (GATEWAYS_KEY, JOURNALERS_KEY))
+        if any(alive):
             raise StoreInUse(
                 f"A gateway runs on this store: stop every gateway, wait {ALIVE_MS // 1000} seconds, and try again."
             )

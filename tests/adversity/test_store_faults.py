@@ -19,7 +19,7 @@ from gateway.store.balances import Lifetimes
 from gateway.store.codes import Code
 from gateway.store.connection import StoreConnection
 from gateway.store.faults import StoreUnavailable
-from gateway.store.keys import outbox_key, shard_of
+from gateway.store.keys import lease_key, outbox_key, shard_of
 from gateway.store.location import StoreLocation
 from gateway.store.scripts import load_library
 from tests.support.balances import BY_THE_SECOND, OFFICE, PATIENT_SECONDS, ManualClock, Till, open_till
@@ -402,7 +402,7 @@ async def test_a_full_store_stops_selling_and_goes_on_settling(start_store: Star
         assert (await till.end(30, "to end")).code == Code.OK
         assert (await till.lapse("to lapse", forced=True)).code == Code.LAPSED
         assert (await till.cut("to tick")).code == Code.NOT_DUE
-        assert await till.balances.lease_shard(0, "gateway", 1_000)
+        assert await till.balances.lease_shard(lease_key(0), "gateway", 1_000)
         assert (await till.refund()).code == Code.OK
         assert await till.credit(5) == Code.OK
         # Settling may raise the trigger, too.

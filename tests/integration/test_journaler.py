@@ -22,7 +22,7 @@ from gateway.startup import StartupError
 from gateway.store.balances import CallRequest
 from gateway.store.codes import Code
 from gateway.store.faults import StoreUnavailable
-from gateway.store.keys import EPOCH_KEY, shard_of
+from gateway.store.keys import EPOCH_KEY, SHARDS, shard_of
 from gateway.v1.records_pb2 import Details
 from tests.support.back import OFFICE, BackUnderTest, Fault, running_back
 from tests.support.balances import BY_THE_SECOND, NOON, fingerprint
@@ -230,6 +230,30 @@ async def test_two_gateways_take_each_entry_once(valkey: StoreServer, tmp_path: 
         assert value(metrics.JOURNALED) - before == 63
         assert [await booked(one, name) for name in ("a", "b", "c")] == [10**6 - 20] * 3
         assert len(await usage(one)) == 60
+
+
+async def test_gateways_that_share_the_shards_read_their_own_and_know_what_another_took(
+    valkey: StoreServer, tmp_path: Path
+) -> None:
+    async with running_back(valkey, tmp_path) as one, running_back(valkey, tmp_path, flush=False) as other:
+        offices = [f"o-{number}" for number in range(20)]
+        for name in offices:
+            await one.open_office(name, balance=10**6)
+        lower = {shard for shard in range(SHARDS) if shard < SHARDS // 2}
+        first, second = one.back.background.journaler, other.back.background.journaler
+        first.shards, second.shards = (lambda: lower), (lambda: set(range(SHARDS)) - lower)
+        await first.turn()
+        assert [await booked(one, name) for name in offices] == [10**6 * (shard_of(name) in lower) for name in offices]
+        await second.turn()
+        assert [await booked(one, name) for name in offices] == [10**6] * len(offices)
+        # They change places: what the other has taken meanwhile is seen in the ledger's positions, and taken by nobody.
+        first.shards, second.shards = second.shards, first.shards
+        for name in offices:
+            await one.till.message(1, "m", office_id=name, version=1)
+        for _ in range(2):
+            await asyncio.gather(first.turn(), second.turn())
+        assert [await booked(one, name) for name in offices] == [10**6 - 1] * len(offices)
+        assert len(await usage(one)) == len(offices)
 
 
 async def test_a_store_from_before_a_rebuild_is_refused(valkey: StoreServer, tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 import asyncio
 import random
 
-from gateway.background.shards import LEASE_MS, ShardLeases
+import pytest
+
+from gateway.background.shards import DUE_CALLS, JOURNAL, LEASE_MS, ShardLeases, Work
 from gateway.store.balances import BalanceStore
 from gateway.store.connection import StoreConnection
-from gateway.store.keys import SHARDS, lease_key
+from gateway.store.keys import SHARDS
 from gateway.store.location import StoreLocation
 from gateway.store.scripts import load_library
 from tests.support.servers import StoreServer
@@ -20,7 +22,8 @@ class MovedClock:
         return self.ms
 
 
-def test_shards_are_shared_and_taken_over(valkey: StoreServer) -> None:
+@pytest.mark.parametrize("work", [DUE_CALLS, JOURNAL])
+def test_shards_are_shared_and_taken_over(valkey: StoreServer, work: Work) -> None:
     async def main() -> None:
         connection = StoreConnection(StoreLocation.parse(valkey.url), load_library())
         await connection.start()
@@ -28,7 +31,7 @@ def test_shards_are_shared_and_taken_over(valkey: StoreServer) -> None:
         await connection.ask("FLUSHALL")
         clock = MovedClock()
         store = BalanceStore(connection, clock)
-        a, b, c = (ShardLeases(connection, store, clock, shuffle=random.Random(seed)) for seed in range(3))
+        a, b, c = (ShardLeases(work, connection, store, clock, shuffle=random.Random(seed)) for seed in range(3))
 
         async def turns(*gateways: ShardLeases) -> list[int]:
             for gateway in (*gateways, *gateways):
@@ -47,7 +50,7 @@ def test_shards_are_shared_and_taken_over(valkey: StoreServer) -> None:
         # One dies: its leases run out (here they are dropped, since the store's own clock cannot be moved), and the
         # others share what it had.
         for shard in c.held():
-            await connection.ask("DEL", lease_key(shard))
+            await connection.ask("DEL", work.lease(shard))
         clock.ms += LEASE_MS + 1
         assert c.held() == []
         assert sorted(await turns(a, b)) == [32, 32]

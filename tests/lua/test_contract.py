@@ -13,7 +13,7 @@ from gateway.domain.vocabulary import Reason
 from gateway.store.balances import BY_CLOCK, BalanceStore, CallRequest, Lifetimes, MessageRequest
 from gateway.store.codes import Code
 from gateway.store.connection import StoreConnection
-from gateway.store.keys import office_keys, outbox_key, shard_of
+from gateway.store.keys import lease_key, office_keys, outbox_key, shard_of
 from gateway.store.scripts import load_library, scripts_directory
 from tests.support.balances import SIXTY_SIXTY, ManualClock, Till, office_bytes
 
@@ -259,7 +259,7 @@ async def recorded(operation: str) -> tuple[str, tuple[bytes, ...], tuple[Any, .
         "claim_refill": lambda: store.claim_refill("o-1", 1),
         "fail_refill": lambda: store.fail_refill("o-1", 1, 1, 1),
         "judge_refill": lambda: store.judge_refill("o-1"),
-        "lease_shard": lambda: store.lease_shard(shard_of("o-1"), "gateway", 5_000),
+        "lease_shard": lambda: store.lease_shard(lease_key(shard_of("o-1")), "gateway", 5_000),
         "trim_outbox": lambda: store.trim_outbox(shard_of("o-1"), "0-0"),
     }
     try:

@@ -82,17 +82,17 @@ async def test_trimming_an_outbox_that_is_not_there(store_url: str) -> None:
 async def test_a_shard_is_leased_to_one_gateway_at_a_time(store_url: str) -> None:
     async with open_till(store_url) as till:
         lease = till.balances.lease_shard
-        assert await lease(7, "a", 5_000)
+        assert await lease(lease_key(7), "a", 5_000)
         assert 0 < await till.connection.ask("PTTL", lease_key(7)) <= 5_000
-        assert not await lease(7, "b", 5_000)
-        assert not await lease(7, "b", 0)
-        assert await lease(8, "b", 5_000)
-        assert await lease(7, "a", 60_000)
+        assert not await lease(lease_key(7), "b", 5_000)
+        assert not await lease(lease_key(7), "b", 0)
+        assert await lease(lease_key(8), "b", 5_000)
+        assert await lease(lease_key(7), "a", 60_000)
         assert await till.connection.ask("PTTL", lease_key(7)) > 5_000
-        assert await lease(7, "a", 0)
+        assert await lease(lease_key(7), "a", 0)
         assert await till.connection.ask("EXISTS", lease_key(7)) == 0
-        assert await lease(7, "a", 0)
-        assert await lease(7, "b", 5_000)
+        assert await lease(lease_key(7), "a", 0)
+        assert await lease(lease_key(7), "b", 5_000)
 
 
 async def test_a_flush_of_the_functions_between_two_operations(store_url: str) -> None:

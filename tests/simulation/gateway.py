@@ -16,7 +16,7 @@ from gateway.api.session import Context, Operation, Session
 from gateway.api.session_operations import session_operations
 from gateway.api.sessions import Sessions
 from gateway.background.due import DueLoop
-from gateway.background.shards import ShardLeases
+from gateway.background.shards import DUE_CALLS, ShardLeases
 from gateway.domain.deck import Deck
 from gateway.domain.identity import Identity
 from gateway.errors import TollgateError
@@ -105,7 +105,7 @@ class Gateway:
         operations = session_operations(calls, messages)
         watched = {kind: partial(self._run, kind, operation) for kind, operation in operations.items()}
         self.sessions = Sessions(watched, self._hear, nullcontext, max_operations=WHOLE)
-        self.leases = ShardLeases(self.wire, store, self.clock, shuffle=Random(seed))
+        self.leases = ShardLeases(DUE_CALLS, self.wire, store, self.clock, shuffle=Random(seed))
         self.due = DueLoop(self.wire, store, offices, self.clock, self.lists, shards=self.leases.held)
 
     # Its life.
