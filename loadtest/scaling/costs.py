@@ -93,7 +93,7 @@ def read_costs(latest: Path, scaling: Path, in_flight: int) -> Costs:
     """Put the costs together.
 
     Args:
-        latest: What `make bench` wrote.
+        latest: What `make bench` wrote; the journal's figures are in what `make bench-full` wrote beside it.
         scaling: What `python -m loadtest.scaling.measure` wrote.
         in_flight: How many operations are under way between a switch and a front; the highest level measured that is
             not above it counts.
@@ -102,8 +102,9 @@ def read_costs(latest: Path, scaling: Path, in_flight: int) -> Costs:
         CostsError: A file or a figure is missing, or the figures are of a smoke run.
     """
     bench, own = _read(latest, "make bench"), _read(scaling, "python -m loadtest.scaling.measure")
-    if bench.get("quick"):
-        raise CostsError(f"{latest} is of a smoke run: run `make bench`")
+    if "journal" not in bench:
+        # It is taken by the long run, whose results lie beside.
+        bench["journal"] = _read(latest.with_name(f"sweeps-{latest.name}"), "make bench-full").get("journal")
     try:
         return _costs(bench, own, in_flight)
     except (KeyError, IndexError, TypeError, ValueError) as error:
@@ -115,6 +116,8 @@ def _read(path: Path, command: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise CostsError(f"{path} cannot be read ({error}): run `{command}`") from error
+    if found.get("quick"):
+        raise CostsError(f"{path} is of a smoke run: run `{command}`")
     return found
 
 
