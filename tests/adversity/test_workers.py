@@ -12,7 +12,7 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from gateway.client import Client, FailureHandling
+from gateway.client import Client, FailureHandling, LinkTimes
 from gateway.v1 import authorization_pb2 as pb
 from gateway.v1 import credits_pb2
 from gateway.v1.credits_pb2_grpc import CreditsStub
@@ -122,8 +122,12 @@ def test_all_are_replaced_and_no_call_fails(tmp_path: Path) -> None:
         async def play() -> None:
             await open_office(gateway)
             load = Load()
-            # Nothing is asked twice: what was sent to a worker that goes is answered by it before.
-            await load.run(gateway, replace, deadline_seconds=10.0, failure_handling=FailureHandling.TERMINATE)
+            # Nothing is asked twice: what was sent to a worker that goes is answered by it before. And none is given up
+            # for being slow, as a new one may be on a busy machine.
+            patient = LinkTimes(stall_seconds=10.0)
+            await load.run(
+                gateway, replace, deadline_seconds=20.0, times=patient, failure_handling=FailureHandling.TERMINATE
+            )
             await books_are_right(gateway, load)
 
         asyncio.run(play())
