@@ -267,7 +267,7 @@ async def test_a_rolling_restart_fails_no_call_even_without_retries(valkey: Stor
     """A front that drains is left in time: nothing that was sent to it goes without its answer."""
     async with gateway(valkey) as second:
         await second.add_office("a", FUNDS)
-        options = {**PATIENT, "failure_handling": FailureHandling.TERMINATE}
+        options = {**PATIENT, "times": LinkTimes(stall_seconds=10.0), "failure_handling": FailureHandling.TERMINATE}
         async with FaultProxy(("127.0.0.1", 1)) as proxy:
             lives: list[asyncio.Task[int]] = []
             async with gateway(valkey, flush=False) as first:
