@@ -29,7 +29,7 @@ run: $(VENV)/.installed ## Set up, then run the demo: a gateway with its own sto
 
 .PHONY: test
 test: $(VENV)/.installed ## Set up, then run every test that needs nothing but Python packages, and no minute of its own.
-	$(BIN)/pytest $(PARALLEL) -m "not servers and not slow and not switches"
+	HYPOTHESIS_PROFILE=quick $(BIN)/pytest $(PARALLEL) -m "not servers and not slow and not switches"
 
 .PHONY: test-all
 test-all: $(VENV)/.installed ## All tests, on Debian's redis-server and PostgreSQL too, and those that take real time.

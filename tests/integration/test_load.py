@@ -89,7 +89,7 @@ def check_books(result: Any) -> None:
 
 @pytest.mark.parametrize(
     "profile",
-    ["steady", *(pytest.param(name, marks=pytest.mark.slow) for name in PROFILES if name not in {"steady", "refills"})],
+    [pytest.param(name, marks=pytest.mark.slow) for name in PROFILES if name != "refills"],
 )
 def test_a_profile_goes_through(profile: str, gateway: GatewayProcess, tmp_path: Path) -> None:
     code, printed, said = run("users", "--profile", profile, *USERS, *of(gateway), "--results", str(tmp_path))
@@ -129,7 +129,7 @@ def test_what_locust_is_capable_of_stands_beside_the_result(gateway: GatewayProc
     assert result_in(tmp_path)["ceiling"]["rate_per_second"] > 0
 
 
-@pytest.mark.parametrize("over", ["session", "unary"])
+@pytest.mark.parametrize("over", ["session", pytest.param("unary", marks=pytest.mark.slow)])
 def test_arrivals_by_a_schedule(over: str, gateway: GatewayProcess, tmp_path: Path) -> None:
     code, printed, said = run(
         *("arrivals", "--over", over, "--arrivals", "constant" if over == "unary" else "poisson"),

@@ -347,6 +347,7 @@ def test_children_are_replaced_one_after_the_other(start_gateway: StartGateway) 
     assert gateway.end() == 0
 
 
+@pytest.mark.slow
 def test_a_child_that_will_not_go_is_killed_and_replaced(start_gateway: StartGateway) -> None:
     gateway = start_gateway(children(front="stubborn"), workers=2, drain_seconds=0)
     gateway.wait_for("gateway_ready")

@@ -32,7 +32,7 @@ from tests.support.balances import NOON, PATIENT_SECONDS, ManualClock
 from tests.support.servers import StoreServer
 from tests.support.store_keys import flush_all
 
-SIZES: Final = {"default": (40, 30), "thorough": (3_000, 50)}
+SIZES: Final = {"quick": (12, 30), "default": (40, 30), "thorough": (3_000, 50)}
 """Examples and steps an example, by HYPOTHESIS_PROFILE."""
 
 DECK: Final = """\

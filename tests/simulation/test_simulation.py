@@ -1,7 +1,7 @@
 """The simulation: Hypothesis thinks up what happens to three offices, on the model and on a real store.
 
-The default size is for CI; `HYPOTHESIS_PROFILE=thorough` runs about twenty times as many steps. A failure is shrunk and
-printed as a little program; `--hypothesis-seed` (in the head of the report) runs it again.
+The default size is for CI, `quick` for `make test`; `HYPOTHESIS_PROFILE=thorough` runs about twenty times as many steps.
+A failure is shrunk and printed as a little program; `--hypothesis-seed` (in the head of the report) runs it again.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ from tests.support.balances import (
 from tests.support.servers import StoreServer
 from tests.support.store_keys import flush_all
 
-SIZES: Final = {"default": (260, 60), "thorough": (3_000, 100)}
+SIZES: Final = {"quick": (80, 60), "default": (260, 60), "thorough": (3_000, 100)}
 """Examples and steps an example, by HYPOTHESIS_PROFILE."""
 
 RATES: Final = (
