@@ -1,6 +1,6 @@
 """The simulation: Hypothesis thinks up what happens to three offices, on the model and on a real store.
 
-The default size is for CI, `quick` for `make test`; `HYPOTHESIS_PROFILE=thorough` runs about twenty times as many steps.
+The default size is for CI, `quick` is for `make test`; `HYPOTHESIS_PROFILE=thorough` takes twenty times as many steps.
 A failure is shrunk and printed as a little program; `--hypothesis-seed` (in the head of the report) runs it again.
 """
 
