@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, event, make_url, text
+from sqlalchemy import Connection, Dialect, event, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.util.concurrency import await_, in_greenlet
 
 from gateway.ledger import migrations
 from gateway.ledger.errors import DatabaseBusy, DatabaseError, DatabaseUnusable
@@ -167,7 +168,26 @@ def _engine(url: URL) -> AsyncEngine:
     if engine.dialect.name == "sqlite":
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        _stop_once(engine.dialect)
     return engine
+
+
+def _stop_once(dialect: Dialect) -> None:
+    """Have the thread of a connection whose user was cancelled stopped once.
+
+    SQLAlchemy closes such a connection in a task that it shields, and where it is cancelled again it stops it by force
+    as well. The driver's thread ends with the first stop, and the task waits for the second for ever: so does the
+    process, whose event loop ends after its tasks. Here the task alone closes it, however often its user is cancelled.
+    """
+    by_force = dialect.do_terminate
+
+    def terminate(connection: Any) -> None:
+        if in_greenlet():
+            await_(asyncio.shield(connection.driver_connection.close()))
+        else:  # the garbage collector can wait for nothing
+            by_force(connection)
+
+    dialect.do_terminate = terminate  # type: ignore[assignment]
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

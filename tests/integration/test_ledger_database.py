@@ -213,6 +213,35 @@ def test_a_cancelled_writer_leaves_nothing_behind_and_blocks_nobody(tmp_path: Pa
     with_ledger(tmp_path, scenario)
 
 
+def test_a_reader_that_is_cancelled_again_and_again_leaves_nothing_that_is_waited_for(tmp_path: Path) -> None:
+    """An rpc whose client goes, in a process that ends."""
+    slow = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000) SELECT sum(i) FROM n"
+
+    async def scenario(ledger: Ledger) -> None:
+        async def read() -> None:
+            async with ledger.database.read() as session:
+                began.set()
+                await session.execute(text(slow))
+
+        before = asyncio.all_tasks()
+        for turns in range(12):
+            began = asyncio.Event()
+            task = asyncio.create_task(read())
+            await began.wait()
+            await asyncio.sleep(0.001)
+            # The first ends the statement, the second falls into the closing of its connection.
+            for _ in range(3):
+                task.cancel()
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(asyncio.all_tasks() - before))
+
+    with_ledger(tmp_path, scenario)
+
+
 def test_two_services_on_one_file_wait_for_each_other(tmp_path: Path) -> None:
     async def scenario(ledger: Ledger) -> None:
         second: Database = await open_database(url_of(tmp_path / "ledger.db"))
