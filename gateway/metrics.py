@@ -125,15 +125,15 @@ STORE_CONNECTED: Final = Gauge(
 
 
 # labels() takes a lock and a dictionary a call; decisions are too many for that.
-_DECISIONS: Final = {
+_DECISIONS: Final[dict[tuple[str, int], Counter]] = {
     (operation, reason): DECISIONS.labels(operation, reason.name)
     for operation in ("call", "message")
     for reason in Reason
 }
 
 
-def count_decision(operation: str, reason: Reason) -> None:
-    """Count a decision about a "call" or a "message"."""
+def count_decision(operation: str, reason: int) -> None:
+    """Count a decision about a "call" or a "message"; the reason by its number, as the scripts give it."""
     _DECISIONS[operation, reason].inc()
 
 

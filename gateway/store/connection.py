@@ -207,7 +207,7 @@ class StoreConnection:
         Raises:
             StoreUnavailable: A server did not answer, or a slot of the cluster has no owner.
         """
-        if isinstance(self._members, Cluster) and not self._members.is_whole:
+        if not self._members.is_whole:
             raise StoreUnavailable("a part of the cluster has no primary")
         for node in list(self._members.nodes):
             cursor = b"0"
@@ -239,7 +239,7 @@ class StoreConnection:
         )
 
     def _on_change(self, node: Node) -> None:
-        if isinstance(self._members, Cluster) and node.wire is None:
+        if node.wire is None:
             self._members.look()
         nodes = self._members.nodes
         if any(each.wire is not None for each in nodes) and all(each.tried for each in nodes):

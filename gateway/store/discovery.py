@@ -41,7 +41,7 @@ async def find_primary(location: StoreLocation) -> StoreAddress:
     command = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", location.primary_name)
     answers = await _ask_all(location.servers, *command)
     host, port = _most(
-        ((reply[0].decode(), int(reply[1])) for _, reply in answers if reply),
+        ((host.decode(), int(port)) for _, (host, port) in answers),
         f"no sentinel of {location} knows a primary of this name",
     )
     return location.primary_at(host, port)
@@ -55,7 +55,7 @@ async def find_slots(location: StoreLocation, members: Iterable[StoreAddress]) -
     """
     answers = await _ask_all(members, "CLUSTER", "SLOTS")
     return _most(
-        (tuple(sorted(_range(location, member, each) for each in reply)) for member, reply in answers if reply),
+        (tuple(sorted(_range(location, member, each) for each in reply)) for member, reply in answers),
         f"no member of the cluster at {location} knows its slots",
     )
 
@@ -74,17 +74,16 @@ async def find_primaries(location: StoreLocation) -> list[StoreAddress]:
 
 
 async def _ask_all(servers: Iterable[StoreAddress], *command: str) -> list[tuple[StoreAddress, Any]]:
-    """The answers of those who answer."""
-    asked = list(servers)
-    answers = await asyncio.gather(
-        *[ask_server(each, *command, limit_seconds=ANSWER_SECONDS) for each in asked], return_exceptions=True
-    )
-    for answer in answers:
-        if isinstance(answer, BaseException) and not isinstance(answer, StoreUnavailable | StoreFault):
-            raise answer
-    return [
-        (each, answer) for each, answer in zip(asked, answers, strict=True) if not isinstance(answer, BaseException)
-    ]
+    """The answers of those who have one."""
+    answers = await asyncio.gather(*[_ask(each, *command) for each in servers])
+    return [(each, answer) for each, answer in answers if answer]
+
+
+async def _ask(server: StoreAddress, *command: str) -> tuple[StoreAddress, Any]:
+    try:
+        return server, await ask_server(server, *command, limit_seconds=ANSWER_SECONDS)
+    except (StoreUnavailable, StoreFault):
+        return server, None
 
 
 def _most(answers: Iterable[T], nobody: str) -> T:

@@ -47,8 +47,17 @@ class Members(Protocol):
         """Where a server sends whoever asks for a slot, for this once, or (`slot`) for good; None: nobody may be."""
         ...
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every key is known to be somewhere."""
+        ...
+
     def start(self) -> None:
         """Begin connecting."""
+        ...
+
+    def look(self) -> None:
+        """A server is gone: find out at once who has its keys now."""
         ...
 
     async def watch(self) -> None:
@@ -71,9 +80,17 @@ class OneServer:
         """A server that says MOVED is a cluster's, and TOLLGATE_REDIS_URL should say so."""
         return
 
+    @property
+    def is_whole(self) -> bool:
+        """All keys are there."""
+        return True
+
     def start(self) -> None:
         """Begin connecting."""
         self._node.start()
+
+    def look(self) -> None:
+        """There is nobody else."""
 
     async def watch(self) -> None:
         """There is nothing to follow."""
