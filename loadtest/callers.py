@@ -31,6 +31,20 @@ _Begun: TypeAlias = tuple[str, str]
 """Office and id of a call that was authorized."""
 
 
+def usual_call(office_id: str, call_id: str, dice: random.Random) -> pb.AuthorizeCallRequest:
+    """A call abroad, with what a switch usually says of it, to a number that is likely to be a new one."""
+    return pb.AuthorizeCallRequest(
+        office_id=office_id,
+        call_id=call_id,
+        direction=pb.OUTBOUND,
+        calling_number="+12125550100",
+        called_number=f"{dice.choice(PREFIXES)}{dice.randrange(100_000):05}",
+        user_id="u-1042",
+        department_id="sales",
+        switch_id="sbc-1",
+    )
+
+
 @dataclass
 class Window:
     """What callers measured in a stretch of time.
@@ -139,16 +153,7 @@ class Callers:
         """Place one call; its latency counts from `since`, which is when it is sent if None."""
         office_id, number = next(self._offices), next(self._numbers)
         call_id = f"{self._name:0>8.8}-0000-4000-8000-{number:012x}"
-        request = pb.AuthorizeCallRequest(
-            office_id=office_id,
-            call_id=call_id,
-            direction=pb.OUTBOUND,
-            calling_number="+12125550100",
-            called_number=f"{self._random.choice(PREFIXES)}{self._random.randrange(100_000):05}",
-            user_id="u-1042",
-            department_id="sales",
-            switch_id="sbc-1",
-        )
+        request = usual_call(office_id, call_id, self._random)
         started = perf_counter() if since is None else since
         granted = await self._ask(self._stub.AuthorizeCall, request)
         window.authorize.append(perf_counter() - started)

@@ -9,24 +9,35 @@ from loadtest.table import Table, headings, latency_cells, number, percentiles_o
 def unary_open_loop(measure: Mapping[str, Any]) -> Table | None:
     """Unary rpcs by a schedule; None: the run has none."""
     load = measure.get("open_loop")
-    if not load:
-        return None
+    return open_loop(load, "Unary", "rpcs", "empty handler") if load else None
+
+
+def open_loop(load: Mapping[str, Any], client: str, operations: str, yardstick: str, note: str = "") -> Table:
+    """Latencies by a schedule, beside those of a yardstick.
+
+    Args:
+        load: The measure.
+        client: How it asked.
+        operations: What it asked for.
+        yardstick: In whose turns.
+        note: More to be said below the table.
+    """
     names = percentiles_of(load["gateway"]["latency"])
     rows = [
         (title, *(f"{load[side][what][f'{name}_ms']['median']:.2f}" for name in names))
         for title, side, what in (
             ("gateway", "gateway", "latency"),
-            ("empty handler", "empty_handler", "latency"),
+            (yardstick, yardstick.replace(" ", "_"), "latency"),
             ("of that the generator, gateway", "gateway", "lag"),
-            ("of that the generator, empty handler", "empty_handler", "lag"),
+            (f"of that the generator, {yardstick}", yardstick.replace(" ", "_"), "lag"),
         )
     ]
     ratios = [f"{load[f'{name}_ratio']['median']:.2f}" if f"{name}_ratio" in load else "" for name in names]
     return Table(
-        f"Unary: {number(load['per_second'])} rpcs a second by a schedule, ms from the intended time",
+        f"{client}: {number(load['per_second'])} {operations} a second by a schedule, ms from the intended time",
         ("", *headings(names, "")),
-        (*rows, ("ratio to the empty handler", *ratios)),
-        f"Medians of {load['rounds']} interleaved rounds of {load['seconds_a_round']:g} s.",
+        (*rows, (f"ratio to the {yardstick}", *ratios)),
+        f"Medians of {load['rounds']} interleaved rounds of {load['seconds_a_round']:g} s.{note}",
     )
 
 

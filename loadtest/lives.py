@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from gateway.v1 import authorization_pb2 as pb
-from loadtest.callers import PREFIXES
+from loadtest.callers import usual_call
 from loadtest.processes import BenchError
 
 CALL: Final = ("authorize_call", "answer_call", "tick_call", "end_call")
@@ -77,16 +77,7 @@ class Life:
         office_id, name = self._office_id, self._id
         match self.kind:
             case "authorize_call":
-                return pb.AuthorizeCallRequest(
-                    office_id=office_id,
-                    call_id=name,
-                    direction=pb.OUTBOUND,
-                    calling_number="+12125550100",
-                    called_number=f"{self._random.choice(PREFIXES)}{self._random.randrange(100_000):05}",
-                    user_id="u-1042",
-                    department_id="sales",
-                    switch_id="sbc-1",
-                )
+                return usual_call(office_id, name, self._random)
             case "answer_call":
                 return pb.AnswerCallRequest(office_id=office_id, call_id=name)
             case "tick_call":

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from loadtest.client_tables import independent, mixes, redis_benchmark, unary_open_loop
+from loadtest.client_tables import independent, mixes, open_loop, redis_benchmark, unary_open_loop
 from loadtest.sweeps.tables import sweep_makers
 from loadtest.table import Table, headings, latency_cells, markdown, number, percentiles_of, spread
 
@@ -184,30 +184,14 @@ def _open_loop(measure: Mapping[str, Any], key: str) -> Table | None:
     load = measure.get(key)
     if not load:
         return None
-    names = percentiles_of(load["gateway"]["latency"])
-    rows = [
-        (title, *(f"{load[side][what][f'{name}_ms']['median']:.2f}" for name in names))
-        for title, side, what in (
-            ("gateway", "gateway", "latency"),
-            ("empty stream", "empty_stream", "latency"),
-            ("of that the generator, gateway", "gateway", "lag"),
-            ("of that the generator, empty stream", "empty_stream", "lag"),
-        )
-    ]
-    ratios = [f"{load[f'{name}_ratio']['median']:.2f}" if f"{name}_ratio" in load else "" for name in names]
+    note = " The generator's part is by how much it sent later than the schedule says."
     growth = load["gateway"].get("backlog_growth_per_second")
-    queue = f" What waited for its answer grew by {growth['median']:,.0f} operations a second." if growth else ""
+    if growth:
+        note += f" What waited for its answer grew by {growth['median']:,.0f} operations a second."
     retries = load["gateway"].get("retries")
-    queue += (
-        f" The store did not answer {number(retries)} operations in time; they were asked again." if retries else ""
-    )
-    return Table(
-        f"Session: {number(load['per_second'])} operations a second by a schedule, ms from the intended time",
-        ("", *headings(names, "")),
-        (*rows, ("ratio to the empty stream", *ratios)),
-        f"Medians of {load['rounds']} interleaved rounds of {load['seconds_a_round']:g} s. The generator's part is by "
-        f"how much it sent later than the schedule says.{queue}",
-    )
+    if retries:
+        note += f" The store did not answer {number(retries)} operations in time; they were asked again."
+    return open_loop(load, "Session", "operations", "empty stream", note)
 
 
 def _due(measure: Mapping[str, Any]) -> Table:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import grpc.aio
 import uvloop
+from google.protobuf.message import Message
 
 from gateway.address import Address
 from gateway.parent_watch import exit_with_parent, report_ready
@@ -44,75 +45,6 @@ def as_empty_function(command: Command) -> Command:
     return ("FCALL", EMPTY_FUNCTION, *command[2:])
 
 
-class EmptyHandler(CallAuthorizationServicer):
-    """Answers what the gateway answers to a funded call, without asking anybody."""
-
-    async def AuthorizeCall(  # noqa: N802 - gRPC's names
-        self,
-        request: pb.AuthorizeCallRequest,  # noqa: ARG002
-        context: grpc.aio.ServicerContext[Any, Any],  # noqa: ARG002
-    ) -> pb.AuthorizeCallResponse:
-        """A constant."""
-        return _GRANTED
-
-    async def EndCall(  # noqa: N802
-        self,
-        request: pb.EndCallRequest,  # noqa: ARG002
-        context: grpc.aio.ServicerContext[Any, Any],  # noqa: ARG002
-    ) -> pb.EndCallResponse:
-        """A constant."""
-        return _ENDED
-
-    async def AnswerCall(  # noqa: N802
-        self,
-        request: pb.AnswerCallRequest,  # noqa: ARG002
-        context: grpc.aio.ServicerContext[Any, Any],  # noqa: ARG002
-    ) -> pb.AnswerCallResponse:
-        """A constant."""
-        return _ANSWERED
-
-    async def TickCall(  # noqa: N802
-        self,
-        request: pb.TickCallRequest,  # noqa: ARG002
-        context: grpc.aio.ServicerContext[Any, Any],  # noqa: ARG002
-    ) -> pb.TickCallResponse:
-        """A constant."""
-        return _TICKED
-
-    async def AuthorizeMessage(  # noqa: N802
-        self,
-        request: pb.AuthorizeMessageRequest,  # noqa: ARG002
-        context: grpc.aio.ServicerContext[Any, Any],  # noqa: ARG002
-    ) -> pb.AuthorizeMessageResponse:
-        """A constant."""
-        return _SENT
-
-    async def QuoteCall(  # noqa: N802
-        self,
-        request: pb.QuoteCallRequest,  # noqa: ARG002
-        context: grpc.aio.ServicerContext[Any, Any],  # noqa: ARG002
-    ) -> pb.QuoteCallResponse:
-        """A constant."""
-        return _QUOTED
-
-    async def Session(  # type: ignore[override]  # noqa: N802  # written to the context, which the stubs do not know
-        self,
-        request_iterator: AsyncIterator[pb.SessionRequest],  # noqa: ARG002  # read from the context
-        context: grpc.aio.ServicerContext[pb.SessionRequest, pb.SessionResponse],
-    ) -> None:
-        """A constant for each operation, one message for each message."""
-        while isinstance(request := await context.read(), pb.SessionRequest):  # else grpc's end of file
-            results = [
-                pb.Result(tag=operation.tag, authorize_call=_GRANTED)
-                if operation.HasField("authorize_call")
-                else pb.Result(tag=operation.tag, end_call=_ENDED)
-                if operation.HasField("end_call")
-                else pb.Result(tag=operation.tag, **_OTHERS[operation.WhichOneof("operation")])
-                for operation in request.operations
-            ]
-            await context.write(pb.SessionResponse(results=results))
-
-
 _GRANTED: Final = pb.AuthorizeCallResponse(
     decision=pb.GRANTED,
     reason=pb.FUNDED,
@@ -136,6 +68,43 @@ _OTHERS: Final[dict[str | None, dict[str, Any]]] = {
     "authorize_message": {"authorize_message": _SENT},
 }
 """By operation; the two that nearly all measures ask for are asked about first, and by the quickest way."""
+
+
+def _always(answer: Message) -> Any:
+    """An rpc that answers a constant."""
+
+    async def rpc(_self: object, _request: Message, _context: object) -> Message:
+        return answer
+
+    return rpc
+
+
+class EmptyHandler(CallAuthorizationServicer):
+    """Answers what the gateway answers to a funded call, without asking anybody."""
+
+    AuthorizeCall = _always(_GRANTED)
+    AnswerCall = _always(_ANSWERED)
+    TickCall = _always(_TICKED)
+    EndCall = _always(_ENDED)
+    AuthorizeMessage = _always(_SENT)
+    QuoteCall = _always(_QUOTED)
+
+    async def Session(  # type: ignore[override]  # noqa: N802  # written to the context, which the stubs do not know
+        self,
+        request_iterator: AsyncIterator[pb.SessionRequest],  # noqa: ARG002  # read from the context
+        context: grpc.aio.ServicerContext[pb.SessionRequest, pb.SessionResponse],
+    ) -> None:
+        """A constant for each operation, one message for each message."""
+        while isinstance(request := await context.read(), pb.SessionRequest):  # else grpc's end of file
+            results = [
+                pb.Result(tag=operation.tag, authorize_call=_GRANTED)
+                if operation.HasField("authorize_call")
+                else pb.Result(tag=operation.tag, end_call=_ENDED)
+                if operation.HasField("end_call")
+                else pb.Result(tag=operation.tag, **_OTHERS[operation.WhichOneof("operation")])
+                for operation in request.operations
+            ]
+            await context.write(pb.SessionResponse(results=results))
 
 
 async def serve_empty() -> None:

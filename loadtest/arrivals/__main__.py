@@ -26,10 +26,11 @@ from loadtest.load.gateway import LoadedGateway, add_gateway_options, check_gate
 from loadtest.load.numbers import count, not_negative, positive
 from loadtest.load.offices import Offices, describe, new_run_id
 from loadtest.load.operator import Operator
-from loadtest.load.results import Taken, add_result_option, conclude
+from loadtest.load.results import add_result_option, conclude
 from loadtest.scene import open_stub_with, wait_until_decides
 from loadtest.schedule import constant_arrivals, poisson_arrivals
 from loadtest.tables import Table
+from loadtest.taken import Taken
 
 ARRIVALS: Final = ("constant", "poisson")
 
@@ -46,7 +47,7 @@ async def _run(given: argparse.Namespace, gateway: LoadedGateway, console: Conso
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    taken, run_id, answers = Taken.now("arrivals"), new_run_id(), Answers()
+    taken, run_id, answers = Taken.now(), new_run_id(), Answers()
     offices = Offices.named(run_id, funded=given.offices)
     async with Operator.of(gateway) as operator, operator.switch_token(run_id) as token:
         console.print(f"opening {given.offices} offices ...", style="dim")
@@ -76,7 +77,7 @@ async def _run(given: argparse.Namespace, gateway: LoadedGateway, console: Conso
         "figures": measured.to_json(),
         "counts": answers.counts,
     }
-    return conclude(taken, result, [_table(result)], findings, given.results, console)
+    return conclude("arrivals", taken, result, [_table(result)], findings, given.results, console)
 
 
 def _arrivals(given: argparse.Namespace) -> Iterator[float]:

@@ -6,13 +6,10 @@ Exit code 0: the figures stand. 1: a figure could not be taken, or the books wer
 import argparse
 import asyncio
 import json
-import os
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,9 +19,9 @@ from gateway.client import Client
 from loadtest.figures import percentile
 from loadtest.kamailio.latency import Invites, take_turns
 from loadtest.kamailio.rates import run_rate
-from loadtest.machine import describe_commit, describe_machine
 from loadtest.processes import BenchError
 from loadtest.report import RESULTS
+from loadtest.taken import Taken
 from tests.support.kamailio import Kamailio, Process, Sidecar, spawn
 from tests.support.mortal_gateway import MortalGateway, mortal_gateway
 from tests.support.operator import OPERATOR_TOKEN, Operator
@@ -122,10 +119,7 @@ async def measure_rates(
 
 async def run(given: argparse.Namespace, directory: Path, gateway: MortalGateway) -> dict[str, Any]:
     """Take the figures."""
-    began, taken_at = time.monotonic(), datetime.now(UTC)
-    machine = describe_machine(directory)
-    result: dict[str, Any] = {"schema": 1, "taken_at": taken_at.isoformat(timespec="seconds").replace("+00:00", "Z")}
-    result |= {"commit": describe_commit(), "machine": machine}
+    taken, result = Taken.now(directory), dict[str, Any]()
     async with Operator.of(gateway.admin_server) as operator:
         token = await operator.create_switch_token("kamailio-load")
         office = await operator.create_office(10**12)
@@ -134,8 +128,7 @@ async def run(given: argparse.Namespace, directory: Path, gateway: MortalGateway
         print(json.dumps(result["invite"]), flush=True)
     if given.rates:
         result["rates"] = await measure_rates(directory, gateway, token, given.rates, given.seconds)
-    machine["load_average_after"] = round(os.getloadavg()[0], 2)
-    return result | {"took_seconds": round(time.monotonic() - began, 1)}
+    return {**taken.head(), **result, "took_seconds": taken.seconds()}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -2,47 +2,17 @@
 
 import argparse
 import json
-import os
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
 from loadtest.load.audit import Findings
-from loadtest.machine import describe_commit, describe_machine
 from loadtest.report import as_rich
 from loadtest.tables import Table
-
-SCHEMA: Final = 1
-"""Of the JSON files: raised when a field changes its meaning."""
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """When and where a load was made.
-
-    Attributes:
-        kind: What made it; the files' names begin with it.
-        at: When it began.
-        since: The same by the monotonic clock.
-        machine: As `describe_machine` says.
-    """
-
-    kind: str
-    at: datetime
-    since: float
-    machine: dict[str, Any]
-
-    @classmethod
-    def now(cls, kind: str) -> Self:
-        """It begins now."""
-        return cls(kind, datetime.now(UTC), time.monotonic(), describe_machine(Path(tempfile.gettempdir())))
+from loadtest.taken import Taken
 
 
 def add_result_option(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +21,7 @@ def add_result_option(parser: argparse.ArgumentParser) -> None:
 
 
 def conclude(
+    kind: str,
     taken: Taken,
     result: Mapping[str, Any],
     tables: Sequence[Table],
@@ -60,14 +31,13 @@ def conclude(
 ) -> int:
     """Show and keep a result, and say what the audit found; returns the exit code.
 
+    The name of the JSON file begins with its kind.
+
     A result whose books are wrong is kept, too: it says what is wrong with them.
     """
     whole = {
-        "schema": SCHEMA,
-        "taken_at": taken.at.isoformat(timespec="seconds").replace("+00:00", "Z"),
-        "commit": describe_commit(),
-        "machine": {**taken.machine, "load_average_after": round(os.getloadavg()[0], 2)},
-        "took_seconds": round(time.monotonic() - taken.since, 1),
+        **taken.head(),
+        "took_seconds": taken.seconds(),
         **result,
         "books": findings.to_json(),
     }
@@ -81,7 +51,7 @@ def conclude(
     if directory is not None:
         directory.mkdir(parents=True, exist_ok=True)
         stamp = whole["taken_at"].replace("-", "").replace(":", "")
-        path = directory / f"{taken.kind}-{stamp}-{whole['commit']}.json"
+        path = directory / f"{kind}-{stamp}-{whole['commit']}.json"
         path.write_text(json.dumps(whole, indent=2) + "\n")
         console.print(f"Written to {path}", soft_wrap=True)
     return 1 if findings.faults else 0

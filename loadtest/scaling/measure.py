@@ -11,7 +11,6 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -32,7 +31,7 @@ from gateway.store.scripts import load_library
 from gateway.store.switch_lists import SwitchLists
 from gateway.v1 import authorization_pb2 as pb
 from loadtest.figures import Figure, rounded
-from loadtest.machine import describe_commit, describe_machine, main_thread_cpu_seconds
+from loadtest.machine import main_thread_cpu_seconds
 from loadtest.pipeline import Pipeline
 from loadtest.processes import BenchError, BenchStore, running_store
 from loadtest.report import RESULTS
@@ -47,6 +46,7 @@ from loadtest.store_cases import (
     recording_store,
     run_step,
 )
+from loadtest.taken import Taken
 
 FILE: Final = "scaling.json"
 OFFICES: Final = 4_000
@@ -203,12 +203,7 @@ async def measure() -> dict[str, Any]:
         BenchError: An operation did not answer what it must.
     """
     async with running_store() as store:
-        result: dict[str, Any] = {
-            "schema": 1,
-            "taken_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-            "commit": describe_commit(),
-            "machine": describe_machine(store.directory),
-        }
+        taken, result = Taken.now(store.directory), dict[str, Any]()
         pipeline = Pipeline(store.socket_path, store.pid)
         try:
             pipeline.ask("FUNCTION", "LOAD", "REPLACE", load_library().source)
@@ -224,7 +219,7 @@ async def measure() -> dict[str, Any]:
             result["live_calls"] = await measure_lists(store, pipeline, workload)
         finally:
             pipeline.close()
-    return result
+    return {**taken.head(), **result}
 
 
 def main(arguments: Sequence[str]) -> int:

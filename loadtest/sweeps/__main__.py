@@ -6,28 +6,20 @@ result says in its place: the others took too long to be thrown away for it.
 
 import argparse
 import asyncio
-import os
-import signal
 import sys
-import tempfile
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import grpc.aio
-import uvloop
 from rich.console import Console
 
-from gateway.log import configure_logging
-from gateway.startup import StartupError
 from loadtest.aims import judge
-from loadtest.bench import SCHEMA, WIDTH
 from loadtest.books import Books
+from loadtest.command import parser_of, run_to_end
 from loadtest.journal import measure_journal
-from loadtest.machine import describe_commit, describe_machine, describe_store
+from loadtest.machine import describe_store
 from loadtest.processes import BenchError, running_store
 from loadtest.report import RESULTS, show, write
 from loadtest.sweeps.beside_ticks import measure_beside_ticks
@@ -36,6 +28,7 @@ from loadtest.sweeps.effort import FULL, QUICK, SweepEffort
 from loadtest.sweeps.in_flight import sweep_in_flight
 from loadtest.sweeps.plots import PLOTS, plot_all
 from loadtest.sweeps.sizes import compare_sizes, sweep_live_calls, sweep_offices
+from loadtest.taken import Taken
 
 Sweep = Callable[[SweepEffort, Books], Awaitable[dict[str, Any]]]
 
@@ -69,11 +62,9 @@ async def take_sweeps(names: Sequence[str], effort: SweepEffort, console: Consol
     Raises:
         BenchError: The books were wrong.
     """
-    started, taken_at = time.monotonic(), datetime.now(UTC)
-    books, taken = Books(), {}
-    machine = describe_machine(Path(tempfile.gettempdir()))
+    this, books, taken = Taken.now(), Books(), {}
     async with running_store() as store:
-        machine["store"] = describe_store(store.info("server"))
+        this.machine["store"] = describe_store(store.info("server"))
     for name in names:
         console.print(f"measuring {name} ...", style="dim")
         try:
@@ -83,14 +74,10 @@ async def take_sweeps(names: Sequence[str], effort: SweepEffort, console: Consol
                 raise
             taken[name] = {FAILED: True, "skipped": f"could not be taken: {str(error).partition(chr(10))[0]}"}
             console.print(f"{name} {taken[name]['skipped']}", style="red", soft_wrap=True)
-    machine["load_average_after"] = round(os.getloadavg()[0], 2)
     return {
-        "schema": SCHEMA,
-        "taken_at": taken_at.isoformat(timespec="seconds").replace("+00:00", "Z"),
-        "commit": describe_commit(),
+        **this.head(),
         "quick": effort is QUICK,
-        "seconds": round(time.monotonic() - started, 1),
-        "machine": machine,
+        "seconds": this.seconds(),
         **taken,
         "aims": judge(taken),
         "books": {"audited": True, "offices": books.offices, "faults": books.faults},
@@ -99,10 +86,6 @@ async def take_sweeps(names: Sequence[str], effort: SweepEffort, console: Consol
 
 async def run(given: argparse.Namespace, console: Console) -> int:
     """Take, show, plot and keep the sweeps; returns the exit code."""
-    task = asyncio.current_task()
-    if task is not None:
-        # Like Ctrl-C: what was started is stopped on the way out.
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     names = [name for name in SWEEPS if name in given.only] if given.only else list(SWEEPS)
     result = await take_sweeps(names, QUICK if given.quick else FULL, console)
     show(result, console)
@@ -118,25 +101,11 @@ async def run(given: argparse.Namespace, console: Console) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Read the command line and run."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.sweeps", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a smoke run of small sizes, whose figures mean nothing")
-    parser.add_argument("--only", action="append", choices=list(SWEEPS), help="take this sweep; may be repeated")
-    parser.add_argument(
-        "--results", type=Path, help=f"where the JSON goes (default: {RESULTS}; nowhere with --quick or --only)"
-    )
+    parser = parser_of("loadtest.sweeps", __doc__, SWEEPS, quick="a smoke run of small sizes", only="sweep")
     parser.add_argument(
         "--plots", type=Path, help=f"where the plots go (default: {PLOTS}; nowhere with --quick or --only)"
     )
-    given = parser.parse_args(arguments)
-    configure_logging("warning", "console", process="sweeps")
-    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
-    try:
-        return uvloop.run(run(given, console))
-    except (BenchError, StartupError, grpc.aio.AioRpcError) as error:
-        sys.stderr.write(f"The sweeps failed: {error}\n")
-    except asyncio.CancelledError:
-        sys.stderr.write("The sweeps were stopped.\n")
-    return 1
+    return run_to_end(run, parser.parse_args(arguments), "The run of the sweeps")
 
 
 if __name__ == "__main__":

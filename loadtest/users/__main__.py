@@ -24,9 +24,10 @@ from loadtest.load.gateway import LoadedGateway, add_gateway_options, check_gate
 from loadtest.load.numbers import count, not_negative, positive
 from loadtest.load.offices import Offices, describe, new_run_id
 from loadtest.load.operator import Operator
-from loadtest.load.results import Taken, add_result_option, conclude
+from loadtest.load.results import add_result_option, conclude
 from loadtest.processes import running_child
 from loadtest.scene import open_stub_with, wait_until_decides
+from loadtest.taken import Taken
 from loadtest.users.locust_process import run_locust
 from loadtest.users.plan import Plan
 from loadtest.users.profiles import PROFILES, Kind
@@ -49,7 +50,7 @@ async def _run(given: argparse.Namespace, gateway: LoadedGateway, console: Conso
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    taken = Taken.now("users")
+    taken = Taken.now()
     ceiling = await _measure_ceiling(given.ceiling_seconds, console) if given.ceiling_seconds else None
     run_id = new_run_id()
     offices = _offices(given, run_id)
@@ -94,7 +95,7 @@ async def _run(given: argparse.Namespace, gateway: LoadedGateway, console: Conso
         "figures": said["figures"],
         "counts": answers.counts,
     }
-    return conclude(taken, result, tables_of(result), findings, given.results, console)
+    return conclude("users", taken, result, tables_of(result), findings, given.results, console)
 
 
 def _offices(given: argparse.Namespace, run_id: str) -> Offices:

@@ -123,16 +123,23 @@ def test_an_open_loop_keeps_its_schedule_and_ends_what_it_began() -> None:
     asyncio.run(main())
 
 
-def test_what_was_not_answered_in_time_is_asked_again_with_the_same_id() -> None:
+def refusing(count: int) -> tuple[list[pb.Operation], Callable[[pb.Operation], pb.Result]]:
+    """Answers as a gateway whose store is too slow for the first operations; and which those were."""
     refused: list[pb.Operation] = []
 
     def answer(operation: pb.Operation) -> pb.Result:
-        if len(refused) < 3:
+        if len(refused) < count:
             refused.append(operation)
             result = pb.Result(tag=operation.tag)
             result.error.code = 14
             return result
         return good(operation)
+
+    return refused, answer
+
+
+def test_what_was_not_answered_in_time_is_asked_again_with_the_same_id() -> None:
+    refused, answer = refusing(3)
 
     async def main() -> None:
         a_switch, stream = switch(answer)
@@ -146,15 +153,7 @@ def test_what_was_not_answered_in_time_is_asked_again_with_the_same_id() -> None
 
 
 def test_a_schedule_asks_again_too_and_its_latency_counts_from_the_schedule() -> None:
-    refused: list[pb.Operation] = []
-
-    def answer(operation: pb.Operation) -> pb.Result:
-        if len(refused) < 5:
-            refused.append(operation)
-            result = pb.Result(tag=operation.tag)
-            result.error.code = 14
-            return result
-        return good(operation)
+    refused, answer = refusing(5)
 
     async def main() -> None:
         a_switch, stream = switch(answer)
