@@ -26,6 +26,7 @@ from gateway.api.credits.payment_methods import PaymentMethodRpcs
 from gateway.api.credits.purchases import PurchaseRpcs
 from gateway.api.credits.rate_rows import RateRows
 from gateway.api.credits.servicer import SERVICE, CreditsServicer, Operations
+from gateway.api.credits.sign_in_links import SignInLinkRpcs
 from gateway.api.credits.switches import SwitchRpcs
 from gateway.api.credits.tokens import TokenRpcs
 from gateway.api.credits.transactions import TransactionRpcs
@@ -77,6 +78,7 @@ from gateway.ledger.notices import Notices
 from gateway.ledger.offices import Offices
 from gateway.ledger.outbox import Outbox
 from gateway.ledger.refills import Refills
+from gateway.ledger.sign_in_links import SignInLinks
 from gateway.ledger.switches import Switches
 from gateway.ledger.tokens import Tokens
 from gateway.ledger.usage import Usage
@@ -237,6 +239,7 @@ class Back:
         ledger, tokens = self.credits, self.tokens
         self.decks, self._outbox = Decks(database), Outbox(database)
         self.offices, self.locks = offices, OfficeLocks()
+        self.sign_in_links = SignInLinks(database)
         locks, missing = self.locks, MissingOffices()
         office_projection = OfficeProjection(offices, store, clock)
         token_projection = TokenProjection(tokens, connection, clock)
@@ -274,6 +277,9 @@ class Back:
             ),
             switches=SwitchRpcs(switches, switch_projection, clock),
             tokens=TokenRpcs(tokens, token_projection, clock),
+            sign_in_links=SignInLinkRpcs(
+                tokens, self.sign_in_links, self.directory.settled_hash, settings.base_url, clock
+            ),
             decks=DeckRpcs(self.decks, self._rate_projection, clock),
             balances=BalanceRpcs(offices, ledger, refills, office_projection, application, locks, clock),
             payment_methods=PaymentMethodRpcs(offices, billing.methods, billing.cards, clock),

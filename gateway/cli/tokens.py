@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
     group.command("create")(create)
     group.command("list")(show_all)
     group.command("revoke")(revoke)
+    group.command("link")(link)
     app.add_typer(group, name="token")
 
 
@@ -89,6 +90,23 @@ async def revoke(client: Client, token_id: Annotated[str, typer.Argument(metavar
     """Take a token out of force, for ever; every gateway follows within a second."""
     answer = await client.credits.RevokeToken(pb.RevokeTokenRequest(token_id=token_id))
     client.show(answer, [f"{answer.token_id} is revoked since {instant(answer.revoked_at)}"])
+
+
+@asks_gateway
+async def link(
+    client: Client,
+    token_id: Annotated[str, typer.Argument(metavar="TOKEN", help="Its id; not given: your own.")] = "",
+    *,
+    valid_seconds: Annotated[int, typer.Option(min=0, max=86_400, help="How long the link is good; 0: 900.")] = 0,
+) -> None:
+    """Make a link that signs a browser in to the page, once, with the rights of a token."""
+    answer = await client.credits.CreateSignInLink(
+        pb.CreateSignInLinkRequest(token_id=token_id, valid_seconds=valid_seconds)
+    )
+    # The link stands alone on standard output, so that xdg-open "$(tollgate token link)" works.
+    if not client.as_json:
+        typer.echo(f"good once, until {instant(answer.expires_at)}:", err=True)
+    client.show(answer, [answer.url])
 
 
 def _state(token: pb.Token) -> str:

@@ -74,6 +74,31 @@ class TokenNotFound(NotFound):
         )
 
 
+class TokenNotInForce(FailedPrecondition):
+    """The token was revoked or has expired."""
+
+    reason = "TOKEN_NOT_IN_FORCE"
+
+    def __init__(self, token_id: str) -> None:
+        super().__init__(
+            f"The token {token_id!r} was revoked or has expired: name one that is in force, or make another with "
+            "CreateToken.",
+            field="token_id",
+        )
+
+
+class TokenOfSwitch(FailedPrecondition):
+    """The token is a switch's, and no person's."""
+
+    reason = "TOKEN_OF_SWITCH"
+
+    def __init__(self, token_id: str) -> None:
+        super().__init__(
+            f"The token {token_id!r} is a switch's, and nobody signs in with it: name one of a person.",
+            field="token_id",
+        )
+
+
 class DeckNotFound(NotFound):
     """No deck has this version, or none was imported yet."""
 

@@ -88,7 +88,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class HashedToken:
-    """A token with the hash of its secret, by which the store looks it up: what is to be projected."""
+    """A token with the hash of its secret, by which the store looks it up."""
 
     token_hash: str
     token: Token
@@ -186,8 +186,8 @@ class Tokens:
             raise Unauthenticated
         return token.identity
 
-    async def get(self, token_id: str) -> Token:
-        """One token.
+    async def get(self, token_id: str) -> HashedToken:
+        """One token, with the hash of its secret.
 
         Raises:
             TokenNotFound: There is no token of this id.
@@ -196,7 +196,7 @@ class Tokens:
             row = (await session.scalars(select(TokenRow).where(TokenRow.token_id == token_id))).one_or_none()
         if row is None:
             raise TokenNotFound(token_id)
-        return _token(row)
+        return HashedToken(row.token_hash, _token(row))
 
     async def list(self, page: PageRequest, company_id: str | None = None) -> Page[Token]:
         """The tokens in the order they were made, revoked and expired ones included.

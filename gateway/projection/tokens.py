@@ -47,7 +47,7 @@ class TokenProjection:
                 else:
                     await remove_tokens(self._connection, [token_hash])
                 await announce_tokens(self._connection)
-                now = await self._tokens.get(token.token_id)
+                now = (await self._tokens.get(token.token_id)).token
                 if now.version == token.version:
                     break
                 token = now

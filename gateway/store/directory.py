@@ -111,6 +111,11 @@ class Directory:
         """Names the switches as they were last read; another name: a callback was set, changed or removed."""
         return self._switches_version
 
+    def settled_hash(self, token_id: str) -> str | None:
+        """Return the hash of the secret of a token from the settings, which are its only home; None: it is not one."""
+        hashes = (hashed for hashed, token in self._settled.items() if token.identity.token_id == token_id)
+        return next(hashes, None)
+
     def has_callback(self, switch_id: str) -> bool:
         """Whether a switch has a callback, so that the gateway ticks its calls; never waits."""
         return switch_id in self._with_callback
@@ -132,15 +137,22 @@ class Directory:
         identity = self.identified(secret)
         if identity is not None:
             return identity
-        hashed = hash_secret(secret)
+        token = await self._in_force(hash_secret(secret))
+        self._by_secret[secret] = token
+        return token.identity
+
+    async def bearer(self, hashed: str) -> Identity:
+        """Return the bearer of a token by the hash of its secret, for who keeps no secrets; raises as `identify`."""
+        return (await self._in_force(hashed)).identity
+
+    async def _in_force(self, hashed: str) -> PublishedToken:
         now_ms = self._clock.now_ms()
         token = self._settled.get(hashed) or self._published.get(hashed)
         if token is None and now_ms - self._unknown.get(hashed, 0) > 500:
             token = await self._ask_for(hashed, now_ms)
         if token is None or (token.expires_at_ms is not None and now_ms >= token.expires_at_ms):
             raise Unauthenticated
-        self._by_secret[secret] = token
-        return token.identity
+        return token
 
     async def _ask_for(self, hashed: str, now_ms: int) -> PublishedToken | None:
         """A token made a moment ago is good at once; an unknown one costs the store one look in 500 ms."""

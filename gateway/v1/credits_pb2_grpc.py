@@ -100,6 +100,11 @@ class CreditsStub:
                 request_serializer=gateway_dot_v1_dot_credits__pb2.RevokeTokenRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_credits__pb2.Token.FromString,
                 _registered_method=True)
+        self.CreateSignInLink = channel.unary_unary(
+                '/gateway.v1.Credits/CreateSignInLink',
+                request_serializer=gateway_dot_v1_dot_credits__pb2.CreateSignInLinkRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_credits__pb2.CreateSignInLinkResponse.FromString,
+                _registered_method=True)
         self.ImportRates = channel.unary_unary(
                 '/gateway.v1.Credits/ImportRates',
                 request_serializer=gateway_dot_v1_dot_credits__pb2.ImportRatesRequest.SerializeToString,
@@ -299,6 +304,14 @@ class CreditsServicer:
 
     def RevokeToken(self, request, context):
         """Takes effect at every gateway within 1 s.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateSignInLink(self, request, context):
+        """Everybody for their own token, and who may revoke a token for it: a link that signs a browser in to the page, once,
+        as the bearer of the token. FAILED_PRECONDITION for a switch's token, and for one that was revoked or has expired.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -525,6 +538,11 @@ def add_CreditsServicer_to_server(servicer, server):
                     servicer.RevokeToken,
                     request_deserializer=gateway_dot_v1_dot_credits__pb2.RevokeTokenRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_credits__pb2.Token.SerializeToString,
+            ),
+            'CreateSignInLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSignInLink,
+                    request_deserializer=gateway_dot_v1_dot_credits__pb2.CreateSignInLinkRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_credits__pb2.CreateSignInLinkResponse.SerializeToString,
             ),
             'ImportRates': grpc.unary_unary_rpc_method_handler(
                     servicer.ImportRates,
@@ -989,6 +1007,33 @@ class Credits:
             '/gateway.v1.Credits/RevokeToken',
             gateway_dot_v1_dot_credits__pb2.RevokeTokenRequest.SerializeToString,
             gateway_dot_v1_dot_credits__pb2.Token.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSignInLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.Credits/CreateSignInLink',
+            gateway_dot_v1_dot_credits__pb2.CreateSignInLinkRequest.SerializeToString,
+            gateway_dot_v1_dot_credits__pb2.CreateSignInLinkResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -64,6 +64,10 @@ class CreditsStub:
     ListTokens: _grpc.UnaryUnaryMultiCallable[_credits_pb2.ListTokensRequest, _credits_pb2.ListTokensResponse]
     RevokeToken: _grpc.UnaryUnaryMultiCallable[_credits_pb2.RevokeTokenRequest, _credits_pb2.Token]
     """Takes effect at every gateway within 1 s."""
+    CreateSignInLink: _grpc.UnaryUnaryMultiCallable[_credits_pb2.CreateSignInLinkRequest, _credits_pb2.CreateSignInLinkResponse]
+    """Everybody for their own token, and who may revoke a token for it: a link that signs a browser in to the page, once,
+    as the bearer of the token. FAILED_PRECONDITION for a switch's token, and for one that was revoked or has expired.
+    """
     ImportRates: _grpc.UnaryUnaryMultiCallable[_credits_pb2.ImportRatesRequest, _credits_pb2.RateDeck]
     """Operators. A deck is validated whole and swapped in atomically, or nothing changes: INVALID_ARGUMENT then lists every
     error with its line.
@@ -142,6 +146,10 @@ class CreditsAsyncStub(CreditsStub):
     ListTokens: _aio.UnaryUnaryMultiCallable[_credits_pb2.ListTokensRequest, _credits_pb2.ListTokensResponse]  # type: ignore[assignment]
     RevokeToken: _aio.UnaryUnaryMultiCallable[_credits_pb2.RevokeTokenRequest, _credits_pb2.Token]  # type: ignore[assignment]
     """Takes effect at every gateway within 1 s."""
+    CreateSignInLink: _aio.UnaryUnaryMultiCallable[_credits_pb2.CreateSignInLinkRequest, _credits_pb2.CreateSignInLinkResponse]  # type: ignore[assignment]
+    """Everybody for their own token, and who may revoke a token for it: a link that signs a browser in to the page, once,
+    as the bearer of the token. FAILED_PRECONDITION for a switch's token, and for one that was revoked or has expired.
+    """
     ImportRates: _aio.UnaryUnaryMultiCallable[_credits_pb2.ImportRatesRequest, _credits_pb2.RateDeck]  # type: ignore[assignment]
     """Operators. A deck is validated whole and swapped in atomically, or nothing changes: INVALID_ARGUMENT then lists every
     error with its line.
@@ -295,6 +303,16 @@ class CreditsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_credits_pb2.Token, _abc.Awaitable[_credits_pb2.Token]]:
         """Takes effect at every gateway within 1 s."""
+
+    @_abc_1.abstractmethod
+    def CreateSignInLink(
+        self,
+        request: _credits_pb2.CreateSignInLinkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_credits_pb2.CreateSignInLinkResponse, _abc.Awaitable[_credits_pb2.CreateSignInLinkResponse]]:
+        """Everybody for their own token, and who may revoke a token for it: a link that signs a browser in to the page, once,
+        as the bearer of the token. FAILED_PRECONDITION for a switch's token, and for one that was revoked or has expired.
+        """
 
     @_abc_1.abstractmethod
     def ImportRates(

@@ -197,6 +197,34 @@ def test_a_token_for_some_days(tollgate: Tollgate, office: str) -> None:
     assert token["token"]["expires_at"] > token["token"]["created_at"]
 
 
+def test_a_link_to_sign_in_by(tollgate: Tollgate, office: str) -> None:
+    created = json.loads(tollgate("token", "create", "--role", "viewer", "--company", "acme", "--json").out)
+    token_id, secret = created["token"]["token_id"], created["secret"]
+    links = [
+        tollgate("token", "link"),
+        tollgate("token", "link", token_id, "--valid-seconds", "60"),
+        tollgate("token", "link", "--token", secret),
+    ]
+    for link in links:
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/sign-in/[\w-]{43}\n", link.out)
+        assert re.fullmatch(r"good once, until \d{4}-\d\d-\d\d .+:\n", link.err)
+    assert len({link.out for link in links}) == 3
+    answer = json.loads(tollgate("token", "link", "--json").out)
+    assert set(answer) == {"url", "expires_at"}
+
+    switch = json.loads(tollgate("token", "create", "--role", "switch", "--switch", "pbx", "--json").out)
+    for words, code, problem in [
+        ((switch["token"]["token_id"],), EXIT_FAILED, "TOKEN_OF_SWITCH"),
+        (("no-such-token",), EXIT_FAILED, "TOKEN_NOT_FOUND"),
+        (("--valid-seconds", "86401"), EXIT_USAGE, "--valid-seconds"),
+        (("--token", switch["secret"]), EXIT_NOT_ALLOWED, "PERMISSION_DENIED"),
+        (("settings", "--token", secret), EXIT_NOT_ALLOWED, "PERMISSION_DENIED"),
+    ]:
+        assert problem in tollgate("token", "link", *words, code=code).err
+    tollgate("token", "revoke", token_id)
+    assert "TOKEN_NOT_IN_FORCE" in tollgate("token", "link", token_id, code=EXIT_FAILED).err
+
+
 def test_no_token_and_an_unknown_one(tollgate: Tollgate, gateway: GatewayProcess, tmp_path: Path) -> None:
     words = ("credits", "balance", "x", "--data-dir", str(tmp_path), "--admin-server", gateway.admin_server)
     for more in ((), ("--token", "wrong")):

@@ -59,6 +59,8 @@ REQUESTS: Final[dict[str, Make]] = {
         role=pb.ROLE_VIEWER, company_id=at.company_id, office_ids=[at.office_id]
     ),
     "ListTokens": lambda at: pb.ListTokensRequest(),
+    "CreateSignInLink: for oneself": lambda at: pb.CreateSignInLinkRequest(),
+    "CreateSignInLink: for another": lambda at: pb.CreateSignInLinkRequest(token_id=at.token_id),
     "RevokeToken": lambda at: pb.RevokeTokenRequest(token_id=at.token_id),
     "ImportRates": lambda at: pb.ImportRatesRequest(deck=DECK.encode()),
     "ListRateDecks": lambda at: pb.ListRateDecksRequest(),
@@ -95,7 +97,7 @@ REQUESTS: Final[dict[str, Make]] = {
 # What names no office: there is no foreign one to ask for.
 EVERYWHERE: Final = frozenset(
     {"RegisterSwitch", "ListSwitches", "ListCompanies", "ListTokens", "ImportRates", "ListRateDecks"}
-    | {"ListOfferedAmounts", "WatchRefills"}
+    | {"ListOfferedAmounts", "WatchRefills", "CreateSignInLink: for oneself"}
 )
 
 

@@ -92,6 +92,15 @@ def check_purchase(text: str) -> None:
     )
 
 
+def check_links(text: str) -> None:
+    """The operator and an admin can each sign in to the page."""
+    links = re.findall(
+        r"^  http://127\.0\.0\.1:\d+/sign-in/([\w-]{43})  as (the operator|an admin) ?", text, re.MULTILINE
+    )
+    assert [who for _, who in links] == ["the operator", "an admin"]
+    assert len({secret for secret, _ in links}) == 2
+
+
 def check_confirmation(text: str) -> None:
     """A card that is new cannot pay before the amount of its small charge was told."""
     scenes = (
@@ -200,6 +209,7 @@ def test_the_demo_checks_its_books_and_stays_up_for_its_commands(tmp_path: Path)
                     break
             check_story("".join(lines))
             check_confirmation("".join(lines))
+            check_links("".join(lines))
             assert "\x1b" not in "".join(lines), "colours belong on a terminal"
             shown = [line.strip() for line in lines if line.startswith("  ") and "gateway.cli" in line]
             assert len(shown) == 6, "".join(lines)

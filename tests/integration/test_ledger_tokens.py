@@ -23,7 +23,7 @@ def test_a_secret_says_who_its_bearer_is(ledger_url: str) -> None:
         who = await ledger.tokens.authenticate(secret, now_ms=NOW)
         assert who == Identity(Role.OFFICE_ADMIN, made.token.token_id, "c1", frozenset({"o1", "o2"}))
         assert who == made.token.identity
-        assert await ledger.tokens.get(made.token.token_id) == made.token
+        assert await ledger.tokens.get(made.token.token_id) == made
 
         switch = TokenRequest(Role.SWITCH, office_ids=frozenset({ALL_OFFICES}), switch_id="sw1")
         await ledger.tokens.create(switch, "tg_switch", actor=WHO, now_ms=NOW)

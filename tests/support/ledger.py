@@ -19,6 +19,7 @@ from gateway.ledger.decks import Decks
 from gateway.ledger.offices import Offices
 from gateway.ledger.outbox import Outbox
 from gateway.ledger.refills import RecordedTrigger, Refills, RefillTrigger
+from gateway.ledger.sign_in_links import SignInLinks
 from gateway.ledger.tokens import Tokens
 from tests.support.migrated import place_migrated
 
@@ -36,6 +37,7 @@ class Ledger:
     offices: Offices
     credits: Credits
     tokens: Tokens
+    sign_in_links: SignInLinks
     decks: Decks
     refills: Refills
     outbox: Outbox
@@ -49,6 +51,7 @@ def ledger_of(database: Database) -> Ledger:
         Offices(database, "USD"),
         Credits(database),
         Tokens(database),
+        SignInLinks(database),
         Decks(database),
         Refills(database),
         Outbox(database),

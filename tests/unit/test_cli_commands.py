@@ -27,6 +27,7 @@ PROMISED = [
     ["token", "create"],
     ["token", "list"],
     ["token", "revoke"],
+    ["token", "link"],
     ["company", "create"],
     ["office", "create"],
     ["office", "list"],

@@ -11,6 +11,7 @@ from gateway.api.credits.invoices import InvoiceRpcs
 from gateway.api.credits.offices import OfficeRpcs
 from gateway.api.credits.payment_methods import PaymentMethodRpcs
 from gateway.api.credits.purchases import PurchaseRpcs
+from gateway.api.credits.sign_in_links import SignInLinkRpcs
 from gateway.api.credits.switches import SwitchRpcs
 from gateway.api.credits.tokens import TokenRpcs
 from gateway.api.credits.transactions import TransactionRpcs
@@ -31,6 +32,7 @@ class Operations:
     offices: OfficeRpcs
     switches: SwitchRpcs
     tokens: TokenRpcs
+    sign_in_links: SignInLinkRpcs
     decks: DeckRpcs
     balances: BalanceRpcs
     payment_methods: PaymentMethodRpcs
@@ -129,6 +131,14 @@ class CreditsServicer(Base):
     ) -> pb.Token:
         """Revoke a token."""
         return await self._runner.run("RevokeToken", context, request, self._of.tokens.revoke)
+
+    async def CreateSignInLink(  # noqa: N802
+        self,
+        request: pb.CreateSignInLinkRequest,
+        context: ServicerContext[pb.CreateSignInLinkRequest, pb.CreateSignInLinkResponse],
+    ) -> pb.CreateSignInLinkResponse:
+        """Make a link that signs a browser in."""
+        return await self._runner.run("CreateSignInLink", context, request, self._of.sign_in_links.create)
 
     async def ImportRates(  # noqa: N802
         self, request: pb.ImportRatesRequest, context: ServicerContext[pb.ImportRatesRequest, pb.RateDeck]

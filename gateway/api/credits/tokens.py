@@ -6,7 +6,7 @@ from gateway.domain.ids import validate_id
 from gateway.domain.vocabulary import Role
 from gateway.errors import InvalidArgument, PermissionDenied
 from gateway.ledger.errors import CompanyNotFound, OfficeNotFound, TokenNotFound
-from gateway.ledger.tokens import Token, TokenRequest, Tokens, new_secret
+from gateway.ledger.tokens import HashedToken, Token, TokenRequest, Tokens, new_secret
 from gateway.projection.tokens import TokenProjection
 from gateway.store.clock import Clock
 from gateway.v1 import credits_pb2 as pb
@@ -69,18 +69,30 @@ class TokenRpcs:
             Unavailable: It is revoked or not; repeat it.
         """
         _administered_company(identity)
-        validate_id(request.token_id, "token_id")
-        try:
-            token = await self._tokens.get(request.token_id)
-        except TokenNotFound:
-            if identity.role is Role.OPERATOR:
-                raise
-            raise PermissionDenied from None
-        if not _is_within(identity, token):
-            raise PermissionDenied
+        await administered_token(self._tokens, request.token_id, identity)
         revoked = await self._tokens.revoke(request.token_id, actor=identity.actor, now_ms=self._clock.now_ms())
         await self._projection.project(revoked)
         return _message(revoked.token)
+
+
+async def administered_token(tokens: Tokens, token_id: str, identity: Identity) -> HashedToken:
+    """A token that the bearer may revoke, or their own.
+
+    Raises:
+        InvalidArgument: It can be no token_id.
+        PermissionDenied: It is not within the bearer's scope, or does not exist as far as they may know.
+        TokenNotFound: It does not exist.
+    """
+    validate_id(token_id, "token_id")
+    try:
+        found = await tokens.get(token_id)
+    except TokenNotFound:
+        if identity.role is Role.OPERATOR:
+            raise
+        raise PermissionDenied from None
+    if token_id != identity.token_id and not _is_within(identity, found.token):
+        raise PermissionDenied
+    return found
 
 
 def _read(request: pb.CreateTokenRequest) -> TokenRequest:

@@ -1,4 +1,4 @@
-"""What the reader may type in another terminal while the demo's gateway stays up."""
+"""What the reader may type in another terminal, and open in a browser, while the demo's gateway stays up."""
 
 import shlex
 import shutil
@@ -6,9 +6,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
+from gateway.address import Address
 from gateway.cli.demo.cast import CORNER, HARBOR, present_month
 from gateway.cli.demo.last_call import LastCall
+from gateway.client_channel import open_channel
+from gateway.v1 import credits_pb2
+from gateway.v1.credits_pb2_grpc import CreditsStub
+
+if TYPE_CHECKING:
+    from gateway.v1.credits_pb2_grpc import CreditsAsyncStub
+
+LINK_SECONDS: Final = 86_400
 
 
 def things_to_try(last_call: LastCall, directory: Path, *, is_found: bool) -> Iterator[str]:
@@ -30,6 +40,18 @@ def things_to_try(last_call: LastCall, directory: Path, *, is_found: bool) -> It
         yield f"{_own_name()} {arguments}{'' if is_found else data_dir}"
     # It asks no gateway, and so finds none: it reads ledger and store themselves.
     yield f"{_own_name()} audit{data_dir}"
+
+
+async def sign_in_link(admin_listen: Address, secret: str) -> str:
+    """A link that signs the bearer of a token in to the page, once.
+
+    Raises:
+        grpc.RpcError: The gateway did not answer.
+    """
+    async with open_channel(admin_listen, secret) as channel:
+        credits: CreditsAsyncStub = CreditsStub(channel)  # noqa: A001 - the contract's word
+        answer = await credits.CreateSignInLink(credits_pb2.CreateSignInLinkRequest(valid_seconds=LINK_SECONDS))
+    return answer.url
 
 
 def _own_name() -> str:

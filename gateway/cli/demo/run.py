@@ -21,8 +21,7 @@ from gateway.cli.connection import (
     ConnectionFile,
     demo_pointed_to,
 )
-from gateway.cli.demo.closing import things_to_try
-from gateway.cli.demo.last_call import LastCall
+from gateway.cli.demo.closing import sign_in_link, things_to_try
 from gateway.cli.demo.rates import write_deck
 from gateway.cli.demo.screen import Screen
 from gateway.cli.demo.story import Story
@@ -72,7 +71,7 @@ async def run_demo(*, data_dir: Path | None, leave: bool, speed: float) -> int:
             code = await _play(story, gateway, screen)
             if leave or code or gateway.done():
                 return code
-            await _stay_up(story.last_call, settings, directory, gateway, screen)
+            await _stay_up(story, settings, directory, gateway, screen)
             return code
         finally:
             await _stop(gateway)
@@ -143,7 +142,7 @@ def _words_of(error: grpc.RpcError | ClientError) -> str:
 
 
 async def _stay_up(
-    last_call: LastCall, settings: Settings, directory: Path, gateway: asyncio.Task[int], screen: Screen
+    story: Story, settings: Settings, directory: Path, gateway: asyncio.Task[int], screen: Screen
 ) -> None:
     assert settings.operator_token is not None  # noqa: S101 - _settings gives one
     file = ConnectionFile(
@@ -153,11 +152,14 @@ async def _stay_up(
         settings.operator_token.get_secret_value(),
         settings.http_listen,
     )
-    async with last_call:
+    async with story.last_call as last_call:
         with file.left_in(directory), demo_pointed_to(directory) as is_found:
             screen.title("The gateway stays up. In another terminal, try:")
             for command in things_to_try(last_call, directory, is_found=is_found):
                 screen.say(f"  {command}", "bold green")
+            screen.say("In a browser each of these links signs in once:")
+            for who, secret in story.people.items():
+                screen.say(f"  {await sign_in_link(settings.admin_listen, secret)}  as {who}", "bold green")
             screen.say("Ctrl-C ends it.", "dim")
             await asyncio.wait([gateway])
 

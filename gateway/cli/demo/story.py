@@ -58,6 +58,12 @@ class Story:
         self._run = new_run()
         self._operator_secret = settings.operator_token.get_secret_value() if settings.operator_token else ""
         self._switch_secret = ""
+        self._admin_secret = ""
+
+    @property
+    def people(self) -> dict[str, str]:
+        """Whom the reader may sign in as, once the story was told: secrets by what they are."""
+        return {"the operator": self._operator_secret, f"an admin of the offices of {COMPANY}": self._admin_secret}
 
     @property
     def last_call(self) -> LastCall:
@@ -82,7 +88,8 @@ class Story:
             session_secret = await make_switch(credits, "pbx-2")
             await self._end_leftovers(credits)
             await self._settle_refills(credits)
-            async with self._stage(credits, await make_admin(credits)) as stage:
+            self._admin_secret = await make_admin(credits)
+            async with self._stage(credits) as stage:
                 for office_id in OFFICE_IDS:
                     stage.books.enter(office_id, "brought forward", (await stage.office(office_id)).balance_micros)
                 buying = Buying(stage, self._settings.data_dir)
@@ -99,16 +106,12 @@ class Story:
                 return await self._check(stage)
 
     @asynccontextmanager
-    async def _stage(
-        self,
-        credits: "CreditsAsyncStub",  # noqa: A002 - the contract's word
-        admin_secret: str,
-    ) -> AsyncIterator[Stage]:
+    async def _stage(self, credits: "CreditsAsyncStub") -> AsyncIterator[Stage]:  # noqa: A002 - the contract's word
         triggers = Triggers()
         watching = asyncio.create_task(triggers.watch(credits))
         try:
             async with (
-                open_channel(self._settings.admin_listen, admin_secret) as of_admin,
+                open_channel(self._settings.admin_listen, self._admin_secret) as of_admin,
                 open_channel(self._settings.listen, self._switch_secret) as of_switch,
             ):
                 admin: CreditsAsyncStub = CreditsStub(of_admin)

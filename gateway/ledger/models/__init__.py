@@ -10,7 +10,7 @@ from gateway.ledger.models.journal import (
     UsageRow,
 )
 from gateway.ledger.models.notices import NoticeDeliveryRow, NoticeRecipientRow, NoticeRow
-from gateway.ledger.models.offices import CompanyRow, DeckRow, OfficeRow, SwitchRow, TokenRow
+from gateway.ledger.models.offices import CompanyRow, DeckRow, OfficeRow, SignInLinkRow, SwitchRow, TokenRow
 from gateway.ledger.models.payments import (
     CardLockRow,
     ChargebackRow,
@@ -46,6 +46,7 @@ __all__ = [
     "RefillRow",
     "RefillTriggerRow",
     "SequenceRow",
+    "SignInLinkRow",
     "SwitchRow",
     "TokenRow",
     "UnrecordedRefusalsRow",

@@ -1,4 +1,4 @@
-"""Companies, offices, switches, the tokens of people and switches, and the decks."""
+"""Companies, offices, switches, the tokens of people and switches, links for people to sign in by, and the decks."""
 
 from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
@@ -88,6 +88,24 @@ Index(
     sqlite_where=TokenRow.projected_version < TokenRow.version,
     postgresql_where=TokenRow.projected_version < TokenRow.version,
 )
+
+
+class SignInLinkRow(Base):
+    """A link that signs a browser in once. Its secret is nowhere, as a token's.
+
+    The token is named without a foreign key: the one of the settings is in no table. Its hash is what is signed in, so
+    that a link is good for the token that it was made for and for no later one of the same name.
+    """
+
+    __tablename__ = "sign_in_link"
+
+    secret_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    token_id: Mapped[str] = mapped_column(String(32))
+    token_hash: Mapped[str] = mapped_column(String(64))
+    created_by: Mapped[str] = mapped_column(String(128))
+    created_at: Mapped[int] = mapped_column(BigInteger)
+    expires_at: Mapped[int] = mapped_column(BigInteger, index=True)
+    used_at: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class SwitchRow(Base):

@@ -35,12 +35,14 @@ class AuditRow(Base):
 
 
 class InstallationRow(Base):
-    """The name of this installation, drawn once when the table was made: the only row.
+    """What this installation drew once, by its migrations: the only row.
 
-    It stands before every key that a payment provider is given, so that two installations that share an account of the
-    provider, a test beside the production, say, never take each other's keys.
+    The name stands before every key that a payment provider is given, so that two installations that share an account
+    of the provider, a test beside the production, say, never take each other's keys. The page's key is here so that a
+    browser that one back process signed in is known to all of them.
     """
 
     __tablename__ = "installation"
 
     installation_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    page_key: Mapped[str] = mapped_column(String(64))  # 32 bytes in hexadecimal.
