@@ -12,12 +12,13 @@ from gateway.domain.minor_units import to_micros, to_minor_units
 from gateway.domain.office import RefillSettings
 from gateway.domain.vocabulary import PaymentTerms
 from gateway.errors import FailedPrecondition, InvalidArgument
-from gateway.ledger.errors import CardLocked, PaymentMethodNotAllowed
+from gateway.ledger.errors import CardLocked, CardOfOtherProvider, PaymentMethodNotAllowed
 from gateway.ledger.offices import Office
 from gateway.ledger.payment_methods import WRONG_ANSWERS, AddedCard, PaymentMethod, PaymentMethods
 from gateway.payments.card_numbers import has_card_number
 from gateway.payments.errors import CardNumberRefused, PaymentTokenInvalid
 from gateway.payments.provider import (
+    CardEntry,
     Declined,
     NewPaymentMethod,
     PaymentMethodActionRequired,
@@ -56,7 +57,7 @@ class CardStanding:
 
 
 class Cards:
-    """What AddPaymentMethod and ConfirmPaymentMethod do.
+    """What AddPaymentMethod and ConfirmPaymentMethod do, and how a browser enters a card.
 
     Args:
         methods: SQL's side.
@@ -84,6 +85,58 @@ class Cards:
         self._currency = currency
         self._draw = draw
 
+    async def begin_entry(self, office_id: str, *, return_url: str, cancel_url: str) -> str:
+        """Have a card entered on the provider's own page, which sees its number as nothing of ours does.
+
+        Nothing is written down: what is never finished leaves no trace here.
+
+        Args:
+            office_id: Whose card it will be.
+            return_url: Absolute, of our page that calls `finish_entry` with the parameter `entry` of its query.
+            cancel_url: Absolute, of our page for those who would rather not.
+
+        Returns:
+            The URL that the browser is to go to.
+
+        Raises:
+            InvalidArgument: A URL is none.
+            FailedPrecondition: There are too many cards, or the provider lets none be entered.
+            Unavailable: The provider does not answer: repeat it.
+        """
+        basis = await self._methods.begin_entry(office_id)
+        return await self._provider.begin_card_entry(
+            CardEntry(
+                owner_id=office_id,
+                return_url=return_url,
+                cancel_url=cancel_url,
+                idempotency_key=basis.key,
+                customer_id=basis.customer_ref or None,
+            )
+        )
+
+    async def finish_entry(self, office_id: str, entry: str, *, actor: str) -> CardStanding:
+        """Add the card that was entered on the provider's page; a repeat, e.g. a reload, tells where it stands.
+
+        Raises:
+            CardEntryInvalid: There is no such entry of this office, or no card was entered.
+            TollgateError: As `add`.
+        """
+        token = await self._provider.finish_card_entry(entry, owner_id=office_id)
+        return await self.add(office_id, token, actor=actor)
+
+    async def resume(self, office_id: str, payment_method_id: str, *, actor: str) -> CardStanding:
+        """Go on with a card that is not confirmed, as a repeat of `add` does, for those who have its token no more.
+
+        Raises:
+            PaymentMethodNotFound: The office has no such card.
+            CardOfOtherProvider: It was begun with another provider than the one in use.
+            TollgateError: As `add`.
+        """
+        method = await self._methods.of_office(office_id, payment_method_id)
+        if method.provider != self._provider.name:
+            raise CardOfOtherProvider(method.provider)
+        return await self._go_on(method, actor)
+
     async def add(self, office_id: str, token: str, *, actor: str) -> CardStanding:
         """Keep a card with the provider and make the small charge, once per token; a repeat tells where it stands.
 
@@ -104,35 +157,7 @@ class Cards:
             raise InvalidArgument("provider_token", f"must be 1 to {MAX_TOKEN_LENGTH} printable ASCII characters")
         token_hash = hashlib.sha256(token.encode()).hexdigest()
         method = await self._methods.begin(office_id, token, token_hash, actor=actor, now_ms=self._clock.now_ms())
-        if method.confirmed_at is not None:
-            return CardStanding(method)
-        if method.added_at is None:
-            outcome = await self._keep(method, actor)
-            if isinstance(outcome, PaymentMethodActionRequired):
-                waiting = await self._methods.await_owner(
-                    method,
-                    token=outcome.token,
-                    customer_ref=outcome.customer_id,
-                    confirmation_url=outcome.confirmation_url,
-                )
-                return CardStanding(waiting, waiting.confirmation_url)
-            intended = await self._methods.complete(
-                method,
-                _added(outcome),
-                small_amount_micros=self._small_amount(),
-                actor=actor,
-                now_ms=self._clock.now_ms(),
-            )
-        else:
-            intended = await self._methods.small_charge(
-                method,
-                small_amount_micros=self._small_amount(),
-                actor=actor,
-                now_ms=self._clock.now_ms(),
-            )
-        charge = await self._charging.outcome(intended)
-        kept = await self._methods.of_office(office_id, method.payment_method_id)
-        return CardStanding(kept, charge.confirmation_url)
+        return await self._go_on(method, actor)
 
     async def confirm(self, office_id: str, payment_method_id: str, amount_micros: int, *, actor: str) -> PaymentMethod:
         """Take the answer to the question for the small charge's amount; a card that is confirmed stays so.
@@ -168,6 +193,37 @@ class Cards:
             raise PaymentMethodNotAllowed
         to_minor_units(refill.amount_micros, self._currency)
         await self._methods.usable(office.office_id, refill.payment_method_id, now_ms=self._clock.now_ms())
+
+    async def _go_on(self, method: PaymentMethod, actor: str) -> CardStanding:
+        if method.confirmed_at is not None:
+            return CardStanding(method)
+        if method.added_at is None:
+            outcome = await self._keep(method, actor)
+            if isinstance(outcome, PaymentMethodActionRequired):
+                waiting = await self._methods.await_owner(
+                    method,
+                    token=outcome.token,
+                    customer_ref=outcome.customer_id,
+                    confirmation_url=outcome.confirmation_url,
+                )
+                return CardStanding(waiting, waiting.confirmation_url)
+            intended = await self._methods.complete(
+                method,
+                _added(outcome),
+                small_amount_micros=self._small_amount(),
+                actor=actor,
+                now_ms=self._clock.now_ms(),
+            )
+        else:
+            intended = await self._methods.small_charge(
+                method,
+                small_amount_micros=self._small_amount(),
+                actor=actor,
+                now_ms=self._clock.now_ms(),
+            )
+        charge = await self._charging.outcome(intended)
+        kept = await self._methods.of_office(method.office_id, method.payment_method_id)
+        return CardStanding(kept, charge.confirmation_url)
 
     async def _keep(self, method: PaymentMethod, actor: str) -> PaymentMethodAdded | PaymentMethodActionRequired:
         request = NewPaymentMethod(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.calendar import local_date
@@ -87,6 +87,19 @@ class AddedCard:
 
 
 @dataclass(frozen=True, slots=True)
+class CardEntryBasis:
+    """What the provider has to know of an office before a card is entered.
+
+    Attributes:
+        customer_ref: Under which it keeps the office's cards; empty: it has none yet.
+        key: Of this entry.
+    """
+
+    customer_ref: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What became of an answer to the question for the amount of the small charge."""
 
@@ -121,10 +134,8 @@ class PaymentMethods:
         async def insert(session: AsyncSession) -> PaymentMethod:
             if await session.get(OfficeRow, office_id, with_for_update=True) is None:
                 raise OfficeNotFound(office_id)
-            of_office = select(PaymentMethodRow).where(
-                PaymentMethodRow.office_id == office_id, PaymentMethodRow.provider == self._provider
-            )
-            known = (await session.scalars(of_office.where(PaymentMethodRow.provider_token_hash == token_hash))).first()
+            of_token = self._kept_for(office_id).where(PaymentMethodRow.provider_token_hash == token_hash)
+            known = (await session.scalars(of_token)).first()
             if known is not None:
                 if known.removed_at is not None:
                     raise InvalidArgument(
@@ -132,8 +143,6 @@ class PaymentMethods:
                     )
                 return await _method(session, known)
             await _check_room(session, office_id)
-            with_customer = of_office.where(PaymentMethodRow.customer_ref != "")
-            sibling = (await session.scalars(with_customer.order_by(PaymentMethodRow.created_at.desc()))).first()
             row = PaymentMethodRow(
                 payment_method_id=f"pm_{secrets.token_hex(12)}",
                 office_id=office_id,
@@ -143,7 +152,7 @@ class PaymentMethods:
                 setup_attempt=1,
                 confirmation_url="",
                 # Chosen once: the provider is asked with the very same words again.
-                customer_ref="" if sibling is None else sibling.customer_ref,
+                customer_ref=await self._customer_ref(session, office_id),
                 method_ref="",
                 brand="",
                 last_four="",
@@ -162,6 +171,20 @@ class PaymentMethods:
             return method
 
         return await self._database.transact(insert)
+
+    async def begin_entry(self, office_id: str) -> CardEntryBasis:
+        """What the provider is to be told of an office that wants to enter a card; each time it is another entry.
+
+        Raises:
+            OfficeNotFound: There is no office of this id.
+            FailedPrecondition: The office has as many cards as it may have.
+        """
+        async with self._database.read() as session:
+            if await session.get(OfficeRow, office_id) is None:
+                raise OfficeNotFound(office_id)
+            await _check_room(session, office_id)
+            key = await provider_key(session, office_id, "enter", secrets.token_hex(12))
+            return CardEntryBasis(await self._customer_ref(session, office_id), key)
 
     async def setup_key(self, method: PaymentMethod) -> str:
         """The key that the provider is to add the card with."""
@@ -348,6 +371,18 @@ class PaymentMethods:
         """A card that can pay now; raises as the function `usable`."""
         async with self._database.read() as session:
             return await usable(session, office_id, payment_method_id, provider=self._provider, now_ms=now_ms)
+
+    def _kept_for(self, office_id: str) -> Select[PaymentMethodRow]:
+        """The cards that the provider in use has of an office, or had."""
+        return select(PaymentMethodRow).where(
+            PaymentMethodRow.office_id == office_id, PaymentMethodRow.provider == self._provider
+        )
+
+    async def _customer_ref(self, session: AsyncSession, office_id: str) -> str:
+        """Under which the provider keeps the office's cards; empty: it has none yet."""
+        with_customer = self._kept_for(office_id).where(PaymentMethodRow.customer_ref != "")
+        newest = (await session.scalars(with_customer.order_by(PaymentMethodRow.created_at.desc()))).first()
+        return "" if newest is None else newest.customer_ref
 
 
 async def usable(

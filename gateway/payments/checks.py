@@ -8,14 +8,16 @@ from gateway.domain.ids import validate_amount, validate_id, validate_text
 from gateway.domain.minor_units import to_minor_units
 from gateway.errors import InvalidArgument
 from gateway.payments.card_numbers import has_card_number
-from gateway.payments.errors import CardNumberRefused
+from gateway.payments.errors import CardEntryInvalid, CardNumberRefused
 from gateway.payments.provider import (
     MAX_DESCRIPTION_LENGTH,
     MAX_KEY_LENGTH,
     MAX_METADATA_ENTRIES,
     MAX_METADATA_NAME_LENGTH,
     MAX_METADATA_VALUE_LENGTH,
+    MAX_URL_LENGTH,
     RESERVED_METADATA_PREFIX,
+    CardEntry,
     ChargeAttempt,
     NewPaymentMethod,
 )
@@ -26,6 +28,9 @@ MAX_REFERENCE_LENGTH: Final = 255
 _KEY: Final = re.compile(rf"[\x20-\x7e]{{1,{MAX_KEY_LENGTH}}}")
 _REFERENCE: Final = re.compile(rf"[\x21-\x7e]{{1,{MAX_REFERENCE_LENGTH}}}")
 _METADATA_NAME: Final = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_METADATA_NAME_LENGTH}}}")
+
+# What may stand in a URL without being quoted; no fragment, behind which a query would be none.
+_URL: Final = re.compile(r"https?://[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=%-]+")
 
 
 def check_new_payment_method(request: NewPaymentMethod) -> None:
@@ -40,6 +45,30 @@ def check_new_payment_method(request: NewPaymentMethod) -> None:
     validate_id(request.owner_id, "owner_id")
     if request.customer_id is not None:
         _check_reference(request.customer_id, "customer_id")
+
+
+def check_card_entry(request: CardEntry) -> None:
+    """Hold the wish to enter a card against what providers take.
+
+    Raises:
+        InvalidArgument: A field is out of its range.
+    """
+    check_idempotency_key(request.idempotency_key)
+    validate_id(request.owner_id, "owner_id")
+    _check_url(request.return_url, "return_url")
+    _check_url(request.cancel_url, "cancel_url")
+    if request.customer_id is not None:
+        _check_reference(request.customer_id, "customer_id")
+
+
+def check_entry(entry: str) -> None:
+    """Hold what a browser came back with against what providers give.
+
+    Raises:
+        CardEntryInvalid: No provider gave it.
+    """
+    if not _REFERENCE.fullmatch(entry):
+        raise CardEntryInvalid
 
 
 def check_charge_attempt(attempt: ChargeAttempt) -> int:
@@ -81,6 +110,13 @@ def _check_token(token: str) -> None:
 def _check_reference(value: str, field: str) -> None:
     if not _REFERENCE.fullmatch(value):
         raise InvalidArgument(field, f"must be 1 to {MAX_REFERENCE_LENGTH} printable ASCII characters without blanks")
+
+
+def _check_url(value: str, field: str) -> None:
+    if len(value) > MAX_URL_LENGTH or not _URL.fullmatch(value):
+        raise InvalidArgument(
+            field, f"must be an absolute URL, http or https, of at most {MAX_URL_LENGTH} characters and no fragment"
+        )
 
 
 def _check_metadata(metadata: Mapping[str, str]) -> None:

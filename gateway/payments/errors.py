@@ -55,6 +55,22 @@ class CardNumberRefused(PaymentTokenInvalid):
         )
 
 
+class CardEntryInvalid(InvalidArgument):
+    """What a browser brought back is no card that its owner entered on the provider's page."""
+
+    reason = "CARD_ENTRY_INVALID"
+
+    def __init__(self, message: str = "is none of this owner's: begin to add the card anew") -> None:
+        super().__init__("entry", message)
+
+
+class CardEntryUnfinished(CardEntryInvalid):
+    """No card was entered there, or not yet."""
+
+    def __init__(self) -> None:
+        super().__init__("no card was entered: do so on the page that it was begun with, or begin anew")
+
+
 class ChargeNotFound(NotFound):
     """The provider has no such charge."""
 

@@ -35,6 +35,14 @@ RETURN_PATH = "/payments/return"
 SANDBOX_CONFIRMATION_PATH = "/payments/sandbox/confirm"
 """Where, below the public URL, the sandbox's confirmation links point to, with the charge in `?charge=`."""
 
+SANDBOX_CARD_PATH = "/payments/sandbox/card"
+"""Where, below the public URL, the sandbox has cards entered, with the entry in `?entry=`."""
+
+ENTRY_PARAMETER = "entry"
+"""In the query of a return URL: how `finish_card_entry` finds what was entered."""
+
+MAX_URL_LENGTH = 2_000
+
 
 @dataclass(frozen=True, slots=True)
 class Card:
@@ -66,7 +74,8 @@ class NewPaymentMethod:
 
     Attributes:
         token: What the provider gave the browser for the card: of Stripe a PaymentMethod (`pm_...`) or a SetupIntent
-            (`seti_...`), of the sandbox a test card's token. Never a card number.
+            (`seti_...`), of the sandbox a test card's token; of either what `finish_card_entry` returned. Never a card
+            number.
         owner_id: Whose card it is, e.g. the office_id; kept with the provider, for people who look there.
         idempotency_key: 1 to 200 printable ASCII characters; a repeat with the same key adds the card once.
         customer_id: The owner's customer, from a card added earlier; a new one is made when None.
@@ -74,6 +83,26 @@ class NewPaymentMethod:
 
     token: str = field(repr=False)  # Somebody may have put a card number there: it must get into no log.
     owner_id: str
+    idempotency_key: str
+    customer_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CardEntry:
+    """Somebody who wants to enter a card, to be sent to the provider's own page: no page of ours sees its number.
+
+    Attributes:
+        owner_id: Whose card it will be, e.g. the office_id; nobody else can finish the entry.
+        return_url: Where the provider sends the browser afterwards, with the parameter `entry` added to the query:
+            absolute, http or https, at most MAX_URL_LENGTH characters, without a fragment.
+        cancel_url: Where the browser goes if its owner would rather not; the same, and nothing is added to it.
+        idempotency_key: 1 to 200 printable ASCII characters; a repeat with the same key is of the same entry.
+        customer_id: The owner's customer, from a card added earlier; a new one is made when None.
+    """
+
+    owner_id: str
+    return_url: str
+    cancel_url: str
     idempotency_key: str
     customer_id: str | None = None
 
@@ -272,6 +301,33 @@ class PaymentProvider(Protocol):
             CardNumberRefused: The token looks like a card number; it is neither kept nor repeated.
             PaymentTokenInvalid: The provider does not know the token, or it was used up.
             ProviderUnavailable: No answer; a repeat with the same key is safe.
+            ProviderUnusable: As `check`.
+        """
+
+    async def begin_card_entry(self, request: CardEntry) -> str:
+        """Have a card entered on the provider's own page.
+
+        Returns:
+            Its URL, for the owner's browser to go to; it is of use once, for some hours.
+
+        Raises:
+            ProviderUnavailable: No answer; a repeat is safe.
+            ProviderUnusable: As `check`.
+        """
+
+    async def finish_card_entry(self, entry: str, *, owner_id: str) -> str:
+        """Take what the browser came back with. Nothing is added yet: that is for `add_payment_method`.
+
+        Args:
+            entry: What the return URL carried in its parameter `entry`; anybody may have written it.
+            owner_id: Of the entry that was begun.
+
+        Returns:
+            The token for NewPaymentMethod, with the same owner; the same one each time.
+
+        Raises:
+            CardEntryInvalid: There is none such of this owner's, or no card was entered.
+            ProviderUnavailable: No answer; a repeat is safe.
             ProviderUnusable: As `check`.
         """
 

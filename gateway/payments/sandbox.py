@@ -15,9 +15,16 @@ from typing import Final, ParamSpec, TypeVar
 import structlog
 
 from gateway.errors import TollgateError
-from gateway.payments.checks import check_charge_attempt, check_idempotency_key, check_new_payment_method
+from gateway.payments.checks import (
+    check_card_entry,
+    check_charge_attempt,
+    check_entry,
+    check_idempotency_key,
+    check_new_payment_method,
+)
 from gateway.payments.errors import ProviderUnavailable, ProviderUnusable
 from gateway.payments.provider import (
+    CardEntry,
     ChargeAttempt,
     ChargeOutcome,
     NewPaymentMethod,
@@ -28,7 +35,7 @@ from gateway.payments.provider import (
 )
 from gateway.payments.sandbox_books import Confirmation, SandboxBooks
 from gateway.payments.sandbox_events import read_event
-from gateway.payments.sandbox_file import EventRecord, SandboxFile
+from gateway.payments.sandbox_file import EntryRecord, EventRecord, SandboxFile
 from gateway.payments.webhook_signatures import sign_webhook, verify_webhook
 
 log = structlog.get_logger(__name__)
@@ -107,6 +114,16 @@ class SandboxProvider:
         check_new_payment_method(request)
         return await self._run(self._books.add_payment_method, request)
 
+    async def begin_card_entry(self, request: CardEntry) -> str:
+        """Have a test card chosen on a page of the gateway."""
+        check_card_entry(request)
+        return await self._run(self._books.begin_card_entry, request)
+
+    async def finish_card_entry(self, entry: str, *, owner_id: str) -> str:
+        """Take what was chosen there."""
+        check_entry(entry)
+        return await self._run(self._books.finish_card_entry, entry, owner_id)
+
     async def charge(self, attempt: ChargeAttempt) -> ChargeOutcome:
         """Charge a test card as its token says."""
         check_charge_attempt(attempt)
@@ -135,6 +152,29 @@ class SandboxProvider:
         """Close the file, after what has begun."""
         await asyncio.get_running_loop().run_in_executor(self._executor, self._file.close)
         self._executor.shutdown()
+
+    async def find_entry(self, entry_id: str) -> EntryRecord | None:
+        """What the owner of a card is to enter, by the id in the link; None if there is nothing of that id.
+
+        Raises:
+            ProviderUnavailable: The file did not answer.
+        """
+        return await self._run(self._books.find_entry, entry_id)
+
+    async def choose_card(self, entry_id: str, token: str) -> EntryRecord | None:
+        """Have somebody enter one of the test cards; only the first choice counts.
+
+        Args:
+            entry_id: As in the link.
+            token: Of a test card that there is.
+
+        Returns:
+            What has become of it; None if there is nothing of that id.
+
+        Raises:
+            ProviderUnavailable: The file did not answer; a repeat is safe.
+        """
+        return await self._run(self._books.choose_card, entry_id, token)
 
     async def find_confirmation(self, confirmation_id: str) -> Confirmation | None:
         """What the owner of a card is asked, by the id in the link; None if there is nothing of that id.

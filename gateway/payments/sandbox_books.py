@@ -5,11 +5,14 @@ from typing import Final
 from urllib.parse import quote
 
 from gateway.errors import InvalidArgument
-from gateway.payments.errors import ChargeNotFound, PaymentTokenInvalid
+from gateway.payments.errors import CardEntryInvalid, CardEntryUnfinished, ChargeNotFound, PaymentTokenInvalid
 from gateway.payments.provider import (
+    ENTRY_PARAMETER,
+    SANDBOX_CARD_PATH,
     SANDBOX_CONFIRMATION_PATH,
     ActionRequired,
     Card,
+    CardEntry,
     ChargeAttempt,
     ChargeOutcome,
     Declined,
@@ -29,7 +32,15 @@ from gateway.payments.provider import (
 )
 from gateway.payments.sandbox_cards import NOT_AUTHENTICATED, OnAdding, OnCharge, SandboxCard, find_card
 from gateway.payments.sandbox_events import write_event
-from gateway.payments.sandbox_file import ChargeRecord, EventRecord, MethodRecord, SandboxFile, SetupRecord, Status
+from gateway.payments.sandbox_file import (
+    ChargeRecord,
+    EntryRecord,
+    EventRecord,
+    MethodRecord,
+    SandboxFile,
+    SetupRecord,
+    Status,
+)
 
 DISPUTED_AFTER_MS: Final = 10_000
 """How long after its charge a `tok_disputed` is charged back."""
@@ -88,25 +99,67 @@ class SandboxBooks:
         key = request.idempotency_key
         content = {"token": request.token, "owner_id": request.owner_id, "customer_id": request.customer_id}
         self._file.claim_key(key, {"add": content})
-        if request.customer_id is not None and not self._file.has_customer(request.customer_id):
-            raise InvalidArgument("customer_id", "the sandbox has no such customer; leave it out for a new one")
+        self._check_customer(request.customer_id)
         setup = self._file.setup(request.token)
         if setup is not None:
             return self._add_confirmed(setup, request.customer_id)
-        card = find_card(request.token)
+        token = self._card_token(request)
+        card = find_card(token)
         if card is None:
             raise PaymentTokenInvalid("is none of the sandbox's test cards; take e.g. tok_visa")
         customer_id = request.customer_id or self._file.make_id("cus", key)
         self._file.keep_customer(customer_id, request.owner_id)
         if card.on_adding is OnAdding.OWNER_ASKED:
             # The key decides about the id, so that a repeat finds what the first time left.
-            setup = SetupRecord(self._file.make_id("seti", key), customer_id, request.token, Status.WAITING)
+            setup = SetupRecord(self._file.make_id("seti", key), customer_id, token, Status.WAITING)
             if (known := self._file.setup(setup.setup_id)) is None:
                 self._file.keep_setup(setup)
             return self._add_confirmed(known or setup, customer_id)
         if card.on_adding is OnAdding.DECLINED:
             return _decline_of(card)
-        return self._added(MethodRecord(self._file.make_id("pm", key), customer_id, request.token))
+        return self._added(MethodRecord(self._file.make_id("pm", key), customer_id, token))
+
+    def begin_card_entry(self, request: CardEntry) -> str:
+        """As PaymentProvider.begin_card_entry."""
+        key = request.idempotency_key
+        content = {
+            "owner_id": request.owner_id,
+            "return_url": request.return_url,
+            "cancel_url": request.cancel_url,
+            "customer_id": request.customer_id,
+        }
+        self._file.claim_key(key, {"enter": content})
+        self._check_customer(request.customer_id)
+        entry_id = self._file.make_id("entry", key)
+        if self._file.entry(entry_id) is None:
+            entry = EntryRecord(entry_id, request.owner_id, request.return_url, request.cancel_url)
+            self._file.keep_entry(entry)
+        return f"{self._public_url}{SANDBOX_CARD_PATH}?{ENTRY_PARAMETER}={quote(entry_id)}"
+
+    def finish_card_entry(self, entry_id: str, owner_id: str) -> str:
+        """As PaymentProvider.finish_card_entry.
+
+        The token is the entry and not the test card's, so that a card that was removed can be entered again.
+        """
+        entry = self._file.entry(entry_id)
+        if entry is None or entry.owner_id != owner_id:
+            raise CardEntryInvalid
+        if not entry.token:
+            raise CardEntryUnfinished
+        return entry.entry_id
+
+    def find_entry(self, entry_id: str) -> EntryRecord | None:
+        """An entry by the id in its link."""
+        return self._file.entry(entry_id)
+
+    def choose_card(self, entry_id: str, token: str) -> EntryRecord | None:
+        """Take the first choice of a test card."""
+        entry = self._file.entry(entry_id)
+        if entry is None or entry.token:
+            return entry
+        entry = replace(entry, token=token)
+        self._file.keep_entry(entry)
+        return entry
 
     def charge(self, attempt: ChargeAttempt, now_ms: int) -> ChargeOutcome:
         """As PaymentProvider.charge."""
@@ -195,6 +248,20 @@ class SandboxBooks:
         pause = min(_FIRST_PAUSE_MS * 2 ** min(event.attempts, 20), _LONGEST_PAUSE_MS)
         self._file.keep_event(replace(event, next_at=now_ms + pause, attempts=event.attempts + 1))
         return True
+
+    def _check_customer(self, customer_id: str | None) -> None:
+        if customer_id is not None and not self._file.has_customer(customer_id):
+            raise InvalidArgument("customer_id", "the sandbox has no such customer; leave it out for a new one")
+
+    def _card_token(self, request: NewPaymentMethod) -> str:
+        """The token of a test card: the one that was chosen in an entry, or the request's own."""
+        entry = self._file.entry(request.token)
+        if entry is None:
+            return request.token
+        # Who knows another's entry must not come by the card in it.
+        if entry.owner_id != request.owner_id:
+            raise PaymentTokenInvalid("was entered by somebody else: begin to add the card anew")
+        return entry.token
 
     def _added(self, method: MethodRecord) -> PaymentMethodAdded:
         self._file.keep_method(method)

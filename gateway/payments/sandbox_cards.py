@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -40,6 +41,7 @@ class SandboxCard:
 
     Attributes:
         card: What may be shown of it.
+        description: What it does, in a line for whoever chooses it.
         on_adding: See there.
         on_charge: See there.
         decline: How it is declined, when added or charged.
@@ -48,6 +50,7 @@ class SandboxCard:
     """
 
     card: Card
+    description: str
     on_adding: OnAdding = OnAdding.KEPT
     on_charge: OnCharge = OnCharge.SUCCEEDS
     decline: Declined | None = None
@@ -72,21 +75,49 @@ def _card(number: str, brand: str = "visa", last_four: str | None = None, expiry
 _VISA: Final = _card("visa", last_four="4242")
 
 _CARDS: Final = {
-    "tok_visa": SandboxCard(_VISA),
-    "tok_visa_again": SandboxCard(_VISA),
-    "tok_mastercard": SandboxCard(_card("mastercard", "mastercard", "4444")),
-    "tok_declined": SandboxCard(_card("declined"), on_charge=OnCharge.DECLINED, decline=CARD_DECLINED),
-    "tok_insufficient_funds": SandboxCard(
-        _card("insufficient funds"), on_charge=OnCharge.DECLINED, decline=INSUFFICIENT_FUNDS
+    "tok_visa": SandboxCard(_VISA, "Every charge succeeds."),
+    "tok_visa_again": SandboxCard(_VISA, "The very same card, entered anew."),
+    "tok_mastercard": SandboxCard(_card("mastercard", "mastercard", "4444"), "Another card; every charge succeeds."),
+    "tok_declined": SandboxCard(
+        _card("declined"), "Every charge is declined for good.", on_charge=OnCharge.DECLINED, decline=CARD_DECLINED
     ),
-    "tok_expired": SandboxCard(_card("expired", expiry_year=2020), on_charge=OnCharge.DECLINED, decline=EXPIRED_CARD),
-    "tok_processing_error": SandboxCard(_card("processing error"), on_charge=OnCharge.PROCESSING_ERROR),
-    "tok_request_lost": SandboxCard(_card("request lost"), on_charge=OnCharge.REQUEST_LOST),
-    "tok_reply_lost": SandboxCard(_card("reply lost"), on_charge=OnCharge.REPLY_LOST),
-    "tok_authentication_required": SandboxCard(_card("authentication required"), on_charge=OnCharge.OWNER_ASKED),
-    "tok_action_required": SandboxCard(_card("action required"), on_adding=OnAdding.OWNER_ASKED),
-    "tok_refused": SandboxCard(_card("refused"), on_adding=OnAdding.DECLINED, decline=CARD_DECLINED),
-    "tok_disputed": SandboxCard(_card("disputed"), on_charge=OnCharge.DISPUTED_LATER),
+    "tok_insufficient_funds": SandboxCard(
+        _card("insufficient funds"),
+        "Every charge is declined for now: insufficient funds.",
+        on_charge=OnCharge.DECLINED,
+        decline=INSUFFICIENT_FUNDS,
+    ),
+    "tok_expired": SandboxCard(
+        _card("expired", expiry_year=2020),
+        "Has expired, and can pay nothing.",
+        on_charge=OnCharge.DECLINED,
+        decline=EXPIRED_CARD,
+    ),
+    "tok_processing_error": SandboxCard(
+        _card("processing error"),
+        "Every charge fails, and is worth another attempt.",
+        on_charge=OnCharge.PROCESSING_ERROR,
+    ),
+    "tok_request_lost": SandboxCard(
+        _card("request lost"), "A charge gets no answer, and was not made.", on_charge=OnCharge.REQUEST_LOST
+    ),
+    "tok_reply_lost": SandboxCard(
+        _card("reply lost"), "A charge gets no answer, and was made.", on_charge=OnCharge.REPLY_LOST
+    ),
+    "tok_authentication_required": SandboxCard(
+        _card("authentication required"), "The bank asks its owner at every charge.", on_charge=OnCharge.OWNER_ASKED
+    ),
+    "tok_action_required": SandboxCard(
+        _card("action required"), "The bank asks its owner once, before it is added.", on_adding=OnAdding.OWNER_ASKED
+    ),
+    "tok_refused": SandboxCard(
+        _card("refused"), "The bank lets nobody add it.", on_adding=OnAdding.DECLINED, decline=CARD_DECLINED
+    ),
+    "tok_disputed": SandboxCard(
+        _card("disputed"),
+        "Every charge succeeds, and is charged back 10 s later.",
+        on_charge=OnCharge.DISPUTED_LATER,
+    ),
 }
 
 _NUMBERED: Final = re.compile(r"(tok_visa|tok_declined_after|tok_unknown)_([1-9][0-9]{0,3})", re.ASCII)
@@ -102,13 +133,17 @@ def find_card(token: str) -> SandboxCard | None:
     if match := _NUMBERED.fullmatch(token):
         kind, count, card = match[1], int(match[2]), _card(token)
         if kind == "tok_declined_after":
-            return SandboxCard(card, on_charge=OnCharge.DECLINED, decline=CARD_DECLINED, charges_first=count)
+            description = f"{count} charges succeed, then every one is declined."
+            return SandboxCard(
+                card, description, on_charge=OnCharge.DECLINED, decline=CARD_DECLINED, charges_first=count
+            )
         if kind == "tok_unknown":
-            return SandboxCard(card, on_charge=OnCharge.REPLY_LOST, unknown_look_ups=count)
-        return SandboxCard(card)
+            description = f"A charge gets no answer, and {count} look-ups cannot say whether it was made."
+            return SandboxCard(card, description, on_charge=OnCharge.REPLY_LOST, unknown_look_ups=count)
+        return SandboxCard(card, _CARDS["tok_visa"].description)
     return _CARDS.get(token)
 
 
-def named_tokens() -> frozenset[str]:
-    """Every token that is not numbered."""
-    return frozenset(_CARDS)
+def named_cards() -> Mapping[str, SandboxCard]:
+    """Every card whose token is not numbered, by its token."""
+    return _CARDS

@@ -18,10 +18,9 @@ from typing import Any, Final
 
 from gateway.payments.errors import ProviderKeyReused, ProviderUnusable
 
-_VERSION: Final = 1
 _BUSY_SECONDS: Final = 5.0
 
-_SCHEMA: Final = """
+_FIRST_SCHEMA: Final = """
 CREATE TABLE secret (webhooks TEXT NOT NULL, ids TEXT NOT NULL);
 CREATE TABLE request (idempotency_key TEXT PRIMARY KEY, content TEXT NOT NULL);
 CREATE TABLE customer (customer_id TEXT PRIMARY KEY, owner_id TEXT NOT NULL);
@@ -42,6 +41,18 @@ CREATE TABLE event (
 );
 CREATE INDEX event_next ON event (next_at);
 """
+
+_ENTRIES: Final = """
+CREATE TABLE entry (
+    entry_id TEXT PRIMARY KEY, owner_id TEXT NOT NULL, return_url TEXT NOT NULL, cancel_url TEXT NOT NULL,
+    token TEXT NOT NULL
+);
+"""
+
+_SCHEMAS: Final = (_FIRST_SCHEMA, _ENTRIES)
+"""What each version of the file has beside that of the one before."""
+
+_VERSION: Final = len(_SCHEMAS)
 
 # Letters only: an id with many digits in a row might be taken for a card number.
 _ID_LETTERS: Final = str.maketrans("0123456789", "ghijklmnop")
@@ -102,6 +113,17 @@ class SetupRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class EntryRecord:
+    """A card that somebody is to enter, which here means to choose; the token is empty until they have."""
+
+    entry_id: str
+    owner_id: str
+    return_url: str
+    cancel_url: str
+    token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class EventRecord:
     """A webhook to be sent."""
 
@@ -146,12 +168,13 @@ class SandboxFile:
                 raise ProviderUnusable(
                     f"The sandbox's file {path} was made by a newer version: use that one, or move the file away."
                 )
-            if version == 0:
-                for statement in _SCHEMA.split(";"):
+            for schema in _SCHEMAS[version:]:
+                for statement in schema.split(";"):
                     connection.execute(statement)
+            if version == 0:
                 mine = (f"whsec_{secrets.token_hex(24)}", secrets.token_hex(24))
                 connection.execute("INSERT INTO secret VALUES (?, ?)", mine)
-                connection.execute(f"PRAGMA user_version = {_VERSION}")
+            connection.execute(f"PRAGMA user_version = {_VERSION}")
             connection.execute("COMMIT")
             return cls(connection)
         except BaseException:
@@ -224,6 +247,18 @@ class SandboxFile:
             return None
         setup_id, customer_id, token, status = row
         return SetupRecord(setup_id, customer_id, token, Status(status))
+
+    def keep_entry(self, entry: EntryRecord) -> None:
+        """Keep the entry of a card, or what was chosen."""
+        values = (entry.entry_id, entry.owner_id, entry.return_url, entry.cancel_url, entry.token)
+        self._write("INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?)", *values)
+
+    def entry(self, entry_id: str) -> EntryRecord | None:
+        """The entry of a card, by its id."""
+        row = self._one(
+            "SELECT entry_id, owner_id, return_url, cancel_url, token FROM entry WHERE entry_id = ?", entry_id
+        )
+        return row and EntryRecord(*row)
 
     def keep_charge(self, charge: ChargeRecord) -> None:
         """Write a charge down, or what has become of it."""

@@ -13,6 +13,7 @@ import aiohttp
 import stripe
 import structlog
 from stripe import AIOHTTPClient, ListObject, PaymentIntent, PaymentMethod, Refund, SetupIntent, StripeClient
+from stripe.checkout import Session
 
 from gateway.payments.errors import ProviderKeyReused
 from gateway.payments.stripe_failures import FailureKind, StripeFailure, failure_of
@@ -26,7 +27,8 @@ KEY_METADATA: Final = "tollgate_key"
 """Under which an intent carries the provider key of its attempt."""
 
 OWNER_METADATA: Final = "tollgate_owner"
-"""Under which a customer carries whose cards it has, for people who look there."""
+"""Under which a customer carries whose cards it has, for people who look there; a card's entry, and the SetupIntent
+of it, by whom it may be finished."""
 
 PAGE_SIZE: Final = 100
 MAX_PAGES: Final = 50
@@ -183,6 +185,34 @@ class StripeApi:
         )
         return customer.id
 
+    async def open_checkout(
+        self, customer_id: str, owner_id: str, *, success_url: str, cancel_url: str, key: str
+    ) -> Session:
+        """Have a card entered on Stripe's page and kept under a customer.
+
+        The types are told, and so no currency has to be: nothing is charged.
+        """
+        owner = {OWNER_METADATA: owner_id}
+        return await _answer(
+            self._client.v1.checkout.sessions.create_async(
+                {
+                    "mode": "setup",
+                    "customer": customer_id,
+                    "allowed_payment_method_types": ["card"],
+                    "success_url": success_url,
+                    "cancel_url": cancel_url,
+                    "metadata": owner,
+                    "setup_intent_data": {"metadata": owner},
+                },
+                {"idempotency_key": key},
+            ),
+            key,
+        )
+
+    async def retrieve_checkout(self, session_id: str) -> Session:
+        """Read a session of Stripe's page as it is now."""
+        return await _answer(self._client.v1.checkout.sessions.retrieve_async(session_id))
+
     async def set_up(self, customer_id: str, method_id: str, *, return_url: str, key: str) -> SetupIntent:
         """Keep a card under a customer, its bank having agreed to charges in its owner's absence."""
         return await _answer(
@@ -222,9 +252,9 @@ class StripeApi:
         await self._http.close_async()  # type: ignore[no-untyped-call] # the SDK's types end here
 
 
-def metadata_of(intent: PaymentIntent) -> dict[str, str]:
-    """The metadata of an intent: that without KEY_METADATA is not ours."""
-    return intent.metadata.to_dict() if intent.metadata else {}
+def metadata_of(answer: PaymentIntent | SetupIntent | Session) -> dict[str, str]:
+    """The metadata of what Stripe has: a PaymentIntent without KEY_METADATA is not ours."""
+    return answer.metadata.to_dict() if answer.metadata else {}
 
 
 def _answered_at(answer: ListObject[PaymentIntent]) -> int:

@@ -23,11 +23,18 @@ from typing import Final
 
 from stripe import PaymentIntent, Refund
 
-from gateway.payments.checks import check_charge_attempt, check_idempotency_key, check_new_payment_method
+from gateway.payments.checks import (
+    check_card_entry,
+    check_charge_attempt,
+    check_entry,
+    check_idempotency_key,
+    check_new_payment_method,
+)
 from gateway.payments.errors import ChargeNotFound, ProviderKeyReused, ProviderUnavailable, ProviderUnusable
 from gateway.payments.provider import (
     RETURN_PATH,
     ActionRequired,
+    CardEntry,
     ChargeAttempt,
     ChargeOutcome,
     NewPaymentMethod,
@@ -87,7 +94,7 @@ class StripeProvider:
 
         Args:
             api_key: Secret (`sk_...`) or restricted (`rk_...`) with the right to write customers, PaymentMethods,
-                SetupIntents, PaymentIntents and refunds.
+                SetupIntents, Checkout Sessions, PaymentIntents and refunds.
             webhook_secrets: Of the endpoint (`whsec_...`); two while one is being changed for the other.
             public_url: Of the gateway's HTTP server, as browsers see it; owners of cards come back to it.
             clock_ms: The present in Unix milliseconds; days and not seconds depend on it.
@@ -116,6 +123,18 @@ class StripeProvider:
         check_new_payment_method(request)
         async with self._answering():
             return await self._cards.add(request)
+
+    async def begin_card_entry(self, request: CardEntry) -> str:
+        """See the protocol."""
+        check_card_entry(request)
+        async with self._answering():
+            return await self._cards.begin_entry(request)
+
+    async def finish_card_entry(self, entry: str, *, owner_id: str) -> str:
+        """See the protocol."""
+        check_entry(entry)
+        async with self._answering():
+            return await self._cards.finish_entry(entry, owner_id)
 
     async def charge(self, attempt: ChargeAttempt) -> ChargeOutcome:
         """See the protocol."""
@@ -183,7 +202,7 @@ class StripeProvider:
                 raise ProviderUnusable(
                     "Stripe does not take the API key, or the key lacks a right: put a secret key in "
                     "TOLLGATE_STRIPE_API_KEY, or a restricted one that may write customers, PaymentMethods, "
-                    "SetupIntents, PaymentIntents and refunds."
+                    "SetupIntents, Checkout Sessions, PaymentIntents and refunds."
                 ) from error
             raise ProviderUnavailable from error
 

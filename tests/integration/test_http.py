@@ -28,6 +28,7 @@ from gateway.errors import (
 from gateway.ledger.errors import LedgerBroken
 from gateway.payments.provider import (
     ActionRequired,
+    CardEntry,
     ChargeAttempt,
     Declined,
     NewPaymentMethod,
@@ -38,6 +39,7 @@ from gateway.payments.provider import (
     Succeeded,
 )
 from gateway.payments.sandbox import SandboxProvider
+from gateway.payments.sandbox_cards import named_cards
 from gateway.startup import StartupError
 from gateway.web import middleware
 from gateway.web.app import make_app
@@ -49,10 +51,12 @@ from gateway.web.server import HttpServer
 from gateway.web.webhooks import MAX_WEBHOOK_BYTES, WEBHOOK_PATH, WebhookReceiver, webhook_routes
 from tests.support.balances import NOON, ManualClock
 from tests.support.http import Answer, ask
-from tests.support.sandbox import PUBLIC_URL, Postbox, opened_sandbox
+from tests.support.sandbox import PUBLIC_URL, Postbox, entry_in, opened_sandbox
 
 INNER_WORDS = "secret words of the inside"
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
+RETURN_URL = f"{PUBLIC_URL}/cards/entered?office=berlin"
+CANCEL_URL = f"{PUBLIC_URL}/cards"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
@@ -105,6 +109,11 @@ class Site:
         outcome = await self.sandbox.charge(attempt)
         assert isinstance(outcome, ActionRequired)
         return attempt, outcome.confirmation_url.removeprefix(PUBLIC_URL)
+
+    async def entering(self) -> str:
+        """The path of a page on which a card is to be chosen."""
+        page = await self.sandbox.begin_card_entry(CardEntry("berlin", RETURN_URL, CANCEL_URL, self.key()))
+        return page.removeprefix(PUBLIC_URL)
 
     async def webhook(self) -> tuple[bytes, str]:
         """Of a charge, as the sandbox sends it."""
@@ -244,6 +253,65 @@ async def test_the_owner_of_a_card_may_allow_that_it_is_added(tmp_path: Path) ->
         assert isinstance(await there.sandbox.add_payment_method(again), PaymentMethodAdded)
 
 
+async def test_a_card_is_chosen_on_a_page(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        link = await there.entering()
+        page = await ask(there.port, link)
+        assert page.status == 200
+        assert "Test payment: no card is charged." in page.text
+        assert set(re.findall(r'name="card" value="([^"]+)"', page.text)) == named_cards().keys()
+        assert all(card.description in page.text for card in named_cards().values())
+        assert f'<a href="{CANCEL_URL}">Cancel</a>' in page.text
+        assert (await ask(there.port, link)).text == page.text  # A reload, or a Cancel that was none, changes nothing.
+        for choice in (b"card=tok_mastercard", b"card=tok_visa"):  # Only the first one counts.
+            chosen = await ask(there.port, link, method="POST", body=choice, headers=FORM)
+            entry = entry_in(link)
+            assert (chosen.status, chosen.headers["location"]) == (303, f"{RETURN_URL}&entry={entry}")
+        again = await ask(there.port, link)
+        assert (again.status, again.headers["location"]) == (303, chosen.headers["location"])
+        token = await there.sandbox.finish_card_entry(entry, owner_id="berlin")
+        added = await there.sandbox.add_payment_method(NewPaymentMethod(token, "berlin", "add"))
+        assert isinstance(added, PaymentMethodAdded)
+        assert added.card.brand == "mastercard"
+
+
+async def test_a_browser_is_sent_nowhere_but_back(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        link = await there.entering()
+        elsewhere = "https://elsewhere.example"
+        asked = f"{link}&return_url={elsewhere}&cancel_url={elsewhere}&next={elsewhere}"
+        assert elsewhere not in (await ask(there.port, asked)).text
+        body = f"card=tok_visa&return_url={elsewhere}".encode()
+        headers = FORM | {"Host": "elsewhere.example", "Referer": elsewhere}
+        chosen = await ask(there.port, asked, method="POST", body=body, headers=headers)
+        assert chosen.headers["location"] == f"{RETURN_URL}&entry={entry_in(link)}"
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "body", "status"),
+    [
+        ("?entry=entry_there_is_none", "GET", None, 404),
+        ("", "GET", None, 404),
+        ("?entry=", "GET", None, 404),
+        ("?entry=%00%ff", "GET", None, 404),
+        ("?entry=entry_there_is_none", "POST", b"card=tok_visa", 404),
+        ("?entry=entry_there_is_none", "POST", b"card=tok_of_nobody", 400),
+        ("?entry=entry_there_is_none", "POST", b"card=4242424242424242", 400),
+        ("?entry=entry_there_is_none", "POST", b"", 400),
+        ("?entry=entry_there_is_none", "POST", b"\xff\xfe%%%", 400),
+        ("?entry=entry_there_is_none", "PUT", b"", 405),
+    ],
+)
+async def test_an_entry_of_a_card_that_makes_no_sense(
+    tmp_path: Path, path: str, method: str, body: bytes | None, status: int
+) -> None:
+    async with site(tmp_path) as there:
+        answer = await ask(there.port, f"/payments/sandbox/card{path}", method=method, body=body, headers=BROWSER)
+        assert answer.status == status
+        assert answer.headers["content-type"].startswith("text/html")
+        assert "4242" not in answer.text
+
+
 @pytest.mark.parametrize(
     ("path", "method", "body", "status"),
     [
@@ -281,6 +349,7 @@ async def test_the_return_page_repeats_nothing_of_what_it_is_told(tmp_path: Path
         page = await ask(there.port, "/payments/return?redirect_status=succeeded&x=repeated")
         assert page.status == 200
         assert "You may close this page." in page.text
+        assert '<a href="/">Back to Calling Credits</a>' in page.text
         assert "succeeded" not in page.text
         assert "repeated" not in page.text
         style = re.search(r'href="(/static/[^"]+)"', page.text)

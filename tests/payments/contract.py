@@ -15,6 +15,8 @@ import pytest
 from gateway.domain.money import MAX_AMOUNT_MICROS
 from gateway.errors import InvalidArgument
 from gateway.payments.errors import (
+    CardEntryInvalid,
+    CardEntryUnfinished,
     CardNumberRefused,
     ChargeNotFound,
     PaymentTokenInvalid,
@@ -24,7 +26,9 @@ from gateway.payments.errors import (
     WebhookStale,
 )
 from gateway.payments.provider import (
+    MAX_URL_LENGTH,
     ActionRequired,
+    CardEntry,
     ChargeAttempt,
     Declined,
     NewPaymentMethod,
@@ -40,9 +44,12 @@ from gateway.payments.provider import (
     Succeeded,
     Unknown,
 )
+from tests.support.sandbox import entry_in
 
 AMOUNT_MICROS = 50_000_000
 TOLERANCE_MS = 300_000
+RETURN_URL = "https://credits.example/cards/entered"
+CANCEL_URL = "https://credits.example/cards"
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,7 @@ class Subject:
         tokens: Its test cards.
         now_ms: The provider's present.
         answer: Opens a confirmation link and says yes (True) or no.
+        enter: Enters a card, by its token, on a page for cards, and says where that sends the browser.
         webhooks: What the provider has sent so far: body and signature header, the oldest first.
     """
 
@@ -83,6 +91,7 @@ class Subject:
     tokens: Tokens
     now_ms: Callable[[], int]
     answer: Callable[[str, bool], Awaitable[None]]
+    enter: Callable[[str, str], Awaitable[str]]
     webhooks: Callable[[], Awaitable[list[tuple[bytes, str]]]]
 
     def key(self) -> str:
@@ -93,6 +102,15 @@ class Subject:
         """A card to be added."""
         request = NewPaymentMethod(token=token or self.tokens.succeeds, owner_id="berlin", idempotency_key=self.key())
         return replace(request, **changes)
+
+    def entry(self, **changes: Any) -> CardEntry:
+        """A card to be entered on the provider's page."""
+        return replace(CardEntry("berlin", RETURN_URL, CANCEL_URL, self.key()), **changes)
+
+    async def entered(self, token: str | None = None, **changes: Any) -> str:
+        """What the browser brings back that has entered a card there."""
+        page = await self.provider.begin_card_entry(self.entry(**changes))
+        return entry_in(await self.enter(page, token or self.tokens.succeeds))
 
     async def add(self, token: str | None = None) -> PaymentMethodReference:
         """Add a card."""
@@ -260,6 +278,124 @@ class ProviderContract:
             assert isinstance(refused, Declined)
             assert refused.code
             assert refused.message
+
+    @pytest.mark.parametrize("has_customer", [True, False])
+    async def test_a_card_is_entered_on_the_providers_page(self, open_subject: OpenSubject, has_customer: bool) -> None:
+        async with open_subject() as subject:
+            customer_id = (await subject.add()).customer_id if has_customer else None
+            entry = await subject.entered(subject.tokens.other_card, customer_id=customer_id)
+            token = await subject.provider.finish_card_entry(entry, owner_id="berlin")
+            added = await subject.provider.add_payment_method(subject.card(token, customer_id=customer_id))
+            assert isinstance(added, PaymentMethodAdded)
+            assert customer_id in {None, added.reference.customer_id}
+            charged = await subject.provider.charge(await subject.attempt(method=added.reference))
+            assert isinstance(charged, Succeeded)
+
+    async def test_an_entry_is_finished_as_often_as_wanted(self, open_subject: OpenSubject) -> None:
+        async with open_subject() as subject:
+            entry = await subject.entered()
+            tokens = {await subject.provider.finish_card_entry(entry, owner_id="berlin") for _ in range(3)}
+            assert len(tokens) == 1
+
+    async def test_the_same_card_entered_again_has_another_token(self, open_subject: OpenSubject) -> None:
+        async with open_subject() as subject:
+            finish = subject.provider.finish_card_entry
+            entries = [await subject.entered() for _ in range(2)]
+            tokens = [await finish(entry, owner_id="berlin") for entry in entries]
+            added = [await subject.provider.add_payment_method(subject.card(token)) for token in tokens]
+            assert tokens[0] != tokens[1]
+            assert len({each.card.fingerprint for each in added if isinstance(each, PaymentMethodAdded)}) == 1
+
+    async def test_a_first_card_can_be_entered_in_two_windows(self, open_subject: OpenSubject) -> None:
+        async with open_subject() as subject:
+            entries = [await subject.entered() for _ in range(2)]
+            customer_id = None
+            for entry in entries:
+                token = await subject.provider.finish_card_entry(entry, owner_id="berlin")
+                added = await subject.provider.add_payment_method(subject.card(token, customer_id=customer_id))
+                assert isinstance(added, PaymentMethodAdded)
+                customer_id = added.reference.customer_id
+
+    @pytest.mark.parametrize(
+        ("return_url", "expected"),
+        [
+            (RETURN_URL, f"{RETURN_URL}?entry="),
+            (f"{RETURN_URL}?office=berlin&x=%26", f"{RETURN_URL}?office=berlin&x=%26&entry="),
+        ],
+    )
+    async def test_a_browser_comes_back_where_it_was_to(
+        self, open_subject: OpenSubject, return_url: str, expected: str
+    ) -> None:
+        async with open_subject() as subject:
+            page = await subject.provider.begin_card_entry(subject.entry(return_url=return_url))
+            url = await subject.enter(page, subject.tokens.succeeds)
+            assert url.startswith(expected)
+            assert entry_in(url) == url.removeprefix(expected)
+
+    async def test_a_repeat_begins_one_entry(self, open_subject: OpenSubject) -> None:
+        async with open_subject() as subject:
+            request = subject.entry()
+            pages = {await subject.provider.begin_card_entry(request) for _ in range(3)}
+            assert len(pages) == 1
+            with pytest.raises(ProviderKeyReused):
+                await subject.provider.begin_card_entry(replace(request, cancel_url=RETURN_URL))
+
+    async def test_an_entry_is_its_owners_alone(self, open_subject: OpenSubject) -> None:
+        async with open_subject() as subject:
+            entry = await subject.entered()
+            with pytest.raises(CardEntryInvalid) as caught:
+                await subject.provider.finish_card_entry(entry, owner_id="munich")
+            assert not isinstance(caught.value, CardEntryUnfinished)
+            token = await subject.provider.finish_card_entry(entry, owner_id="berlin")
+            stranger = (await subject.add(subject.tokens.other_card)).customer_id
+            for customer_id in (None, stranger):
+                request = subject.card(token, owner_id="munich", customer_id=customer_id)
+                with pytest.raises(PaymentTokenInvalid):
+                    await subject.provider.add_payment_method(request)
+
+    @pytest.mark.parametrize(
+        "entry", ["", "entry", "cs_test_there_is_none", "cs_1/../../customers", "entry_%00", "a b", "\u00fc", "e" * 256]
+    )
+    async def test_what_is_no_entry(self, open_subject: OpenSubject, entry: str) -> None:
+        async with open_subject() as subject:
+            await subject.entered()
+            with pytest.raises(CardEntryInvalid) as caught:
+                await subject.provider.finish_card_entry(entry, owner_id="berlin")
+            assert (caught.value.field, caught.value.reason) == ("entry", "CARD_ENTRY_INVALID")
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("owner_id", ""),
+            ("owner_id", "o" * 129),
+            ("idempotency_key", ""),
+            ("idempotency_key", "k" * 201),
+            ("customer_id", ""),
+            ("customer_id", "cus_there_is_none"),
+            *(
+                (field, url)
+                for field in ("return_url", "cancel_url")
+                for url in (
+                    "",
+                    "/cards",
+                    "//credits.example/cards",
+                    "javascript:alert(1)",
+                    "ftp://credits.example",
+                    "https://",
+                    f"{RETURN_URL}#here",
+                    f"{RETURN_URL}?{{CHECKOUT_SESSION_ID}}",
+                    f"{RETURN_URL}\r\nx: y",
+                    f'{RETURN_URL}"',
+                    RETURN_URL + "a" * MAX_URL_LENGTH,
+                )
+            ),
+        ],
+    )
+    async def test_an_entry_out_of_range_is_refused(self, open_subject: OpenSubject, field: str, value: str) -> None:
+        async with open_subject() as subject:
+            with pytest.raises(InvalidArgument) as caught:
+                await subject.provider.begin_card_entry(replace(subject.entry(), **{field: value}))
+            assert caught.value.field == field
 
     @pytest.mark.parametrize(
         ("amount_micros", "currency"),

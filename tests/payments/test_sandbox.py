@@ -12,6 +12,7 @@ import pytest
 
 from gateway.errors import Unavailable
 from gateway.payments.errors import (
+    CardEntryUnfinished,
     CardNumberRefused,
     PaymentTokenInvalid,
     ProviderKeyReused,
@@ -32,12 +33,13 @@ from gateway.payments.provider import (
     Succeeded,
     Unknown,
 )
+from gateway.payments.return_urls import with_entry
 from gateway.payments.sandbox import FILE_NAME, SandboxProvider
 from gateway.payments.sandbox_books import DISPUTED_AFTER_MS
-from gateway.payments.sandbox_cards import find_card, named_tokens
+from gateway.payments.sandbox_cards import find_card, named_cards
 from tests.payments.contract import OpenSubject, ProviderContract, Subject, Tokens
 from tests.support.balances import NOON, ManualClock
-from tests.support.sandbox import Postbox, confirmation_in, opened_sandbox
+from tests.support.sandbox import Postbox, confirmation_in, entry_in, opened_sandbox
 
 TOKENS = Tokens(
     succeeds="tok_visa",
@@ -65,8 +67,13 @@ async def sandbox_subject(folder: Path, clock: ManualClock) -> AsyncIterator[Sub
         async def answer(url: str, approve: bool) -> None:
             await provider.answer_confirmation(confirmation_in(url), approve=approve)
 
+        async def enter(url: str, token: str) -> str:
+            chosen = await provider.choose_card(entry_in(url), token)
+            assert chosen is not None
+            return with_entry(chosen.return_url, chosen.entry_id)
+
         postbox = Postbox()
-        yield Subject(provider, TOKENS, clock.now_ms, answer, lambda: postbox.collect(provider))
+        yield Subject(provider, TOKENS, clock.now_ms, answer, enter, lambda: postbox.collect(provider))
 
 
 @pytest.fixture
@@ -86,6 +93,40 @@ class TestContract(ProviderContract):
 def sandbox_of(subject: Subject) -> SandboxProvider:
     assert isinstance(subject.provider, SandboxProvider)
     return subject.provider
+
+
+async def test_an_entry_without_a_card_is_not_finished(open_subject: OpenSubject) -> None:
+    async with open_subject() as subject:
+        entry = entry_in(await subject.provider.begin_card_entry(subject.entry()))
+        with pytest.raises(CardEntryUnfinished, match="no card was entered"):
+            await subject.provider.finish_card_entry(entry, owner_id="berlin")
+        with pytest.raises(PaymentTokenInvalid):
+            await subject.provider.add_payment_method(subject.card(entry))
+
+
+async def test_only_the_first_choice_of_a_card_counts(open_subject: OpenSubject) -> None:
+    async with open_subject() as subject:
+        page = await subject.provider.begin_card_entry(subject.entry())
+        for token in ("tok_mastercard", "tok_visa"):
+            await subject.enter(page, token)
+        token = await subject.provider.finish_card_entry(entry_in(page), owner_id="berlin")
+        added = await subject.provider.add_payment_method(subject.card(token))
+        assert isinstance(added, PaymentMethodAdded)
+        assert added.card.brand == "mastercard"
+
+
+async def test_a_card_that_was_entered_behaves_as_its_token_says(open_subject: OpenSubject) -> None:
+    async with open_subject() as subject:
+        outcomes = []
+        for token in ("tok_refused", "tok_action_required"):
+            entered = await subject.provider.finish_card_entry(await subject.entered(token), owner_id="berlin")
+            outcomes.append(await subject.provider.add_payment_method(subject.card(entered)))
+        refused, asked = outcomes
+        assert isinstance(refused, Declined)
+        assert isinstance(asked, PaymentMethodActionRequired)
+        await subject.answer(asked.confirmation_url, True)
+        again = subject.card(asked.token, customer_id=asked.customer_id)
+        assert isinstance(await subject.provider.add_payment_method(again), PaymentMethodAdded)
 
 
 async def test_a_card_is_declined_after_so_many_charges(open_subject: OpenSubject) -> None:
@@ -274,6 +315,18 @@ async def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:
             pass
 
 
+async def test_a_file_of_the_first_version_learns_of_entries(open_subject: OpenSubject, tmp_path: Path) -> None:
+    async with open_subject() as subject:
+        attempt, charge_id = await subject.charged()
+    connection = sqlite3.connect(tmp_path / FILE_NAME)
+    connection.executescript("DROP TABLE entry; PRAGMA user_version = 1")
+    connection.close()
+    for _ in range(2):
+        async with open_subject() as subject:
+            assert await subject.look_up(attempt) == Succeeded(charge_id)
+            assert await subject.provider.finish_card_entry(await subject.entered(), owner_id="berlin")
+
+
 async def test_a_file_of_a_newer_version_is_told(tmp_path: Path) -> None:
     async with opened_sandbox(tmp_path):
         pass
@@ -381,14 +434,14 @@ async def test_every_card_can_be_added_or_says_why_not(open_subject: OpenSubject
     async with open_subject() as subject:
         added = {
             token
-            for token in named_tokens()
+            for token in named_cards()
             if isinstance(await subject.provider.add_payment_method(subject.card(token)), PaymentMethodAdded)
         }
-        assert named_tokens() - added == {"tok_action_required", "tok_refused"}
+        assert named_cards().keys() - added == {"tok_action_required", "tok_refused"}
 
 
 def test_the_reference_lists_every_card() -> None:
     text = (ROOT / "docs/reference/sandbox.md").read_text()
     listed = set(re.findall(r"^\| `(tok_[a-z_]+)(?:_<n>)?`", text, re.MULTILINE))
     numbered = {"tok_visa", "tok_declined_after", "tok_unknown"}
-    assert listed == named_tokens() | numbered
+    assert listed == named_cards().keys() | numbered

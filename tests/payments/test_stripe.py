@@ -2,10 +2,12 @@
 
 import asyncio
 import io
+import json
 import logging
 import re
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from urllib.parse import urlencode
 
 import pytest
@@ -15,8 +17,11 @@ from aiohttp import web
 from gateway.errors import InvalidArgument
 from gateway.log import configure_logging
 from gateway.payments.errors import (
+    CardEntryInvalid,
+    CardEntryUnfinished,
     CardNumberRefused,
     PaymentTokenInvalid,
+    ProviderUnavailable,
     ProviderUnusable,
     WebhookMalformed,
     WebhookSignatureInvalid,
@@ -24,6 +29,7 @@ from gateway.payments.errors import (
 )
 from gateway.payments.provider import (
     ActionRequired,
+    CardEntry,
     ChargeAttempt,
     Declined,
     NewPaymentMethod,
@@ -38,9 +44,11 @@ from gateway.payments.stripe_provider import StripeProvider
 from gateway.payments.webhook_signatures import sign_webhook
 from tests.support.idempotency_proxy import Fault, Request
 from tests.support.localstripe import API_KEY
+from tests.support.sandbox import entry_in
 from tests.support.stripe import WEBHOOK_SECRET, StripeStandIn, stripe_stand_in, wall_ms
 
 DELIVERY_SECONDS = 15.0
+ENTRY = CardEntry("berlin", "https://credits.example/entered", "https://credits.example/", "entry/1")
 
 
 @pytest.fixture
@@ -87,6 +95,73 @@ async def test_the_card_of_anothers_setup_intent_is_not_given_away(url: str, cus
         request = NewPaymentMethod(token, "munich", "card/3", customer_id=stranger)
         with pytest.raises(PaymentTokenInvalid, match="another customer"):
             await provider.add_payment_method(request)
+
+
+async def test_what_stripe_is_asked_for_a_card_to_be_entered(url: str) -> None:
+    async with stripe_stand_in(url) as stripe, stripe.provider() as provider:
+        entry = CardEntry("berlin", "https://credits.example/?x=1", "https://credits.example/no", "entry/1")
+        page = await provider.begin_card_entry(entry)
+        customer, checkout = (request.form for request in stripe.proxy.requests)
+        assert customer == {"metadata[tollgate_owner]": "berlin"}
+        assert checkout == {
+            "mode": "setup",
+            "customer": checkout["customer"],
+            "allowed_payment_method_types[0]": "card",
+            "success_url": "https://credits.example/?x=1&entry={CHECKOUT_SESSION_ID}",
+            "cancel_url": "https://credits.example/no",
+            "metadata[tollgate_owner]": "berlin",
+            "setup_intent_data[metadata][tollgate_owner]": "berlin",
+        }
+        entered = entry_in(await stripe.additions.enter_card(page, "pm_proxy_asks_when_added"))
+        card = await added(provider, await provider.finish_card_entry(entered, owner_id="berlin"))
+        assert card.reference.customer_id == checkout["customer"]
+        assert len(stripe.proxy.requests) == 5  # No other customer, and nothing is set up twice.
+
+
+@pytest.mark.parametrize("is_expired", [True, False])
+async def test_an_entry_without_a_card_is_not_finished(url: str, is_expired: bool) -> None:
+    async with stripe_stand_in(url) as stripe, stripe.provider() as provider:
+        page = await provider.begin_card_entry(ENTRY)
+        session_id = stripe.additions.expire_checkout(page) if is_expired else page.rsplit("/", 1)[1]
+        with pytest.raises(CardEntryUnfinished, match="begin anew"):
+            await provider.finish_card_entry(session_id, owner_id="berlin")
+
+
+async def test_the_checkout_of_somebody_else_in_the_account_is_no_entry(url: str) -> None:
+    async with stripe_stand_in(url) as stripe, stripe.provider() as provider:
+        customer = (await added(provider, "pm_card_visa")).reference.customer_id
+        form = {"mode": "setup", "customer": customer, "currency": "usd"}
+        form |= {"success_url": "https://shop.example/{CHECKOUT_SESSION_ID}", "cancel_url": "https://shop.example"}
+        made = await stripe.additions(Request("POST", "/v1/checkout/sessions", "", urlencode(form)))
+        returned = await stripe.additions.enter_card(json.loads(made.body)["url"], "pm_card_visa")
+        with pytest.raises(CardEntryInvalid, match="none of this owner's"):
+            await provider.finish_card_entry(returned.rsplit("/", 1)[1], owner_id="berlin")
+
+
+@pytest.mark.parametrize("fault", [Fault.DROPPED, Fault.REPLY_LOST, Fault.RATE_LIMITED, Fault.NONSENSE])
+@pytest.mark.parametrize("request_line", ["POST /v1/customers", "POST /v1/checkout/sessions", "GET /v1/checkout"])
+async def test_an_entry_whose_answer_is_lost_is_tried_again(url: str, fault: Fault, request_line: str) -> None:
+    async with stripe_stand_in(url) as stripe, stripe.provider() as provider:
+
+        async def enter() -> str:
+            page = await provider.begin_card_entry(ENTRY)
+            with suppress(AssertionError):  # Entered already, by the try before.
+                await stripe.additions.enter_card(page, "pm_card_visa")
+            return await provider.finish_card_entry(page.rsplit("/", 1)[1], owner_id="berlin")
+
+        is_repeated = request_line.startswith("GET") and fault in (Fault.DROPPED, Fault.REPLY_LOST)
+        for _ in range(2 if is_repeated else 1):  # By the HTTP client: a GET whose connection was closed.
+            stripe.proxy.fail(request_line, fault)
+        with pytest.raises(ProviderUnavailable):
+            await enter()
+        await added(provider, await enter())
+
+
+async def test_stripe_that_lets_no_card_be_entered_is_told(url: str) -> None:
+    async with stripe_stand_in(url) as stripe, stripe.provider() as provider:
+        stripe.additions.cards_are_on = False
+        with pytest.raises(ProviderUnusable, match="payment methods"):
+            await provider.begin_card_entry(ENTRY)
 
 
 async def test_anothers_card_is_not_added(url: str) -> None:

@@ -28,7 +28,9 @@ TOKENS = Tokens(
 @asynccontextmanager
 async def stripe_subject(url: str) -> AsyncIterator[Subject]:
     async with stripe_stand_in(url) as stripe, stripe.provider() as provider:
-        yield Subject(provider, TOKENS, wall_ms, stripe.additions.answer_link, stripe.webhooks)
+        yield Subject(
+            provider, TOKENS, wall_ms, stripe.additions.answer_link, stripe.additions.enter_card, stripe.webhooks
+        )
 
 
 @pytest.fixture

@@ -28,7 +28,16 @@ async def opened_sandbox(
 
 def confirmation_in(url: str) -> str:
     """The id in a confirmation link."""
-    [found] = parse_qs(urlsplit(url).query)["charge"]
+    return _named_in(url, "charge")
+
+
+def entry_in(url: str) -> str:
+    """The id in a link to a page for cards, or in the URL that such a page returns to."""
+    return _named_in(url, "entry")
+
+
+def _named_in(url: str, name: str) -> str:
+    [found] = parse_qs(urlsplit(url).query)[name]
     return found
 
 

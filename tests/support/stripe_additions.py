@@ -12,11 +12,13 @@ customers, cards, intents with their states, charges and refunds. Answered or al
   anew), one that asks when the card is added, and cards whose requests or replies get lost;
 - links: next_action.redirect_to_url instead of use_stripe_sdk, and what the card's owner answers there;
 - SetupIntents that are made and confirmed in one request, that keep the card under its customer, and that fail;
+- Checkout Sessions that set a card up, and what the card's owner does on Stripe's page;
 - refunds of what was refunded or disputed before, or never charged; disputes;
 - the events payment_failed (of authentication), canceled, refunded and dispute.created.
 """
 
 import json
+import secrets
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -108,9 +110,12 @@ class StripeAdditions:
     authorization: str
     """Of what the tests themselves ask; then of the last request that had one."""
     link_base: str = "http://127.0.0.1/owner"
+    cards_are_on: bool = True
+    """Among the payment methods of the account."""
     _cards: dict[str, TestCard] = field(default_factory=dict)
     _intents: dict[str, _Intent] = field(default_factory=dict)
     _setups: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _checkouts: dict[str, dict[str, Any]] = field(default_factory=dict)
     _disputed: set[str] = field(default_factory=set)
     _events: list[dict[str, Any]] = field(default_factory=list)
 
@@ -132,6 +137,11 @@ class StripeAdditions:
                 return await self._set_up(request)
             case "GET", ["setup_intents", setup_id]:
                 return self._show_setup(await self.pass_on(request), setup_id)
+            case "POST", ["checkout", "sessions"]:
+                return await self._open_checkout(request)
+            case "GET", ["checkout", "sessions", session_id]:
+                checkout = self._checkouts.get(session_id)
+                return _missing("session") if checkout is None else Answer.of(200, checkout)
             case "POST", ["refunds"]:
                 return await self._refund(request)
         answer = await self.pass_on(request)
@@ -301,6 +311,59 @@ class StripeAdditions:
             await self._attach(method["id"], form["customer"])
         return self._show_setup(confirmed, setup_id)
 
+    async def _open_checkout(self, request: Request) -> Answer:
+        form = request.form
+        if any(name.startswith("payment_method_types") for name in form):
+            return _refused("payment_method_types_no_longer_supported", "payment_method_types")
+        if form.get("mode") != "setup":
+            return _refused("parameter_missing", "line_items")
+        if "currency" not in form and "allowed_payment_method_types[0]" not in form:
+            return _refused("parameter_missing", "currency")
+        if not self.cards_are_on:
+            return _refused("", "allowed_payment_method_types")
+        for name in ("success_url", "cancel_url"):
+            if not form.get(name, "").startswith(("http://", "https://")):
+                return _refused("url_invalid", name)
+        if refused := await self._missing_of(form, "customer"):
+            return refused
+        of_setup = {"customer": form["customer"], "usage": "off_session"}
+        of_setup |= {f"metadata[{name}]": value for name, value in _entries(form, "setup_intent_data[metadata]")}
+        setup = _content(await self.pass_on(Request("POST", "/v1/setup_intents", "", urlencode(of_setup))))
+        session_id = f"cs_test_{secrets.token_hex(28)}"
+        self._checkouts[session_id] = {
+            "id": session_id,
+            "object": "checkout.session",
+            "mode": "setup",
+            "status": "open",
+            "payment_status": "no_payment_required",
+            "customer": form["customer"],
+            "setup_intent": setup["id"],
+            "metadata": dict(_entries(form, "metadata")),
+            "success_url": form["success_url"],
+            "cancel_url": form["cancel_url"],
+            "url": f"{self.link_base}/{session_id}",
+        }
+        return Answer.of(200, self._checkouts[session_id])
+
+    async def enter_card(self, url: str, token: str) -> str:
+        """Enter a card on Stripe's page, its bank agreeing where it asks; returns where the browser is sent."""
+        checkout = self._checkouts[url.rsplit("/", 1)[1]]
+        assert checkout["status"] == "open"
+        method = await self._method(token)
+        assert method is not None
+        confirmed = await self.confirm_setup(checkout["setup_intent"], payment_method=method["id"])
+        if _content(confirmed)["status"] == "requires_action":
+            await self.confirm_setup(checkout["setup_intent"])
+        await self._attach(method["id"], checkout["customer"])
+        checkout |= {"status": "complete", "url": None}
+        return str(checkout["success_url"]).replace("{CHECKOUT_SESSION_ID}", checkout["id"])
+
+    def expire_checkout(self, url: str) -> str:
+        """Let a day pass in which nobody enters a card; returns the session's id."""
+        checkout = self._checkouts[url.rsplit("/", 1)[1]]
+        checkout |= {"status": "expired", "url": None}
+        return str(checkout["id"])
+
     async def _answer_setup(self, setup_id: str, approve: bool) -> None:
         setup = await self._get(f"/v1/setup_intents/{setup_id}")
         if setup["status"] != "requires_action":
@@ -401,6 +464,11 @@ class StripeAdditions:
                 "data": {"object": about},
             }
         )
+
+
+def _entries(form: dict[str, str], name: str) -> list[tuple[str, str]]:
+    """What a form has below a name: `metadata[a]=b`."""
+    return [(key[len(name) + 1 : -1], value) for key, value in form.items() if key.startswith(f"{name}[")]
 
 
 def _content(answer: Answer) -> dict[str, Any]:

@@ -35,6 +35,39 @@ class PaymentMethodRpcs:
         standing = await self._cards.add(request.office_id, request.provider_token, actor=identity.actor)
         return _message(standing.method, standing.confirmation_url)
 
+    async def begin_entry(self, office_id: str, return_url: str, cancel_url: str, identity: Identity) -> str:
+        """Where a browser is to go for a card to be entered.
+
+        Raises:
+            InvalidArgument, PermissionDenied, OfficeNotFound: As `OfficeAccess.administered`.
+            TollgateError: As `Cards.begin_entry`.
+        """
+        await self._access.administered(office_id, identity)
+        return await self._cards.begin_entry(office_id, return_url=return_url, cancel_url=cancel_url)
+
+    async def finish_entry(self, office_id: str, entry: str, identity: Identity) -> pb.PaymentMethod:
+        """Add the card that was entered, and make the small charge, once per entry.
+
+        Raises:
+            InvalidArgument, PermissionDenied, OfficeNotFound: As `OfficeAccess.administered`.
+            TollgateError: As `Cards.finish_entry`.
+        """
+        await self._access.administered(office_id, identity)
+        standing = await self._cards.finish_entry(office_id, entry, actor=identity.actor)
+        return _message(standing.method, standing.confirmation_url)
+
+    async def resume(self, office_id: str, payment_method_id: str, identity: Identity) -> pb.PaymentMethod:
+        """Go on with a card that its bank or its small charge has held up.
+
+        Raises:
+            InvalidArgument, PermissionDenied, OfficeNotFound: As `OfficeAccess.administered`.
+            TollgateError: As `Cards.resume`.
+        """
+        await self._access.administered(office_id, identity)
+        validate_id(payment_method_id, "payment_method_id")
+        standing = await self._cards.resume(office_id, payment_method_id, actor=identity.actor)
+        return _message(standing.method, standing.confirmation_url)
+
     async def confirm(self, request: pb.ConfirmPaymentMethodRequest, identity: Identity) -> pb.PaymentMethod:
         """Take the answer to the question for the small charge's amount.
 
