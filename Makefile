@@ -1,6 +1,6 @@
 # Every target does its own set-up in .venv: nothing but python3 (3.11 or newer) and make has to be there, and of the
-# network only the package index. What needs programs beside that (Debian's redis-server, postgresql and luacheck) says so; it is
-# skipped on a laptop and fails where CI=true.
+# network only the package index. What needs programs beside that (Debian's redis-server, postgresql, chromium and luacheck) says
+# so; it is skipped on a laptop and fails where CI=true.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -29,16 +29,21 @@ run: $(VENV)/.installed ## Set up, then run the demo: a gateway with its own sto
 
 .PHONY: test
 test: $(VENV)/.installed ## Set up, then run every test that needs nothing but Python packages, and no minute of its own.
-	HYPOTHESIS_PROFILE=quick $(BIN)/pytest $(PARALLEL) -m "not servers and not slow and not switches"
+	HYPOTHESIS_PROFILE=quick $(BIN)/pytest $(PARALLEL) -m "not servers and not slow and not switches and not browser"
 
 .PHONY: test-all
-test-all: $(VENV)/.installed ## All tests, on Debian's redis-server and PostgreSQL too, and those that take real time.
+test-all: $(VENV)/.installed ## All tests, on Debian's redis-server, PostgreSQL and Chromium too, and those that take real time.
 	$(BIN)/pytest $(PARALLEL)
 
 .PHONY: switches
 switches: $(VENV)/.installed ## Install real switches from Debian, and run the tests that drive them.
 	bash tools/install_debian.sh switches
 	CI=true $(BIN)/pytest -m switches
+
+.PHONY: screenshots
+screenshots: $(VENV)/.installed ## Install Chromium from Debian, and take the pictures in docs/screenshots anew.
+	bash tools/install_debian.sh page
+	CI=true TOLLGATE_SCREENSHOTS=1 $(BIN)/pytest -m browser
 
 .PHONY: lint
 lint: $(VENV)/.installed ## ruff, luacheck on the scripts and the library made of them, hadolint on the Dockerfile.

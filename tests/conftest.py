@@ -24,6 +24,7 @@ from tests.support.servers import (  # noqa: F401
     store_engine,
     valkey,
 )
+from tests.support.session_loop import SESSION_LOOP, session_loop  # noqa: F401
 
 ASYNC_TEST_DEADLINE_SECONDS = 120.0
 """A coroutine test that hangs fails with a traceback of where it hangs, instead of holding the whole run."""
@@ -54,7 +55,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run `async def test_...` in an event loop of its own; Hypothesis tests drive their loop themselves."""
+    """Run `async def test_...` in an event loop of its own, or in the session's if it asks for that.
+
+    Hypothesis tests drive their loop themselves.
+    """
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     names = inspect.signature(pyfuncitem.obj).parameters
@@ -64,5 +68,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         async with asyncio.timeout(ASYNC_TEST_DEADLINE_SECONDS):
             await pyfuncitem.obj(**arguments)
 
-    asyncio.run(run())
+    runner = pyfuncitem.funcargs.get(SESSION_LOOP)
+    if isinstance(runner, asyncio.Runner):
+        runner.run(run())
+    else:
+        asyncio.run(run())
     return True

@@ -2,12 +2,14 @@
 # Installs Debian's programs that tests run: `tools/install_debian.sh base switches`. Running it again does no harm.
 #   base      what make test-all and make lint need
 #   bench     clients that are not ours, which the benchmark leaves out where they are missing
+#   page      the browser that tests of pages drive, and a font for it (make test-all, make screenshots)
 #   switches  the real switches and what drives them (make switches)
 set -euo pipefail
 
 # command -> package; several commands may be of one package
 declare -A base=([make]=make [luacheck]=lua-check [redis-server]=redis-server [pg_ctlcluster]=postgresql)
 declare -A bench=([h2load]=nghttp2-client [redis-benchmark]=redis-tools)
+declare -A page=([chromium]="chromium fonts-dejavu-core")
 declare -A switches=(
   [kamailio]="kamailio kamailio-json-modules kamailio-extra-modules kamailio-utils-modules kamailio-cnxcc-modules kamailio-ims-modules"
   [sipp]=sip-tester

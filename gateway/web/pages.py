@@ -27,5 +27,5 @@ def render_page(
 
 
 def static_route() -> Mount:
-    """The route of the style sheets that the pages name."""
+    """The route of the style sheets and pictures that the pages name."""
     return Mount(STATIC_PATH, StaticFiles(packages=[("gateway.web", "static")]), name="static")
