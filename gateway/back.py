@@ -24,7 +24,9 @@ from gateway.api.credits.invoices import InvoiceRpcs
 from gateway.api.credits.offices import OfficeRpcs
 from gateway.api.credits.payment_methods import PaymentMethodRpcs
 from gateway.api.credits.purchases import PurchaseRpcs
+from gateway.api.credits.rate_lookup import RateLookup
 from gateway.api.credits.rate_rows import RateRows
+from gateway.api.credits.refill_queue import RefillQueue
 from gateway.api.credits.servicer import SERVICE, CreditsServicer, Operations
 from gateway.api.credits.sign_in_links import SignInLinkRpcs
 from gateway.api.credits.switches import SwitchRpcs
@@ -60,7 +62,9 @@ from gateway.domain.numbers import warm_up
 from gateway.domain.office import RefillSettings
 from gateway.errors import InvalidArgument
 from gateway.feeds import balances as balance_feed
+from gateway.feeds import decisions as decision_feed
 from gateway.feeds.balances import BalanceFeed
+from gateway.feeds.decisions import DecisionFeed
 from gateway.feeds.refills import RefillFeed
 from gateway.hooks import callbacks as callback_loop
 from gateway.hooks.callback_client import CallbackClient
@@ -76,12 +80,14 @@ from gateway.ledger.errors import DatabaseUnusable
 from gateway.ledger.journal import Journal
 from gateway.ledger.notices import Notices
 from gateway.ledger.offices import Offices
+from gateway.ledger.open_refills import OpenRefills
 from gateway.ledger.outbox import Outbox
 from gateway.ledger.refills import Refills
 from gateway.ledger.sign_in_links import SignInLinks
 from gateway.ledger.switches import Switches
 from gateway.ledger.tokens import Tokens
 from gateway.ledger.usage import Usage
+from gateway.metric_sums import read_decision_counts
 from gateway.metrics_http import MetricsServer
 from gateway.notices.open import open_senders
 from gateway.payments.open import open_provider
@@ -248,6 +254,9 @@ class Back:
         self._rate_projection = RateProjection(self.decks, connection)
         application = CreditApplication(ledger, store, connection, clock)
         self.refill_feed, self.balance_feed = RefillFeed(refills), BalanceFeed(store, clock)
+        self.decision_feed = DecisionFeed(read_decision_counts, clock)
+        self.open_refills = OpenRefills(database)
+        self.refill_queue = RefillQueue(self.open_refills, store)
         way = Way(offices, ledger, store, office_projection, application, locks, clock)
         self.billing = Billing.put_together(
             database,
@@ -261,6 +270,7 @@ class Back:
         )
         billing = self.billing
         rows, usage = RateRows(self.decks, lambda: self.directory.deck), Usage(database)
+        self.usage = usage
         self.operations = Operations(
             companies=CompanyRpcs(companies, clock),
             offices=OfficeRpcs(
@@ -340,6 +350,7 @@ class Back:
         )
         messages = Messages(store, offices, rater)
         self.hooks = Hooks(self.directory, self._calls, messages, max_in_flight=settings.max_in_flight)
+        self.rate_lookup = RateLookup(self.offices, offices, self._calls, messages)
         self._switch_lists = SwitchLists(connection)
         self.callbacks = Callbacks(
             CallbackClient(self.clock),
@@ -458,6 +469,7 @@ class Back:
             Loop("outbox_gauge", turns.outbox_gauge.turn, outbox_gauge.EVERY_SECONDS),
             Loop("refill_tail", self._advance_refills, TAIL_EVERY_SECONDS),
             Loop("balance_feed", self.balance_feed.turn, balance_feed.SAMPLE_EVERY_SECONDS),
+            Loop("decision_feed", self.decision_feed.turn, decision_feed.SAMPLE_EVERY_SECONDS),
             Loop("callbacks", self.callbacks.turn, callback_loop.TURN_EVERY_SECONDS),
             Loop("sampler", turns.sampler.turn, sampler.EVERY_SECONDS),
             Loop("refill_waker", turns.waker.turn, refill_waker.EVERY_SECONDS),

@@ -216,11 +216,17 @@ def chargeback(
     )
 
 
-def _notice(kind: NoticeKind, office_id: str, subject: str, **facts: object) -> Notice:
+def key_of(kind: NoticeKind, subject: str) -> str:
+    """The key of a notice of this kind about this subject, which `Notices` lists by kind."""
     key = f"{kind}:{subject}"
     if len(key) > MAX_KEY_LENGTH:  # A provider's own ids may be as long as it likes.
         key = f"{kind}:{hashlib.sha256(subject.encode()).hexdigest()}"
-    return Notice(key, office_id, kind, {name: value for name, value in facts.items() if value is not None})
+    return key
+
+
+def _notice(kind: NoticeKind, office_id: str, subject: str, **facts: object) -> Notice:
+    told = {name: value for name, value in facts.items() if value is not None}
+    return Notice(key_of(kind, subject), office_id, kind, told)
 
 
 @dataclass(frozen=True)

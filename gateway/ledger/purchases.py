@@ -153,6 +153,25 @@ class Purchases:
             row = await _by_key(session, office_id, idempotency_key)
         return None if row is None else _purchase(row)
 
+    async def latest(self, office_id: str) -> Purchase | None:
+        """The newest purchase of an office that was paid or invoiced, or None."""
+        query = (
+            select(PurchaseRow)
+            .where(PurchaseRow.office_id == office_id, PurchaseRow.credit_number.is_not(None))
+            .order_by(PurchaseRow.created_at.desc(), PurchaseRow.credit_number.desc())
+            .limit(1)
+        )
+        async with self._database.read() as session:
+            row = (await session.scalars(query)).one_or_none()
+        return None if row is None else _purchase(row)
+
+    async def of_credit(self, office_id: str, number: int) -> Purchase | None:
+        """The purchase that a numbered credit is of, or None: it is of none."""
+        query = select(PurchaseRow).where(PurchaseRow.office_id == office_id, PurchaseRow.credit_number == number)
+        async with self._database.read() as session:
+            row = (await session.scalars(query)).one_or_none()
+        return None if row is None else _purchase(row)
+
     async def get(self, purchase_id: str) -> Purchase:
         """One purchase.
 

@@ -171,6 +171,35 @@ class Usage:
                 totals[category] = replace(total, blocked=total.blocked + int(count))
         return tuple(totals.values())
 
+    async def blocked_messages(self, office_id: str, since_ms: int) -> int:
+        """How many messages were blocked for lack of funds since an instant, in Unix milliseconds.
+
+        Refusals that were only counted, because too many came at once, are in it whatever they were refused for: of
+        them no more is known.
+
+        Raises:
+            DatabaseError: The database did not answer.
+        """
+        recorded = (
+            select(func.count())
+            .select_from(UsageRow)
+            .where(
+                UsageRow.office_id == office_id,
+                UsageRow.started_at >= since_ms,
+                _IS_OVER,
+                UsageRow.category == Category.MESSAGE,
+                UsageRow.reason == Reason.INSUFFICIENT_FUNDS,
+            )
+        )
+        counted_only = select(func.coalesce(func.sum(UnrecordedRefusalsRow.count), 0)).where(
+            UnrecordedRefusalsRow.office_id == office_id,
+            UnrecordedRefusalsRow.at >= since_ms,
+            UnrecordedRefusalsRow.kind == UsageKind.MESSAGE,
+        )
+        query = select(recorded.scalar_subquery(), counted_only.scalar_subquery())
+        async with self._database.read() as session:
+            return sum(map(int, (await session.execute(query)).one()))
+
     async def list(
         self, page: PageRequest, office_id: str, month: Month, wanted: UsageFilter = UsageFilter()
     ) -> Page[UsageRecord]:

@@ -94,6 +94,33 @@ def test_what_was_only_counted_is_blocked_too(ledger_url: str) -> None:
     with_ledger(ledger_url, scenario)
 
 
+def test_messages_that_were_blocked_lately_are_counted(ledger_url: str) -> None:
+    async def scenario(ledger: Ledger) -> None:
+        of = Usage(ledger.database)
+        assert await of.blocked_messages("o1", AT) == 0
+        await record(
+            ledger.database,
+            message("sent", AT),
+            refusal(message("before", AT - 1), Reason.INSUFFICIENT_FUNDS),
+            refusal(message("first", AT), Reason.INSUFFICIENT_FUNDS),
+            refusal(message("later", AT + 9), Reason.INSUFFICIENT_FUNDS),
+            refusal(message("for another reason", AT + 1), Reason.SPEND_LIMIT),
+            refusal(call("a call", AT + 1), Reason.INSUFFICIENT_FUNDS),
+            refusal(message("of another office", AT, office_id="o2"), Reason.INSUFFICIENT_FUNDS),
+        )
+        await record_unrecorded(ledger.database, UsageKind.MESSAGE, AT - 1, 1_000)
+        await record_unrecorded(ledger.database, UsageKind.MESSAGE, AT, 100)
+        await record_unrecorded(ledger.database, UsageKind.MESSAGE, AT + 5, 30)
+        await record_unrecorded(ledger.database, UsageKind.CALL, AT + 5, 7)
+        assert await of.blocked_messages("o1", AT) == 132
+        assert await of.blocked_messages("o1", AT + 1) == 31
+        assert await of.blocked_messages("o1", AT + 10) == 0
+        assert await of.blocked_messages("o1", 0) == 1_133
+        assert await of.blocked_messages("o2", AT) == 1
+
+    with_ledger(ledger_url, scenario)
+
+
 def test_a_record_is_of_the_month_in_which_it_started(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         of = Usage(ledger.database)

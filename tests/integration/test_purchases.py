@@ -19,6 +19,7 @@ from gateway.v1 import credits_pb2 as pb
 from tests.support.back import OFFICE, BackUnderTest, Fault, bearer, invalid, refused, running_back
 from tests.support.balances import ManualClock
 from tests.support.billing import DOLLARS, add_card, buy, card_charges, confirmed_card, finish, taken_from_cards
+from tests.support.refills import turn_into
 from tests.support.sandbox import confirmation_in
 from tests.support.servers import StoreServer
 
@@ -79,6 +80,34 @@ async def test_a_repeat_gets_the_first_answer_and_charges_nothing(valkey: StoreS
         assert len(card_charges(back)) == 1
         # Another office has keys of its own.
         assert not (await buy(back, await confirmed_card(back, office_id="other"), office_id="other")).replayed
+
+
+@pytest.mark.parametrize("terms", [pb.PAYMENT_TERMS_CARD, INVOICE])
+async def test_the_latest_that_was_paid_or_invoiced_is_found(
+    valkey: StoreServer, tmp_path: Path, ledger_url: str, terms: pb.PaymentTerms.ValueType
+) -> None:
+    async with running_back(valkey, tmp_path, database_url=ledger_url) as back:
+        purchases = back.back.billing.purchases
+        await back.open_office(balance=DOLLARS, payment_terms=terms)
+        await back.open_office("other", payment_terms=INVOICE)
+        assert await purchases.latest(OFFICE) is None
+        card = "" if terms == INVOICE else await confirmed_card(back)
+        for number, amount in ((2, 50), (3, 100), (4, 50)):
+            if number < 4:  # The last two within a millisecond.
+                back.clock.move(60)
+            bought = await buy(back, card, amount * DOLLARS, f"k{number}")
+            latest = await purchases.latest(OFFICE)
+            assert latest is not None
+            assert (latest.idempotency_key, latest.credit_number) == (f"k{number}", number)
+            assert bought.transaction_id == f"{OFFICE}/{number}"
+            assert await purchases.of_credit(OFFICE, number) == latest
+        if card:
+            await turn_into(back, card, "tok_declined")
+            await refused(PRECONDITION, "CARD_DECLINED", buy(back, card, key="declined"))
+        assert await purchases.latest(OFFICE) == latest
+        assert await purchases.latest("other") is None
+        for office_id, number in ((OFFICE, 1), (OFFICE, 5), ("other", 2)):
+            assert await purchases.of_credit(office_id, number) is None
 
 
 async def test_a_key_is_answered_when_its_amount_is_no_longer_offered(valkey: StoreServer, tmp_path: Path) -> None:
