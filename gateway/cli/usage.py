@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
@@ -28,10 +28,28 @@ class CategoryName(StrEnum):
     FAX = "fax"
 
 
+class OrderName(StrEnum):
+    """What is first in the list."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    COSTLIEST = "costliest"
+    LONGEST = "longest"
+
+
+_ORDERS: Final = {
+    OrderName.NEWEST: pb.USAGE_ORDER_UNSPECIFIED,
+    OrderName.OLDEST: pb.USAGE_ORDER_OLDEST_FIRST,
+    OrderName.COSTLIEST: pb.USAGE_ORDER_COSTLIEST_FIRST,
+    OrderName.LONGEST: pb.USAGE_ORDER_LONGEST_FIRST,
+}
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(help="The usage report.", no_args_is_help=True, rich_markup_mode=None)
     group.command("summary")(summary)
+    group.command("breakdown")(breakdown)
     group.command("list")(show_all)
     group.command("export")(export)
     app.add_typer(group, name="usage")
@@ -57,6 +75,13 @@ async def summary(client: Client, office: OfficeId, month: Month) -> None:
 
 
 @asks_gateway
+async def breakdown(client: Client, office: OfficeId, month: Month) -> None:
+    """Sum a month up by day, as far as it has come, and by department; what was blocked is not in it."""
+    answer = await client.credits.UsageBreakdown(pb.UsageBreakdownRequest(office_id=office, month=month))
+    client.show(answer, _parts(answer))
+
+
+@asks_gateway
 async def show_all(
     client: Client,
     office: OfficeId,
@@ -65,9 +90,10 @@ async def show_all(
     category: Annotated[CategoryName | None, typer.Option(help="Only these.")] = None,
     user: Annotated[str, typer.Option(help="Only those of this user_id.")] = "",
     department: Annotated[str, typer.Option(help="Only those of this department_id.")] = "",
+    order: Annotated[OrderName, typer.Option(help="What is first.")] = OrderName.NEWEST,
     limit: Annotated[int, typer.Option(min=1, help="How many at most; all of a large month are for `export`.")] = 100,
 ) -> None:
-    """List a month's calls and messages, newest first; times are in UTC."""
+    """List a month's calls and messages; times are in UTC."""
     whole = pb.ListUsageResponse()
     request = pb.ListUsageRequest(
         office_id=office,
@@ -75,6 +101,7 @@ async def show_all(
         category=authorization_pb2.Category.Value(f"CATEGORY_{'UNSPECIFIED' if category is None else category.name}"),
         user_id=user,
         department_id=department,
+        order=_ORDERS[order],
     )
     while True:
         request.page_size = min(limit - len(whole.records), 1_000)
@@ -99,6 +126,18 @@ async def export(
     with written_whole(output, "records") as file:
         async for answer in chunks:
             file.write(answer.chunk)
+
+
+def _parts(answer: pb.UsageBreakdownResponse) -> Iterator[str]:
+    days = [(day.date, f"{day.count}", money(day.cost_micros)) for day in answer.days]
+    yield from columns(("DAY", "COUNT", "COST"), days)
+    departments = [
+        ("the rest" if each.is_rest else each.department_id or NOTHING, f"{each.count}", money(each.cost_micros))
+        for each in answer.departments
+    ]
+    if departments:
+        yield ""
+        yield from columns(("DEPARTMENT", "COUNT", "COST"), departments)
 
 
 def _table(answer: pb.ListUsageResponse) -> Iterator[str]:

@@ -2,15 +2,24 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final, Self
 
-from gateway.domain.calendar import zone_of
+from gateway.domain.calendar import local_date, next_day_begins_ms, zone_of
 from gateway.errors import InvalidArgument
 
 _FIRST_YEAR: Final = 1970
 _LAST_YEAR: Final = 9998  # The month after the last one must still be a date.
 _NAME: Final = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A day of an office's calendar, from its first instant to the first that is not in it, in Unix milliseconds."""
+
+    date: date
+    begins_at: int
+    ends_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,16 @@ class Month:
             present = datetime.fromtimestamp(now_ms // 1000, zone_of(time_zone)).strftime("%Y-%m")
             raise InvalidArgument("month", f"is still to come: the latest is {present}, the present one in {time_zone}")
         return cls(text, time_zone, begins_at, _begins_at(year + month // 12, month % 12 + 1, time_zone))
+
+    def days(self, *, now_ms: int) -> tuple[Day, ...]:
+        """Its days that have begun, at least the first; a date that the zone's clocks skipped is no day."""
+        found: list[Day] = []
+        begins_at = self.begins_at
+        while begins_at < self.ends_at and (begins_at <= now_ms or not found):
+            ends_at = next_day_begins_ms(begins_at, self.time_zone)
+            found.append(Day(local_date(begins_at, self.time_zone), begins_at, ends_at))
+            begins_at = ends_at
+        return tuple(found)
 
 
 def _begins_at(year: int, month: int, time_zone: str) -> int:

@@ -82,6 +82,15 @@ class Category(IntEnum):
     FAX = 6
 
 
+class UsageOrder(IntEnum):
+    """What is first in a list of usage records; NEWEST_FIRST where nobody says."""
+
+    NEWEST_FIRST = 0
+    OLDEST_FIRST = 1
+    COSTLIEST_FIRST = 2
+    LONGEST_FIRST = 3
+
+
 class FinalReason(IntEnum):
     """Why no more time can be granted to a call."""
 

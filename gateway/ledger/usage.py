@@ -4,20 +4,22 @@ It covers what is over: closed records, refusals among them, and lapsed ones wit
 is not in it yet; ListCalls has that one. A record belongs to the month in which it started.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, CompoundSelect, Select, func, literal, null, or_, select, union_all
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy import ColumnElement, CompoundSelect, Select, func, null, select, union_all
 
 from gateway.domain.month import Month
 from gateway.domain.rate import Rate
 from gateway.domain.usage import UsageKind, UsageState
-from gateway.domain.vocabulary import Category, Decision, Direction, License, MessageKind, Reason, Service
+from gateway.domain.vocabulary import Category, Decision, Direction, License, MessageKind, Reason, Service, UsageOrder
 from gateway.ledger.database import Database
 from gateway.ledger.models import UnrecordedRefusalsRow, UsageRow
 from gateway.ledger.paging import Page, PageRequest
+from gateway.ledger.usage_breakdown import UsageBreakdown, break_down
+from gateway.ledger.usage_conditions import IS_OVER, IS_REFUSED, of_range
+from gateway.ledger.usage_orders import Columns, ordered_by, page_query
 
 EXPORT_BATCH: Final = 500
 """Records of an export that are read at a time: some ten milliseconds of work, between which others get their turn."""
@@ -96,12 +98,7 @@ class UsageTotal:
     blocked: int
 
 
-_COLUMNS: Final[list[InstrumentedAttribute[Any]]] = [getattr(UsageRow, each.name) for each in fields(UsageRecord)]
-
-_REFUSING: Final = [reason for reason in Reason if reason.decision is Decision.DENIED]
-
-# Written into the statement, since a database uses the partial index only where it sees the condition of that index.
-_IS_OVER: Final = UsageRow.state != literal(UsageState.OPEN, UsageRow.state.type, literal_execute=True)
+_COLUMNS: Final[Columns] = tuple(getattr(UsageRow, each.name) for each in fields(UsageRecord))
 
 
 class Usage:
@@ -116,7 +113,7 @@ class Usage:
         Raises:
             DatabaseError: The database did not answer.
         """
-        query = (
+        query: Select[Any] = (
             select(*_COLUMNS)
             .where(UsageRow.office_id == office_id, UsageRow.thing_id == thing_id)
             .order_by(UsageRow.started_at.desc(), UsageRow.seq.desc())
@@ -134,16 +131,14 @@ class Usage:
         Raises:
             DatabaseError: The database did not answer.
         """
-        of_month = _of_range(office_id, month.begins_at, month.ends_at)
+        of_month = of_range(office_id, month.begins_at, month.ends_at)
         everything = (
             select(UsageRow.category, func.count(), func.sum(UsageRow.cost_micros))
             .where(*of_month)
             .group_by(UsageRow.category)
         )
         refusals = (
-            select(UsageRow.category, -func.count(), null())
-            .where(*of_month, UsageRow.reason.in_(_REFUSING))
-            .group_by(UsageRow.category)
+            select(UsageRow.category, -func.count(), null()).where(*of_month, IS_REFUSED).group_by(UsageRow.category)
         )
         # Two passes over the index, since SQLite sorts what it groups: the narrower the quicker. One statement, so that
         # both see the same moment on either database.
@@ -171,6 +166,15 @@ class Usage:
                 totals[category] = replace(total, blocked=total.blocked + int(count))
         return tuple(totals.values())
 
+    async def breakdown(self, office_id: str, month: Month, *, now_ms: int) -> UsageBreakdown:
+        """The same month by day, as far as it has come at `now_ms`, and by department; refusals are not in it.
+
+        Raises:
+            DatabaseError: The database did not answer.
+        """
+        async with self._database.moment() as session:
+            return await break_down(session, office_id, month, now_ms)
+
     async def blocked_messages(self, office_id: str, since_ms: int) -> int:
         """How many messages were blocked for lack of funds since an instant, in Unix milliseconds.
 
@@ -186,7 +190,7 @@ class Usage:
             .where(
                 UsageRow.office_id == office_id,
                 UsageRow.started_at >= since_ms,
-                _IS_OVER,
+                IS_OVER,
                 UsageRow.category == Category.MESSAGE,
                 UsageRow.reason == Reason.INSUFFICIENT_FUNDS,
             )
@@ -201,31 +205,27 @@ class Usage:
             return sum(map(int, (await session.execute(query)).one()))
 
     async def list(
-        self, page: PageRequest, office_id: str, month: Month, wanted: UsageFilter = UsageFilter()
+        self,
+        page: PageRequest,
+        office_id: str,
+        month: Month,
+        wanted: UsageFilter = UsageFilter(),
+        order: UsageOrder = UsageOrder.NEWEST_FIRST,
     ) -> Page[UsageRecord]:
-        """The records of a month, newest first.
+        """The records of a month in some order; of those that are equal in it, the one that was recorded last is first.
+
+        Oldest first, that is turned round: it is newest first, read backwards.
 
         Raises:
             InvalidArgument: The page is not one of this list.
             DatabaseError: The database did not answer.
         """
-        asked = ("usage", office_id, month.name, month.time_zone, wanted)
-        after = page.after((int, int), *asked)
-        query = (
-            select(*_COLUMNS)
-            .where(*_fitting(wanted))
-            .order_by(UsageRow.started_at.desc(), UsageRow.seq.desc())
-            .limit(page.limit + 1)
-        )
-        if after is None:
-            query = query.where(*_of_range(office_id, month.begins_at, month.ends_at))
-        else:
-            started_at, seq = int(after[0]), int(after[1])
-            query = query.where(
-                *_of_range(office_id, month.begins_at, min(started_at + 1, month.ends_at)),
-                or_(UsageRow.started_at < started_at, UsageRow.seq < seq),
-            )
-        return page.page(await self._read(query), lambda record: (record.started_at, record.seq), *asked)
+        asked = ("usage", office_id, month.name, month.time_zone, wanted, order)
+        key = page.after((int, int), *asked)
+        after = None if key is None else (int(key[0]), int(key[1]))
+        query, values = page_query(_COLUMNS, order, office_id, month, _fitting(wanted), after, page.limit + 1)
+        first = ordered_by(order)
+        return page.page(await self._read(query, values), lambda record: (getattr(record, first), record.seq), *asked)
 
     async def batches(self, office_id: str, month: Month) -> AsyncIterator[Sequence[UsageRecord]]:
         """All records of a month, oldest first, some at a time.
@@ -236,33 +236,19 @@ class Usage:
         Raises:
             DatabaseError: The database did not answer.
         """
-        query = select(*_COLUMNS).order_by(UsageRow.started_at, UsageRow.seq).limit(EXPORT_BATCH)
-        batch = await self._read(query.where(*_of_range(office_id, month.begins_at, month.ends_at)))
-        while batch:
-            yield batch
+        after = None
+        while True:
+            query, values = page_query(_COLUMNS, UsageOrder.OLDEST_FIRST, office_id, month, (), after, EXPORT_BATCH)
+            batch = await self._read(query, values)
+            if batch:
+                yield batch
             if len(batch) < EXPORT_BATCH:
                 return
-            last = batch[-1]
-            batch = await self._read(
-                query.where(
-                    *_of_range(office_id, last.started_at, month.ends_at),
-                    or_(UsageRow.started_at > last.started_at, UsageRow.seq > last.seq),
-                )
-            )
+            after = batch[-1].started_at, batch[-1].seq
 
-    async def _read(self, query: Select[Any]) -> Sequence[UsageRecord]:
+    async def _read(self, query: Select[Any], values: Mapping[str, Any]) -> Sequence[UsageRecord]:
         async with self._database.read() as session:
-            return [UsageRecord(*row) for row in await session.execute(query)]
-
-
-def _of_range(office_id: str, first_ms: int, end_ms: int) -> tuple[ColumnElement[bool], ...]:
-    """What started in a time. One bound a side: SQLite seeks by one, and tries others on every record."""
-    return (
-        UsageRow.office_id == office_id,
-        UsageRow.started_at >= first_ms,
-        UsageRow.started_at < end_ms,
-        _IS_OVER,
-    )
+            return [UsageRecord(*row) for row in await session.execute(query, values)]
 
 
 def _fitting(wanted: UsageFilter) -> list[ColumnElement[bool]]:

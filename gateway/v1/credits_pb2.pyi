@@ -164,6 +164,31 @@ ROLE_SWITCH: Role.ValueType  # 5
 """CallAuthorization for named offices, or for all"""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
+class _UsageOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UsageOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsageOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    USAGE_ORDER_UNSPECIFIED: _UsageOrder.ValueType  # 0
+    """newest first"""
+    USAGE_ORDER_OLDEST_FIRST: _UsageOrder.ValueType  # 1
+    USAGE_ORDER_COSTLIEST_FIRST: _UsageOrder.ValueType  # 2
+    """by cost_micros"""
+    USAGE_ORDER_LONGEST_FIRST: _UsageOrder.ValueType  # 3
+    """by duration_seconds: messages and what was refused are last"""
+
+class UsageOrder(_UsageOrder, metaclass=_UsageOrderEnumTypeWrapper): ...
+
+USAGE_ORDER_UNSPECIFIED: UsageOrder.ValueType  # 0
+"""newest first"""
+USAGE_ORDER_OLDEST_FIRST: UsageOrder.ValueType  # 1
+USAGE_ORDER_COSTLIEST_FIRST: UsageOrder.ValueType  # 2
+"""by cost_micros"""
+USAGE_ORDER_LONGEST_FIRST: UsageOrder.ValueType  # 3
+"""by duration_seconds: messages and what was refused are last"""
+Global___UsageOrder: _TypeAlias = UsageOrder  # noqa: Y015
+
 @_typing.final
 class Company(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -1793,6 +1818,159 @@ class UsageTotal(_message.Message):
 Global___UsageTotal: _TypeAlias = UsageTotal  # noqa: Y015
 
 @_typing.final
+class UsageBreakdownRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFICE_ID_FIELD_NUMBER: _builtins.int
+    MONTH_FIELD_NUMBER: _builtins.int
+    office_id: _builtins.str
+    """[A-Za-z0-9._-]{1,64}, required."""
+    month: _builtins.str
+    """YYYY-MM in the office's time zone, required."""
+    def __init__(
+        self,
+        *,
+        office_id: _builtins.str = ...,
+        month: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["month", b"month", "office_id", b"office_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageBreakdownRequest: _TypeAlias = UsageBreakdownRequest  # noqa: Y015
+
+@_typing.final
+class UsageBreakdownResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MONTH_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    DEPARTMENTS_FIELD_NUMBER: _builtins.int
+    month: _builtins.str
+    time_zone: _builtins.str
+    @_builtins.property
+    def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageDay]:
+        """Each day of the month by the clocks of that time zone, the first one first; of the present month up to today. Days
+        with nothing are among them; a date that the clocks skipped is not.
+        """
+
+    @_builtins.property
+    def departments(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageDepartment]:
+        """Those with the largest cost, the largest first, 0 to 50; behind 50 one more that is the rest, where there is a rest."""
+
+    def __init__(
+        self,
+        *,
+        month: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+        days: _abc.Iterable[Global___UsageDay] | None = ...,
+        departments: _abc.Iterable[Global___UsageDepartment] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "departments", b"departments", "month", b"month", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageBreakdownResponse: _TypeAlias = UsageBreakdownResponse  # noqa: Y015
+
+@_typing.final
+class UsageDay(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    COST_MICROS_FIELD_NUMBER: _builtins.int
+    CATEGORIES_FIELD_NUMBER: _builtins.int
+    date: _builtins.str
+    """YYYY-MM-DD."""
+    count: _builtins.int
+    """What was let through, answered or not, refunded or not."""
+    cost_micros: _builtins.int
+    """Of those, less refunds, in micros."""
+    @_builtins.property
+    def categories(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageDayCategory]:
+        """Its parts, 0 to 6: a category of which nothing was let through that day is not among them."""
+
+    def __init__(
+        self,
+        *,
+        date: _builtins.str = ...,
+        count: _builtins.int = ...,
+        cost_micros: _builtins.int = ...,
+        categories: _abc.Iterable[Global___UsageDayCategory] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "cost_micros", b"cost_micros", "count", b"count", "date", b"date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageDay: _TypeAlias = UsageDay  # noqa: Y015
+
+@_typing.final
+class UsageDayCategory(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    COST_MICROS_FIELD_NUMBER: _builtins.int
+    category: _authorization_pb2.Category.ValueType
+    count: _builtins.int
+    """What was let through."""
+    cost_micros: _builtins.int
+    """Of those, less refunds, in micros."""
+    def __init__(
+        self,
+        *,
+        category: _authorization_pb2.Category.ValueType = ...,
+        count: _builtins.int = ...,
+        cost_micros: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "cost_micros", b"cost_micros", "count", b"count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageDayCategory: _TypeAlias = UsageDayCategory  # noqa: Y015
+
+@_typing.final
+class UsageDepartment(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPARTMENT_ID_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    COST_MICROS_FIELD_NUMBER: _builtins.int
+    IS_REST_FIELD_NUMBER: _builtins.int
+    department_id: _builtins.str
+    """Empty: what named none, or the rest."""
+    count: _builtins.int
+    """What was let through, answered or not, refunded or not."""
+    cost_micros: _builtins.int
+    """Of those, less refunds, in micros."""
+    is_rest: _builtins.bool
+    """It is the sum of all departments that are not shown by themselves."""
+    def __init__(
+        self,
+        *,
+        department_id: _builtins.str = ...,
+        count: _builtins.int = ...,
+        cost_micros: _builtins.int = ...,
+        is_rest: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_micros", b"cost_micros", "count", b"count", "department_id", b"department_id", "is_rest", b"is_rest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageDepartment: _TypeAlias = UsageDepartment  # noqa: Y015
+
+@_typing.final
 class UsageRecord(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1885,6 +2063,7 @@ class ListUsageRequest(_message.Message):
     DEPARTMENT_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
     office_id: _builtins.str
     """[A-Za-z0-9._-]{1,64}, required."""
     month: _builtins.str
@@ -1898,6 +2077,8 @@ class ListUsageRequest(_message.Message):
     page_size: _builtins.int
     """0 to 1,000. 0: 100."""
     page_token: _builtins.str
+    order: Global___UsageOrder.ValueType
+    """What is first; of equal ones that which was recorded last, and first where the oldest are first."""
     def __init__(
         self,
         *,
@@ -1908,10 +2089,11 @@ class ListUsageRequest(_message.Message):
         department_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        order: Global___UsageOrder.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "department_id", b"department_id", "month", b"month", "office_id", b"office_id", "page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "department_id", b"department_id", "month", b"month", "office_id", b"office_id", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1926,7 +2108,7 @@ class ListUsageResponse(_message.Message):
     next_page_token: _builtins.str
     @_builtins.property
     def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageRecord]:
-        """Newest first."""
+        """In the order that was asked for."""
 
     def __init__(
         self,

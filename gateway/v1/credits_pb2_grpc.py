@@ -175,6 +175,11 @@ class CreditsStub:
                 request_serializer=gateway_dot_v1_dot_credits__pb2.UsageSummaryRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_credits__pb2.UsageSummaryResponse.FromString,
                 _registered_method=True)
+        self.UsageBreakdown = channel.unary_unary(
+                '/gateway.v1.Credits/UsageBreakdown',
+                request_serializer=gateway_dot_v1_dot_credits__pb2.UsageBreakdownRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_credits__pb2.UsageBreakdownResponse.FromString,
+                _registered_method=True)
         self.ListUsage = channel.unary_unary(
                 '/gateway.v1.Credits/ListUsage',
                 request_serializer=gateway_dot_v1_dot_credits__pb2.ListUsageRequest.SerializeToString,
@@ -417,6 +422,13 @@ class CreditsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UsageBreakdown(self, request, context):
+        """The same month by day and by department: the costs of either add up to the cost of UsageSummary.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListUsage(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -613,6 +625,11 @@ def add_CreditsServicer_to_server(servicer, server):
                     servicer.UsageSummary,
                     request_deserializer=gateway_dot_v1_dot_credits__pb2.UsageSummaryRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_credits__pb2.UsageSummaryResponse.SerializeToString,
+            ),
+            'UsageBreakdown': grpc.unary_unary_rpc_method_handler(
+                    servicer.UsageBreakdown,
+                    request_deserializer=gateway_dot_v1_dot_credits__pb2.UsageBreakdownRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_credits__pb2.UsageBreakdownResponse.SerializeToString,
             ),
             'ListUsage': grpc.unary_unary_rpc_method_handler(
                     servicer.ListUsage,
@@ -1412,6 +1429,33 @@ class Credits:
             '/gateway.v1.Credits/UsageSummary',
             gateway_dot_v1_dot_credits__pb2.UsageSummaryRequest.SerializeToString,
             gateway_dot_v1_dot_credits__pb2.UsageSummaryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UsageBreakdown(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.Credits/UsageBreakdown',
+            gateway_dot_v1_dot_credits__pb2.UsageBreakdownRequest.SerializeToString,
+            gateway_dot_v1_dot_credits__pb2.UsageBreakdownResponse.FromString,
             options,
             channel_credentials,
             insecure,

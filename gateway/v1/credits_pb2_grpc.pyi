@@ -102,6 +102,8 @@ class CreditsStub:
     GetInvoice: _grpc.UnaryUnaryMultiCallable[_credits_pb2.GetInvoiceRequest, _credits_pb2.Invoice]
     UsageSummary: _grpc.UnaryUnaryMultiCallable[_credits_pb2.UsageSummaryRequest, _credits_pb2.UsageSummaryResponse]
     """What is over: a call that goes on is in ListCalls instead. A record belongs to the month in which it started."""
+    UsageBreakdown: _grpc.UnaryUnaryMultiCallable[_credits_pb2.UsageBreakdownRequest, _credits_pb2.UsageBreakdownResponse]
+    """The same month by day and by department: the costs of either add up to the cost of UsageSummary."""
     ListUsage: _grpc.UnaryUnaryMultiCallable[_credits_pb2.ListUsageRequest, _credits_pb2.ListUsageResponse]
     ExportUsage: _grpc.UnaryStreamMultiCallable[_credits_pb2.ExportUsageRequest, _credits_pb2.ExportUsageResponse]
     """The records of ListUsage, oldest first, as CSV in chunks: docs/how-to/read-usage.md has its columns and rules."""
@@ -184,6 +186,8 @@ class CreditsAsyncStub(CreditsStub):
     GetInvoice: _aio.UnaryUnaryMultiCallable[_credits_pb2.GetInvoiceRequest, _credits_pb2.Invoice]  # type: ignore[assignment]
     UsageSummary: _aio.UnaryUnaryMultiCallable[_credits_pb2.UsageSummaryRequest, _credits_pb2.UsageSummaryResponse]  # type: ignore[assignment]
     """What is over: a call that goes on is in ListCalls instead. A record belongs to the month in which it started."""
+    UsageBreakdown: _aio.UnaryUnaryMultiCallable[_credits_pb2.UsageBreakdownRequest, _credits_pb2.UsageBreakdownResponse]  # type: ignore[assignment]
+    """The same month by day and by department: the costs of either add up to the cost of UsageSummary."""
     ListUsage: _aio.UnaryUnaryMultiCallable[_credits_pb2.ListUsageRequest, _credits_pb2.ListUsageResponse]  # type: ignore[assignment]
     ExportUsage: _aio.UnaryStreamMultiCallable[_credits_pb2.ExportUsageRequest, _credits_pb2.ExportUsageResponse]  # type: ignore[assignment]
     """The records of ListUsage, oldest first, as CSV in chunks: docs/how-to/read-usage.md has its columns and rules."""
@@ -431,6 +435,14 @@ class CreditsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_credits_pb2.UsageSummaryResponse, _abc.Awaitable[_credits_pb2.UsageSummaryResponse]]:
         """What is over: a call that goes on is in ListCalls instead. A record belongs to the month in which it started."""
+
+    @_abc_1.abstractmethod
+    def UsageBreakdown(
+        self,
+        request: _credits_pb2.UsageBreakdownRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_credits_pb2.UsageBreakdownResponse, _abc.Awaitable[_credits_pb2.UsageBreakdownResponse]]:
+        """The same month by day and by department: the costs of either add up to the cost of UsageSummary."""
 
     @_abc_1.abstractmethod
     def ListUsage(

@@ -431,6 +431,12 @@ def test_a_month_and_the_transactions_of_an_office(tollgate: Tollgate, office: s
         [category, "0", "0.00", "0"]
         for category in ("emergency", "local", "international", "toll-free", "message", "fax", "all")
     ]
+    parts = tollgate("usage", "breakdown", office, "2026-01").out.splitlines()
+    assert [line.split() for line in parts] == [
+        ["DAY", "COUNT", "COST"],
+        *([f"2026-01-{day:02}", "0", "0.00"] for day in range(1, len(parts))),
+    ]
+    assert tollgate("usage", "list", office, "2026-01", "--order", "costliest").out.splitlines()[1:] == []
     shown = json.loads(tollgate("usage", "list", office, "2026-01", "--category", "toll-free", "--json").out)
     assert shown == {"records": [], "next_page_token": ""}
     assert "month" in tollgate("usage", "summary", office, "2026-13", code=EXIT_USAGE).err

@@ -84,6 +84,7 @@ REQUESTS: Final[dict[str, Make]] = {
     "SetAutoRefill": lambda at: pb.SetAutoRefillRequest(office_id=at.office_id),
     "ListTransactions": lambda at: pb.ListTransactionsRequest(office_id=at.office_id),
     "UsageSummary": lambda at: pb.UsageSummaryRequest(office_id=at.office_id, month="2025-06"),
+    "UsageBreakdown": lambda at: pb.UsageBreakdownRequest(office_id=at.office_id, month="2025-06"),
     "ListUsage": lambda at: pb.ListUsageRequest(office_id=at.office_id, month="2025-06"),
     "ExportUsage": lambda at: pb.ExportUsageRequest(office_id=at.office_id, month="2025-06"),
     "ListCalls": lambda at: pb.ListCallsRequest(office_id=at.office_id),

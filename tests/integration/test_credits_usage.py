@@ -120,12 +120,75 @@ async def test_pages_of_the_list(valkey: StoreServer, tmp_path: Path) -> None:
         await invalid("page_token", back.stub.ListUsage(request, metadata=ME))
 
 
+async def test_a_month_by_day_and_by_department(valkey: StoreServer, tmp_path: Path) -> None:
+    async with running_back(valkey, tmp_path) as back:
+        await back.open_office(time_zone="America/New_York")
+        await write(
+            back,
+            call("c1", NOON),
+            free_call("c2", NOON + 1, department_id=""),
+            message("m1", NOON + 2),
+            refusal(call("c3", NOON), Reason.INSUFFICIENT_FUNDS),
+            call("c4", NOON - 86_400_000, cost_micros=5, department_id="d2"),
+            call("c5", NOON, state=UsageState.OPEN),
+        )
+        request = pb.UsageBreakdownRequest(office_id=OFFICE, month=MONTH)
+        answer = await back.stub.UsageBreakdown(request, metadata=ME)
+        assert (answer.month, answer.time_zone) == (MONTH, "America/New_York")
+        # As far as the month has come.
+        assert [day.date for day in answer.days] == [f"2025-06-{number:02}" for number in range(1, 17)]
+        assert [(day.count, day.cost_micros) for day in answer.days] == [(0, 0)] * 14 + [(1, 5), (3, 500_000)]
+        assert [(each.category, each.count, each.cost_micros) for each in answer.days[-1].categories] == [
+            (authorization_pb2.CATEGORY_LOCAL, 1, 0),
+            (authorization_pb2.CATEGORY_INTERNATIONAL, 1, 440_000),
+            (authorization_pb2.CATEGORY_MESSAGE, 1, 60_000),
+        ]
+        assert list(answer.departments) == [
+            pb.UsageDepartment(department_id="department-3", count=2, cost_micros=500_000),
+            pb.UsageDepartment(department_id="d2", count=1, cost_micros=5),
+            pb.UsageDepartment(count=1),
+        ]
+        request.month = "2025-05"
+        before = await back.stub.UsageBreakdown(request, metadata=ME)
+        assert (len(before.days), list(before.departments)) == (31, [])
+
+
+@pytest.mark.parametrize(
+    ("order", "ids"),
+    [
+        (pb.USAGE_ORDER_UNSPECIFIED, ["c3", "c2", "c1"]),
+        (pb.USAGE_ORDER_OLDEST_FIRST, ["c1", "c2", "c3"]),
+        (pb.USAGE_ORDER_COSTLIEST_FIRST, ["c2", "c3", "c1"]),
+        (pb.USAGE_ORDER_LONGEST_FIRST, ["c3", "c1", "c2"]),
+    ],
+)
+async def test_orders_of_the_list(
+    valkey: StoreServer, tmp_path: Path, order: pb.UsageOrder.ValueType, ids: list[str]
+) -> None:
+    async with running_back(valkey, tmp_path) as back:
+        await back.open_office()
+        await write(
+            back,
+            call("c1", NOON, cost_micros=1, duration_seconds=20),
+            call("c2", NOON + 1, cost_micros=3, duration_seconds=10),
+            call("c3", NOON + 2, cost_micros=2, duration_seconds=30),
+        )
+        request = pb.ListUsageRequest(office_id=OFFICE, month=MONTH, order=order, page_size=2)
+        first = await back.stub.ListUsage(request, metadata=ME)
+        request.page_token = first.next_page_token
+        rest = await back.stub.ListUsage(request, metadata=ME)
+        assert [each.id for each in [*first.records, *rest.records]] == ids
+        request.order = (order + 1) % 4  # type: ignore[assignment]
+        await invalid("page_token", back.stub.ListUsage(request, metadata=ME))
+
+
 async def test_bad_input(valkey: StoreServer, tmp_path: Path) -> None:
     async with running_back(valkey, tmp_path) as back:
         await back.open_office(time_zone="Pacific/Kiritimati")
         for month in ("", "2025-7", "2025-13", "2025-06-01", "June", "2025-07", "9998-12", "9999-12", "\x00"):
             fields: dict[str, Any] = {"office_id": OFFICE, "month": month}
             await invalid("month", back.stub.UsageSummary(pb.UsageSummaryRequest(**fields), metadata=ME))
+            await invalid("month", back.stub.UsageBreakdown(pb.UsageBreakdownRequest(**fields), metadata=ME))
             await invalid("month", back.stub.ListUsage(pb.ListUsageRequest(**fields), metadata=ME))
             await invalid("month", back.stub.ExportUsage(pb.ExportUsageRequest(**fields), metadata=ME).read())
         wrong: list[tuple[str, dict[str, Any]]] = [
@@ -135,6 +198,8 @@ async def test_bad_input(valkey: StoreServer, tmp_path: Path) -> None:
             ("page_token", {"page_token": "x"}),
             ("page_token", {"page_token": "x" * 2_000}),
             ("category", {"category": 7}),
+            ("order", {"order": 4}),
+            ("order", {"order": -1}),
             ("user_id", {"user_id": "x" * 129}),
             ("department_id", {"department_id": "\n"}),
         ]

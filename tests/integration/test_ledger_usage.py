@@ -1,6 +1,7 @@
 """The usage records, read: by month, summed up, in pages and in batches; on both databases."""
 
 import asyncio
+import itertools
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import pytest
 
 from gateway.domain.month import Month
 from gateway.domain.usage import UsageKind, UsageState
-from gateway.domain.vocabulary import Category, Reason
+from gateway.domain.vocabulary import Category, Reason, UsageOrder
 from gateway.errors import InvalidArgument
 from gateway.ledger import usage
 from gateway.ledger.paging import PageRequest
@@ -215,10 +216,14 @@ def test_a_forged_key_reaches_no_other_month(ledger_url: str) -> None:
     async def scenario(ledger: Ledger) -> None:
         of = Usage(ledger.database)
         await record(ledger.database, call("june", AT), call("july", JULY.begins_at))
-        asked = ("usage", "o1", JUNE.name, JUNE.time_zone, UsageFilter())
-        for key in ((2**63 - 1, 2**63 - 1), (JULY.ends_at, 0), (-(2**63) + 1, 0)):
+        for order, key, wanted in itertools.product(
+            UsageOrder,
+            ((2**63 - 1, 2**63 - 1), (JULY.ends_at, 0), (-(2**63) + 1, 0)),
+            (ALL, UsageFilter(Category.INTERNATIONAL)),
+        ):
+            asked = ("usage", "o1", JUNE.name, JUNE.time_zone, wanted, order)
             forged = PageRequest(1).page([0, 1], lambda _, key=key: key, *asked).next_page_token  # type: ignore[misc]
-            page = await of.list(PageRequest(10, forged), "o1", JUNE)
+            page = await of.list(PageRequest(10, forged), "o1", JUNE, wanted, order)
             assert [each.thing_id for each in page.items] in (["june"], [])
 
     with_ledger(ledger_url, scenario)

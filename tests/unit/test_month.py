@@ -80,3 +80,41 @@ def test_every_instant_is_in_one_month_and_that_of_its_date(zone: str) -> None:
             for instant in (month.begins_at, month.ends_at - 1):
                 date = datetime.fromordinal(day_number(instant, zone))
                 assert (date.year, date.month) == (year, number)
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "days", "hours"),
+    [
+        ("2025-03", "America/New_York", 31, {9: 23}),
+        ("2025-11", "America/New_York", 30, {2: 25}),
+        ("2025-02", "Asia/Kathmandu", 28, {}),
+        ("2025-04", "Pacific/Auckland", 30, {6: 25}),
+        ("2025-10", "Australia/Lord_Howe", 31, {5: 23.5}),
+        # The clocks skip midnight: the day begins with 01:00.
+        ("2024-09", "America/Santiago", 30, {8: 23}),
+        # It went over the date line, and had no 30 December.
+        ("2011-12", "Pacific/Apia", 30, {}),
+    ],
+)
+def test_the_days_of_a_month_follow_each_other(text: str, zone: str, days: int, hours: dict[int, float]) -> None:
+    month = Month.parse(text, zone, now_ms=NOW)
+    found = month.days(now_ms=NOW)
+    assert len(found) == days
+    assert [found[0].begins_at, *(day.ends_at for day in found)] == [
+        month.begins_at,
+        *(day.begins_at for day in found[1:]),
+        month.ends_at,
+    ]
+    for day in found:
+        assert day.date.isoformat()[:7] == text
+        assert (day.ends_at - day.begins_at) / 3_600_000 == hours.get(day.date.day, 24)
+    assert len({day.date for day in found}) == days
+
+
+def test_the_days_of_the_present_month_are_those_that_have_begun() -> None:
+    month = Month.parse("2026-11", "Asia/Tokyo", now_ms=NOW)
+    assert [day.date.day for day in month.days(now_ms=NOW)] == list(range(1, 28))
+    tokyo_midnight = at("2026-11-26T15:00:00")
+    assert len(month.days(now_ms=tokyo_midnight)) == 27
+    assert len(month.days(now_ms=tokyo_midnight - 1)) == 26
+    assert len(month.days(now_ms=month.begins_at)) == 1

@@ -240,6 +240,14 @@ class CreditsServicer(Base):
         """Sum a month up."""
         return await self._runner.run("UsageSummary", context, request, self._of.usage.summary)
 
+    async def UsageBreakdown(  # noqa: N802
+        self,
+        request: pb.UsageBreakdownRequest,
+        context: ServicerContext[pb.UsageBreakdownRequest, pb.UsageBreakdownResponse],
+    ) -> pb.UsageBreakdownResponse:
+        """Sum a month up by day and by department."""
+        return await self._runner.run("UsageBreakdown", context, request, self._of.usage.breakdown)
+
     async def ListUsage(  # noqa: N802
         self, request: pb.ListUsageRequest, context: ServicerContext[pb.ListUsageRequest, pb.ListUsageResponse]
     ) -> pb.ListUsageResponse:

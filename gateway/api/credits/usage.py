@@ -1,4 +1,4 @@
-"""UsageSummary, ListUsage and ExportUsage: the usage report, for who may read the office."""
+"""UsageSummary, UsageBreakdown, ListUsage and ExportUsage: the usage report, for who may read the office."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
@@ -13,10 +13,11 @@ from gateway.api.credits.usage_records import record_message
 from gateway.domain.identity import Identity
 from gateway.domain.ids import validate_id
 from gateway.domain.month import Month
-from gateway.domain.vocabulary import Category
+from gateway.domain.vocabulary import Category, UsageOrder
 from gateway.errors import ResourceExhausted
 from gateway.ledger.offices import Office, Offices
 from gateway.ledger.usage import Usage, UsageFilter
+from gateway.ledger.usage_breakdown import DayUsage
 from gateway.store.clock import Clock
 from gateway.v1 import credits_pb2 as pb
 
@@ -65,17 +66,41 @@ class UsageRpcs:
             ],
         )
 
-    async def list(self, request: pb.ListUsageRequest, identity: Identity) -> pb.ListUsageResponse:
-        """The records of a month, newest first.
+    async def breakdown(self, request: pb.UsageBreakdownRequest, identity: Identity) -> pb.UsageBreakdownResponse:
+        """Counts and cost of a month by day and by department.
 
         Raises:
-            InvalidArgument: As `summary`, or a filter or the page cannot be.
+            InvalidArgument, PermissionDenied, OfficeNotFound, DatabaseError: As `summary`.
+        """
+        office, month = await self._read(request.office_id, request.month, identity)
+        parts = await self._usage.breakdown(office.settings.office_id, month, now_ms=self._clock.now_ms())
+        return pb.UsageBreakdownResponse(
+            month=month.name,
+            time_zone=month.time_zone,
+            days=[_day_message(day) for day in parts.days],
+            departments=[
+                pb.UsageDepartment(
+                    department_id=each.department_id,
+                    count=each.count,
+                    cost_micros=each.cost_micros,
+                    is_rest=each.is_rest,
+                )
+                for each in parts.departments
+            ],
+        )
+
+    async def list(self, request: pb.ListUsageRequest, identity: Identity) -> pb.ListUsageResponse:
+        """The records of a month in the order that is asked for.
+
+        Raises:
+            InvalidArgument: As `summary`, or a filter, the order or the page cannot be.
             PermissionDenied, OfficeNotFound, DatabaseError: As `summary`.
         """
         page = read_page(request.page_size, request.page_token)
         wanted = _read_filter(request)
+        order = read_enum(UsageOrder, request.order, "order")
         office, month = await self._read(request.office_id, request.month, identity)
-        part = await self._usage.list(page, office.settings.office_id, month, wanted)
+        part = await self._usage.list(page, office.settings.office_id, month, wanted, order)
         keys = [(record.deck_version, record.rate_line) for record in part.items]
         rows = await self._rows.find(keys)
         return pb.ListUsageResponse(
@@ -122,6 +147,18 @@ class UsageRpcs:
             yield
         finally:
             self._exports -= 1
+
+
+def _day_message(day: DayUsage) -> pb.UsageDay:
+    return pb.UsageDay(
+        date=day.date.isoformat(),
+        count=day.count,
+        cost_micros=day.cost_micros,
+        categories=[
+            pb.UsageDayCategory(category=enum_of(each.category), count=each.count, cost_micros=each.cost_micros)
+            for each in day.categories
+        ],
+    )
 
 
 def _read_filter(request: pb.ListUsageRequest) -> UsageFilter:

@@ -3,11 +3,13 @@
 from gateway.ledger.models.base import Base
 from gateway.ledger.models.credits import CreditRow
 from gateway.ledger.models.journal import (
+    DAY_MS,
     OfficeBookRow,
     OutboxPositionRow,
     RefillTriggerRow,
     UnrecordedRefusalsRow,
     UsageRow,
+    day_of_start,
 )
 from gateway.ledger.models.notices import NoticeDeliveryRow, NoticeRecipientRow, NoticeRow
 from gateway.ledger.models.offices import CompanyRow, DeckRow, OfficeRow, SignInLinkRow, SwitchRow, TokenRow
@@ -24,6 +26,7 @@ from gateway.ledger.models.payments import (
 from gateway.ledger.models.records import AuditRow, InstallationRow, SequenceRow
 
 __all__ = [
+    "DAY_MS",
     "AuditRow",
     "Base",
     "CardLockRow",
@@ -51,4 +54,5 @@ __all__ = [
     "TokenRow",
     "UnrecordedRefusalsRow",
     "UsageRow",
+    "day_of_start",
 ]
