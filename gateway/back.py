@@ -77,6 +77,7 @@ from gateway.ledger.credits import Credits
 from gateway.ledger.database import Database, open_database
 from gateway.ledger.decks import MAX_CONTENT_BYTES, Decks
 from gateway.ledger.errors import DatabaseUnusable
+from gateway.ledger.installation import page_key
 from gateway.ledger.journal import Journal
 from gateway.ledger.notices import Notices
 from gateway.ledger.offices import Offices
@@ -90,6 +91,9 @@ from gateway.ledger.usage import Usage
 from gateway.metric_sums import read_decision_counts
 from gateway.metrics_http import MetricsServer
 from gateway.notices.open import open_senders
+from gateway.page.desk import Desk
+from gateway.page.routes import Page, Sources
+from gateway.page.sessions import Sessions
 from gateway.payments.open import open_provider
 from gateway.payments.provider import PaymentProvider
 from gateway.payments.sandbox import WEBHOOKS_EVERY_SECONDS, SandboxProvider
@@ -432,9 +436,32 @@ class Back:
         ]
         if isinstance(self.provider, SandboxProvider):
             routes += sandbox_routes(self.provider)
+        page = await self._open_page()
+        self._end_page_streams = page.streams.end
+        routes += page.routes()
         app = make_app(routes, body_limits={WEBHOOK_PATH: MAX_WEBHOOK_BYTES})
         settings = self._settings
         return await HttpServer.open(app, "http_listen", settings.http_listen, drain_seconds=settings.drain_seconds)
+
+    async def _open_page(self) -> Page:
+        """The Credits page, with the key of its cookies."""
+        async with self.database.read() as session:
+            key = await page_key(session)
+        settings = self._settings
+        sessions = Sessions(key, self.clock, secure=settings.base_url.startswith("https:"))
+        desk = Desk(self.operations, self.directory, sessions, self.clock, currency=settings.currency)
+        return Page(
+            desk,
+            Sources(
+                links=self.sign_in_links,
+                refills=self.open_refills,
+                usage=self.usage,
+                lookup=self.rate_lookup,
+                decisions=self.decision_feed,
+                queue=self.refill_queue,
+                public_url=settings.base_url,
+            ),
+        )
 
     async def close_hooks(self) -> None:
         """Give up what is posted to switches, and wait for what the store is still to be told."""
@@ -478,8 +505,9 @@ class Back:
         if isinstance(self.provider, SandboxProvider):
             send = partial(self.provider.send_webhooks, self.webhooks.receive)
             loops.append(Loop("sandbox_webhooks", send, WEBHOOKS_EVERY_SECONDS))
-        coroutines = [*(loop.run() for loop in loops), listener.run(), self.directory.follow(), self._end_streams(stop)]
+        coroutines = [*(loop.run() for loop in loops), listener.run(), self.directory.follow()]
         coroutines += [
+            self._end_streams_at(stop),
             sharing.run(),
             self._switch_lists.follow(),
             follow_commands(self.connection, self.callbacks.deliver),
@@ -490,6 +518,7 @@ class Back:
 
     _woken_on_connect: "list[Loop] | tuple[()]" = ()
     _woken_by_payments: "list[Loop] | tuple[()]" = ()
+    _end_page_streams: Callable[[], None] = staticmethod(lambda: None)
 
     def _wake_billing(self) -> None:
         for loop in self._woken_by_payments:
@@ -509,12 +538,16 @@ class Back:
         try:
             await loop
         finally:
-            self.runner.end_streams()
+            self._end_streams()
 
-    async def _end_streams(self, stop: asyncio.Event) -> None:
+    async def _end_streams_at(self, stop: asyncio.Event) -> None:
         await stop.wait()
-        self.runner.end_streams()
+        self._end_streams()
         await asyncio.Event().wait()
+
+    def _end_streams(self) -> None:
+        self.runner.end_streams()
+        self._end_page_streams()
 
     async def _first_deck(self) -> int:
         """Have a deck: the one that the settings name, else what there is, else the default; returns its version.

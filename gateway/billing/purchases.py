@@ -9,7 +9,7 @@ from gateway.billing.errors import ChargeUndecided, ConfirmationRequired
 from gateway.domain.money import MAX_AMOUNT_MICROS
 from gateway.domain.payment import ChargePurpose, ChargeStatus
 from gateway.errors import InvalidArgument
-from gateway.ledger.charges import Charges, Intended
+from gateway.ledger.charges import Charge, Charges, Intended
 from gateway.ledger.purchases import NewPurchase, Purchase, PurchaseRequest, Purchases
 from gateway.projection.credits import Application, BalanceOutOfRange, CreditApplication
 from gateway.projection.locks import OfficeLocks
@@ -26,6 +26,14 @@ class Bought:
     purchase: Purchase
     application: Application
     replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A purchase, and the latest charge for it; None: it is on an invoice."""
+
+    purchase: Purchase
+    charge: Charge | None
 
 
 class Buying:
@@ -91,6 +99,21 @@ class Buying:
         async with self._locks.hold(purchase.office_id):
             application = await self._application.apply_through(purchase.office_id, purchase.credit_number, actor=actor)
         return Bought(purchase, application, new.replayed)
+
+    async def standing(self, office_id: str, idempotency_key: str) -> Standing | None:
+        """How the purchase of a key stands, without asking the provider; None: nothing was written down under it.
+
+        Raises:
+            DatabaseError: The database did not answer.
+        """
+        purchase = await self._purchases.find(office_id, idempotency_key)
+        if purchase is None:
+            return None
+        return Standing(purchase, await self._charges.latest(ChargePurpose.PURCHASE, purchase.purchase_id))
+
+    async def latest(self, office_id: str) -> Purchase | None:
+        """The newest purchase of an office that was not refused; raises as `standing`."""
+        return await self._purchases.latest(office_id)
 
     async def _check(self, request: PurchaseRequest, actor: str) -> None:
         """Find out what can be known before anything is written: a repeat is answered whatever is offered by then."""

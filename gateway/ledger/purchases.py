@@ -154,11 +154,11 @@ class Purchases:
         return None if row is None else _purchase(row)
 
     async def latest(self, office_id: str) -> Purchase | None:
-        """The newest purchase of an office that was paid or invoiced, or None."""
+        """The newest purchase of an office that was not refused, or None: one that is under way may yet be paid."""
         query = (
             select(PurchaseRow)
-            .where(PurchaseRow.office_id == office_id, PurchaseRow.credit_number.is_not(None))
-            .order_by(PurchaseRow.created_at.desc(), PurchaseRow.credit_number.desc())
+            .where(PurchaseRow.office_id == office_id, PurchaseRow.status != PurchaseStatus.DECLINED)
+            .order_by(PurchaseRow.created_at.desc(), PurchaseRow.purchase_id.desc())
             .limit(1)
         )
         async with self._database.read() as session:

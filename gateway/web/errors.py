@@ -52,9 +52,14 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
     return _respond(request.scope, status, status.name, message, headers=dict(error.headers or {}))
 
 
+def status_of(error: TollgateError) -> HTTPStatus:
+    """How HTTP says it."""
+    return HTTPStatus(_STATUS[error.code])
+
+
 def error_response(scope: Scope, error: TollgateError) -> Response:
     """The answer that tells a fault, with its reason and its cure."""
-    status = HTTPStatus(_STATUS[error.code])
+    status = status_of(error)
     headers = {}
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["retry-after"] = str(RETRY_AFTER_SECONDS)

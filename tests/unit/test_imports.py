@@ -37,6 +37,9 @@ MAY_IMPORT = {
     # What is on HTTP: pages, webhooks, health. What they need done is handed to them.
     "web": {"web", "payments", "domain", "errors", "metrics", "address", "ports"}
     | {"jinja2", "starlette", "structlog", "uvicorn"},
+    # What people see: the operations of Credits, rendered. Of the ledger and the feeds only what is handed to it.
+    "page": {"page", "api", "billing", "domain", "errors", "feeds", "ledger", "store", "v1", "web"}
+    | {"babel", "google", "itsdangerous", "jinja2", "phonenumbers", "starlette", "structlog"},
     # The switches' side: the contract and nothing of how it is kept.
     "client": {"client", "v1", "grpc", "google"},
     # A sidecar of a switch: the client library, and of the gateway only what stands beside its parts.

@@ -1,11 +1,11 @@
 """AddCredits and ListOfferedAmounts: buying credits by card, or on the next invoice."""
 
 from gateway.api.credits.access import OfficeAccess
-from gateway.billing.purchases import Buying
+from gateway.billing.purchases import Buying, Standing
 from gateway.domain.credit import transaction_id
 from gateway.domain.identity import Identity
 from gateway.ledger.offices import Offices
-from gateway.ledger.purchases import PurchaseRequest
+from gateway.ledger.purchases import Purchase, PurchaseRequest
 from gateway.v1 import credits_pb2 as pb
 
 
@@ -39,6 +39,21 @@ class PurchaseRpcs:
             available_micros=bought.application.available_micros,
             replayed=bought.replayed,
         )
+
+    async def standing(self, office_id: str, idempotency_key: str, identity: Identity) -> Standing | None:
+        """How a purchase stands; None: there is none of this key. Changes nothing and asks no provider.
+
+        Raises:
+            InvalidArgument, PermissionDenied, OfficeNotFound: As `OfficeAccess.administered`.
+            DatabaseError: The database did not answer.
+        """
+        await self._access.administered(office_id, identity)
+        return await self._buying.standing(office_id, idempotency_key)
+
+    async def latest(self, office_id: str, identity: Identity) -> Purchase | None:
+        """The newest purchase of an office that was not refused; raises as `standing`."""
+        await self._access.administered(office_id, identity)
+        return await self._buying.latest(office_id)
 
     async def offered(
         self, _request: pb.ListOfferedAmountsRequest, identity: Identity

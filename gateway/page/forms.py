@@ -1,0 +1,81 @@
+"""What a browser sends: fields of forms, as strict as any other entrance."""
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import parse_qs
+
+from starlette.requests import Request
+
+from gateway.domain.money import AmountError, parse_amount
+from gateway.errors import InvalidArgument
+
+_MAX_FIELDS: Final = 50
+
+
+class Form:
+    """The fields of one form; of a field that is there twice the last one counts."""
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        self._fields = fields
+
+    @classmethod
+    async def of_body(cls, request: Request) -> "Form":
+        """The form that was posted.
+
+        Raises:
+            InvalidArgument: It has more fields than any of ours.
+        """
+        body = (await request.body()).decode("utf-8", "replace")
+        try:
+            fields = parse_qs(body, keep_blank_values=True, max_num_fields=_MAX_FIELDS)
+        except ValueError as error:
+            raise InvalidArgument("form", "has too many fields: go back and send it again") from error
+        return cls({name: values[-1] for name, values in fields.items()})
+
+    @classmethod
+    def of_query(cls, request: Request) -> "Form":
+        """The form that was sent as a query."""
+        return cls(dict(request.query_params))
+
+    def text(self, name: str) -> str:
+        """A field without the spaces around it; empty where it is not there."""
+        return self._fields.get(name, "").strip()
+
+    def is_on(self, name: str) -> bool:
+        """Whether a box is ticked."""
+        return bool(self._fields.get(name))
+
+    def amount(self, name: str) -> int:
+        """An amount of money in micros, written as a decimal of the currency: 50 or 50.00.
+
+        Raises:
+            InvalidArgument: It is none.
+        """
+        try:
+            return parse_amount(self.text(name).removeprefix("$").replace(",", ""))
+        except AmountError as error:
+            raise InvalidArgument(name, f"must be an amount such as 50.00: {error}") from error
+
+    def micros(self, name: str) -> int:
+        """An amount that one of our own pages has written in micros.
+
+        Raises:
+            InvalidArgument: It is none.
+        """
+        text = self.text(name)
+        if not (text.isascii() and text.isdecimal() and len(text) <= 16):
+            raise InvalidArgument(name, "must be one of the amounts on the page: go back and choose one")
+        return int(text)
+
+    def choice(self, name: str, choices: Mapping[str, int]) -> int:
+        """What a word of a menu stands for; 0 where nothing was chosen.
+
+        Raises:
+            InvalidArgument: The menu has no such word.
+        """
+        text = self.text(name)
+        if not text:
+            return 0
+        if text not in choices:
+            raise InvalidArgument(name, f"must be one of {', '.join(choices)}")
+        return choices[text]

@@ -1,0 +1,189 @@
+"""Add Value: choose, review, confirm, receipt.
+
+A purchase has its address before it is made, and the address is its idempotency key: whoever goes back, reloads, sends
+twice or loses the connection comes to the same purchase, and buys nothing a second time. A second tab, or another
+admin, has another key: a purchase that was made since the form was opened is shown first, and asked about.
+"""
+
+import secrets
+from typing import Final
+from urllib.parse import urlencode
+
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from gateway.billing.errors import ChargeUndecided, ConfirmationRequired
+from gateway.billing.purchases import Standing
+from gateway.domain.ids import validate_id
+from gateway.domain.payment import ChargeStatus, PurchaseStatus
+from gateway.errors import FailedPrecondition, InvalidArgument, TollgateError, Unavailable
+from gateway.page.cards import can_pay
+from gateway.page.desk import Desk, Visit, see_other, told
+from gateway.page.forms import Form
+from gateway.page.office import pays_by_invoice
+from gateway.v1 import credits_pb2 as pb
+
+_KEY_BYTES: Final = 18
+
+
+class PurchasePages:
+    """The way to more credits."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def routes(self) -> list[BaseRoute]:
+        """The paths."""
+        route = self._desk.route
+        return [
+            route("/offices/{office_id}/purchases/new", self._choose),
+            route("/offices/{office_id}/purchases/review", self._begin),
+            route("/offices/{office_id}/purchases/{key}", self._show, self._confirm),
+        ]
+
+    async def _choose(self, visit: Visit) -> Response:
+        office, cards = await self._desk.office(visit), await self._desk.cards(visit)
+        amounts = await self._desk.of.purchases.offered(pb.ListOfferedAmountsRequest(), visit.identity)
+        latest = await self._desk.of.purchases.latest(office.office_id, visit.identity)
+        return visit.page(
+            "purchase_choose.html",
+            office=office,
+            cards=[card for card in cards if can_pay(card)],
+            unconfirmed=[card for card in cards if not can_pay(card) and not card.locked],
+            amounts=amounts.amounts_micros,
+            by_invoice=pays_by_invoice(office),
+            seen="" if latest is None else latest.purchase_id,
+        )
+
+    async def _begin(self, visit: Visit) -> Response:
+        """Give the purchase its address; the browser forgets the way here, so that Back does not make another one."""
+        query = visit.query
+        fields = {name: query.text(name) for name in ("amount", "card", "refill", "threshold", "refill_amount", "seen")}
+        key = secrets.token_urlsafe(_KEY_BYTES)
+        given = urlencode({name: value for name, value in fields.items() if value})
+        return see_other(f"/offices/{visit.param('office_id')}/purchases/{key}?{given}")
+
+    async def _show(self, visit: Visit) -> Response:
+        office, cards = await self._desk.office(visit), await self._desk.cards(visit)
+        standing = await self._standing(visit)
+        if standing is not None:
+            return _tell(visit, office, standing, refill_problem=visit.query.text("refill_problem"))
+        return await self._review(visit, office, cards, visit.query)
+
+    async def _review(
+        self,
+        visit: Visit,
+        office: pb.Office,
+        cards: list[pb.PaymentMethod],
+        form: Form,
+        *,
+        status: int = 200,
+        problem: str = "",
+    ) -> Response:
+        card = next((each for each in cards if each.payment_method_id == form.text("card")), None)
+        if card is None and not pays_by_invoice(office):
+            raise InvalidArgument("card", "is none of this office's: go back and choose one")
+        refill = _Refill.of(form)
+        latest = await self._desk.of.purchases.latest(office.office_id, visit.identity)
+        # What was bought since the form was opened, by whomever: they may not know of it.
+        is_new = latest is not None and latest.purchase_id != form.text("seen")
+        return visit.page(
+            "purchase_review.html",
+            status=status,
+            office=office,
+            card=card,
+            amount_micros=form.micros("amount"),
+            refill=refill,
+            latest=latest if is_new else None,
+            seen="" if latest is None else latest.purchase_id,
+            problem=problem,
+        )
+
+    async def _confirm(self, visit: Visit) -> Response:
+        form, office_id, key = visit.form, visit.param("office_id"), visit.param("key")
+        office, cards = await self._desk.office(visit), await self._desk.cards(visit)
+        if await self._standing(visit) is None:
+            latest = await self._desk.of.purchases.latest(office_id, visit.identity)
+            if latest is not None and latest.purchase_id != form.text("seen"):
+                return await self._review(visit, office, cards, form, status=409)
+        refill = _Refill.of(form)
+        request = pb.AddCreditsRequest(
+            office_id=office_id,
+            amount_micros=form.micros("amount"),
+            payment_method_id="" if pays_by_invoice(office) else form.text("card"),
+            idempotency_key=key,
+        )
+        try:
+            await self._desk.of.purchases.add(request, visit.identity)
+        except (ConfirmationRequired, ChargeUndecided):
+            pass  # The page of the purchase says so, and what to do.
+        except FailedPrecondition as refused:
+            if await self._standing(visit) is None:
+                # Nothing was written down, so the key is free: another card may be chosen, or the amount.
+                return await self._review(visit, office, cards, form, status=400, problem=told(refused))
+            return see_other(self._address(visit))
+        except Unavailable as fault:
+            return visit.page("purchase_unknown.html", status=503, office=office, text=told(fault))
+        problem = await self._set_refill(visit, request, refill)
+        return see_other(self._address(visit) + (f"?{urlencode({'refill_problem': problem})}" if problem else ""))
+
+    async def _set_refill(self, visit: Visit, bought: pb.AddCreditsRequest, refill: "_Refill | None") -> str:
+        """Turn automatic refill on where it was asked for; what keeps it off undoes no purchase, and is told."""
+        if refill is None:
+            return ""
+        request = pb.SetAutoRefillRequest(
+            office_id=bought.office_id,
+            enabled=True,
+            threshold_micros=refill.threshold_micros,
+            amount_micros=refill.amount_micros,
+            payment_method_id=bought.payment_method_id,
+        )
+        try:
+            await self._desk.of.offices.set_auto_refill(request, visit.identity)
+        except TollgateError as fault:
+            return told(fault)
+        return ""
+
+    async def _standing(self, visit: Visit) -> Standing | None:
+        key = visit.param("key")
+        validate_id(key, "key")
+        return await self._desk.of.purchases.standing(visit.param("office_id"), key, visit.identity)
+
+    @staticmethod
+    def _address(visit: Visit) -> str:
+        return f"/offices/{visit.param('office_id')}/purchases/{visit.param('key')}"
+
+
+class _Refill:
+    """The automatic refill that was ordered along with a purchase."""
+
+    def __init__(self, threshold_micros: int, amount_micros: int) -> None:
+        self.threshold_micros = threshold_micros
+        self.amount_micros = amount_micros
+
+    @classmethod
+    def of(cls, form: Form) -> "_Refill | None":
+        """What was ordered; None: nothing.
+
+        Raises:
+            InvalidArgument: An amount is none.
+        """
+        if not form.is_on("refill"):
+            return None
+        return cls(form.amount("threshold"), form.amount("refill_amount"))
+
+
+def _tell(visit: Visit, office: pb.Office, standing: Standing, *, refill_problem: str) -> Response:
+    """How a purchase stands: bought, waiting for somebody, or refused."""
+    purchase, charge = standing.purchase, standing.charge
+    if purchase.status is PurchaseStatus.DECLINED:
+        kind = "refused"
+    elif purchase.credit_number is not None:
+        kind = "bought"
+    elif charge is not None and charge.status is ChargeStatus.ACTION_REQUIRED:
+        kind = "confirm"
+    else:
+        kind = "undecided"
+    return visit.page(
+        "purchase.html", office=office, purchase=purchase, charge=charge, kind=kind, refill_problem=refill_problem
+    )
