@@ -1,5 +1,6 @@
 """What a browser sends: fields of forms, as strict as any other entrance."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qs
@@ -10,6 +11,9 @@ from gateway.domain.money import AmountError, parse_amount
 from gateway.errors import InvalidArgument
 
 _MAX_FIELDS: Final = 50
+
+_is_in_thousands = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?").fullmatch
+"""A comma anywhere else is a decimal point to whoever wrote it: 1,23 is not 123."""
 
 
 class Form:
@@ -46,13 +50,14 @@ class Form:
         return bool(self._fields.get(name))
 
     def amount(self, name: str) -> int:
-        """An amount of money in micros, written as a decimal of the currency: 50 or 50.00.
+        """An amount of money in micros, written as a decimal of the currency: 50, 50.00 or 1,000.
 
         Raises:
             InvalidArgument: It is none.
         """
+        text = self.text(name).removeprefix("$")
         try:
-            return parse_amount(self.text(name).removeprefix("$").replace(",", ""))
+            return parse_amount(text.replace(",", "") if _is_in_thousands(text) else text)
         except AmountError as error:
             raise InvalidArgument(name, f"must be an amount such as 50.00: {error}") from error
 
