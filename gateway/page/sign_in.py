@@ -1,7 +1,6 @@
 """Signing in with a token or a one-time link, and signing out."""
 
 from typing import Final
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -85,12 +84,12 @@ class SignIn:
 
 def _local(target: str) -> str:
     """A path of ours to go on to; whatever might lead elsewhere is the first page instead."""
-    parts = urlsplit(target)
-    is_ours = target.startswith("/") and not target.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
+    is_ours = target.startswith("/") and not target.startswith(("//", "/\\"))
     return target if is_ours and target.isprintable() else "/"
 
 
 def _is_foreign(request: Request) -> bool:
     """Whether a form came from another site: nobody is to be signed in as somebody else by a page they look at."""
     origin = request.headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    host = request.headers.get("host", "")
+    return origin is not None and origin not in (f"http://{host}", f"https://{host}")
