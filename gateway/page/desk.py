@@ -137,7 +137,7 @@ class Desk:
             identity = await self.identify(session)
             posted = request.method == "POST"
             visit = Visit(request, session, identity, await Form.of_body(request) if posted else Form({}))
-            if posted and not hmac.compare_digest(visit.form.text("csrf"), session.csrf):
+            if posted and not hmac.compare_digest(visit.form.text("csrf").encode(), session.csrf.encode()):
                 return visit.page(
                     "fault.html",
                     status=HTTPStatus.FORBIDDEN,
