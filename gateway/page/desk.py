@@ -167,8 +167,16 @@ class Desk:
 
 
 def _back_to(request: Request) -> str:
+    """The page that they look at: what is posted to, or asked for as a part, may be no page by itself."""
     url = request.url
-    return f"{url.path}?{url.query}" if url.query and request.method == "GET" else url.path
+    asked = f"{url.path}?{url.query}" if url.query else url.path
+    if request.method != "POST" and "hx-request" not in request.headers:
+        return asked
+    host, shown = request.headers.get("host", ""), request.headers.get("referer", "")
+    for site in (f"http://{host}", f"https://{host}"):
+        if shown.startswith(f"{site}/"):
+            return shown.removeprefix(site)
+    return "/"
 
 
 def _tell(request: Request, visit: Visit | None, fault: TollgateError) -> Response:
