@@ -17,6 +17,7 @@ from gateway.billing.purchases import Standing
 from gateway.domain.ids import validate_id
 from gateway.domain.payment import ChargeStatus, PurchaseStatus
 from gateway.errors import FailedPrecondition, InvalidArgument, TollgateError, Unavailable
+from gateway.ledger.purchases import Purchase
 from gateway.page.cards import can_pay
 from gateway.page.desk import Desk, Visit, see_other, told
 from gateway.page.forms import Form
@@ -85,8 +86,7 @@ class PurchasePages:
             raise InvalidArgument("card", "is none of this office's: go back and choose one")
         refill = _Refill.of(form)
         latest = await self._desk.of.purchases.latest(office.office_id, visit.identity)
-        # What was bought since the form was opened, by whomever: they may not know of it.
-        is_new = latest is not None and latest.purchase_id != form.text("seen")
+        is_new = _is_news(latest, visit, form)
         return visit.page(
             "purchase_review.html",
             status=status,
@@ -104,7 +104,7 @@ class PurchasePages:
         office, cards = await self._desk.office(visit), await self._desk.cards(visit)
         if await self._standing(visit) is None:
             latest = await self._desk.of.purchases.latest(office_id, visit.identity)
-            if latest is not None and latest.purchase_id != form.text("seen"):
+            if _is_news(latest, visit, form):
                 return await self._review(visit, office, cards, form, status=409)
         refill = _Refill.of(form)
         request = pb.AddCreditsRequest(
@@ -152,6 +152,16 @@ class PurchasePages:
     @staticmethod
     def _address(visit: Visit) -> str:
         return f"/offices/{visit.param('office_id')}/purchases/{visit.param('key')}"
+
+
+def _is_news(latest: Purchase | None, visit: Visit, form: Form) -> bool:
+    """Whether something was bought since the form was opened, by whomever: they may not know of it.
+
+    This very purchase is none: the same form, sent twice at once, may have made it a moment ago.
+    """
+    if latest is None or latest.idempotency_key == visit.param("key"):
+        return False
+    return latest.purchase_id != form.text("seen")
 
 
 class _Refill:
