@@ -9,6 +9,7 @@ import secrets
 from typing import Final
 from urllib.parse import urlencode
 
+import structlog
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
@@ -24,7 +25,15 @@ from gateway.page.forms import Form
 from gateway.page.office import pays_by_invoice
 from gateway.v1 import credits_pb2 as pb
 
+log = structlog.get_logger(__name__)
+
 _KEY_BYTES: Final = 18
+
+_REFILL_PROBLEMS: Final = {
+    "late": "The payment was not through yet when you ordered it. Now that it is, you can turn it on.",
+    "failed": "The purchase is not affected. Turn it on there.",
+}
+"""By what the address of the receipt says: words in it could be anybody's."""
 
 
 class PurchasePages:
@@ -68,7 +77,7 @@ class PurchasePages:
         office, cards = await self._desk.office(visit), await self._desk.cards(visit)
         standing = await self._standing(visit)
         if standing is not None:
-            return _tell(visit, office, standing, refill_problem=visit.query.text("refill_problem"))
+            return _tell(visit, office, standing)
         return await self._review(visit, office, cards, visit.query)
 
     async def _review(
@@ -102,10 +111,11 @@ class PurchasePages:
     async def _confirm(self, visit: Visit) -> Response:
         form, office_id, key = visit.form, visit.param("office_id"), visit.param("key")
         office, cards = await self._desk.office(visit), await self._desk.cards(visit)
-        if await self._standing(visit) is None:
-            latest = await self._desk.of.purchases.latest(office_id, visit.identity)
-            if _is_news(latest, visit, form):
-                return await self._review(visit, office, cards, form, status=409)
+        if await self._standing(visit) is not None:
+            return see_other(self._address(visit))
+        latest = await self._desk.of.purchases.latest(office_id, visit.identity)
+        if _is_news(latest, visit, form):
+            return await self._review(visit, office, cards, form, status=409)
         refill = _Refill.of(form)
         request = pb.AddCreditsRequest(
             office_id=office_id,
@@ -113,10 +123,13 @@ class PurchasePages:
             payment_method_id="" if pays_by_invoice(office) else form.text("card"),
             idempotency_key=key,
         )
+        problem = ""
         try:
             await self._desk.of.purchases.add(request, visit.identity)
         except (ConfirmationRequired, ChargeUndecided):
-            pass  # The page of the purchase says so, and what to do.
+            # The page of the purchase says so, and what to do. A refill would charge the card a second time now, since
+            # the funds are as low as before.
+            problem = "late" if refill is not None else ""
         except FailedPrecondition as refused:
             if await self._standing(visit) is None:
                 # Nothing was written down, so the key is free: another card may be chosen, or the amount.
@@ -124,7 +137,8 @@ class PurchasePages:
             return see_other(self._address(visit))
         except Unavailable as fault:
             return visit.page("purchase_unknown.html", status=503, office=office, text=told(fault))
-        problem = await self._set_refill(visit, request, refill)
+        else:
+            problem = await self._set_refill(visit, request, refill)
         return see_other(self._address(visit) + (f"?{urlencode({'refill_problem': problem})}" if problem else ""))
 
     async def _set_refill(self, visit: Visit, bought: pb.AddCreditsRequest, refill: "_Refill | None") -> str:
@@ -141,7 +155,8 @@ class PurchasePages:
         try:
             await self._desk.of.offices.set_auto_refill(request, visit.identity)
         except TollgateError as fault:
-            return told(fault)
+            log.warning("page_refill_not_set", office_id=bought.office_id, reason=fault.reason, error=fault.message)
+            return "failed"
         return ""
 
     async def _standing(self, visit: Visit) -> Standing | None:
@@ -183,7 +198,7 @@ class _Refill:
         return cls(form.amount("threshold"), form.amount("refill_amount"))
 
 
-def _tell(visit: Visit, office: pb.Office, standing: Standing, *, refill_problem: str) -> Response:
+def _tell(visit: Visit, office: pb.Office, standing: Standing) -> Response:
     """How a purchase stands: bought, waiting for somebody, or refused."""
     purchase, charge = standing.purchase, standing.charge
     if purchase.status is PurchaseStatus.DECLINED:
@@ -194,6 +209,12 @@ def _tell(visit: Visit, office: pb.Office, standing: Standing, *, refill_problem
         kind = "confirm"
     else:
         kind = "undecided"
+    is_on = office.refill.state != pb.REFILL_STATE_OFF
     return visit.page(
-        "purchase.html", office=office, purchase=purchase, charge=charge, kind=kind, refill_problem=refill_problem
+        "purchase.html",
+        office=office,
+        purchase=purchase,
+        charge=charge,
+        kind=kind,
+        refill_problem="" if is_on else _REFILL_PROBLEMS.get(visit.query.text("refill_problem"), ""),
     )
