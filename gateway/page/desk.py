@@ -27,6 +27,19 @@ from gateway.web.errors import status_of
 
 log = structlog.get_logger(__name__)
 
+_WORDS: Final[Mapping[str, str]] = {
+    "CARD_CONFIRMATION_PENDING": "There is no small charge to tell the amount of, now: it has not gone through yet, or "
+    "was given back. Have another one made.",
+    "CARD_UNCONFIRMED": "This card is not confirmed yet: tell the amount of its small charge under Payment methods.",
+    "INVOICE_NOT_FOUND": "The office has no such invoice.",
+    "OFFICE_NOT_FOUND": "There is no such office.",
+    "PAYMENT_METHOD_IN_USE": "The automatic refill charges this card: turn that off, or choose another card for it.",
+    "PAYMENT_METHOD_NOT_ALLOWED": "This office pays by invoice: no card is charged for it.",
+    "PAYMENT_METHOD_NOT_FOUND": "The office has no such card, or no more: choose another one.",
+    "TOO_MANY_PAYMENT_METHODS": "The office has as many cards as it may have: remove one first.",
+}
+"""What people are told, by reason, where the fault's own words name what programs would call."""
+
 _ADMINS: Final = frozenset({Role.OPERATOR, Role.COMPANY_ADMIN, Role.OFFICE_ADMIN})
 
 
@@ -188,7 +201,7 @@ def _tell(request: Request, visit: Visit | None, fault: TollgateError) -> Respon
 
 def told(fault: TollgateError) -> str:
     """What went wrong, without the name of a field that the page shows under another."""
-    message = fault.message
+    message = _WORDS.get(fault.reason, fault.message)
     if fault.field and message.startswith(f"{fault.field}: "):
         message = message.removeprefix(f"{fault.field}: ")
     return message[:1].upper() + message[1:]
