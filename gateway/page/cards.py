@@ -3,8 +3,12 @@
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from gateway.errors import FailedPrecondition, InvalidArgument
+from gateway.api.credits.payment_methods import MAX_ANSWER_MICROS
+from gateway.billing.errors import ChargeUndecided
+from gateway.domain.money import format_amount
+from gateway.errors import FailedPrecondition, InvalidArgument, NotFound
 from gateway.page.desk import Desk, Visit, see_other, told
+from gateway.page.forms import Form
 from gateway.v1 import credits_pb2 as pb
 
 
@@ -54,9 +58,12 @@ class CardPages:
 
     async def _enter(self, visit: Visit) -> Response:
         here = self._public_url + self._path(visit)
-        url = await self._desk.of.payment_methods.begin_entry(
-            visit.param("office_id"), f"{here}/entered", here, visit.identity
-        )
+        try:
+            url = await self._desk.of.payment_methods.begin_entry(
+                visit.param("office_id"), f"{here}/entered", here, visit.identity
+            )
+        except FailedPrecondition as refused:
+            return await self._list(visit, problem=told(refused), status=400)
         return see_other(url)
 
     async def _entered(self, visit: Visit) -> Response:
@@ -65,6 +72,8 @@ class CardPages:
             await self._desk.of.payment_methods.finish_entry(visit.param("office_id"), entry, visit.identity)
         except (FailedPrecondition, InvalidArgument) as refused:
             return await self._list(visit, problem=told(refused), status=400)
+        except ChargeUndecided:
+            return see_other(f"{self._path(visit)}?done=undecided")
         return see_other(f"{self._path(visit)}?done=added")
 
     async def _confirm(self, visit: Visit) -> Response:
@@ -73,10 +82,10 @@ class CardPages:
             request = pb.ConfirmPaymentMethodRequest(
                 office_id=visit.param("office_id"),
                 payment_method_id=card_id,
-                amount_micros=visit.form.amount("amount"),
+                amount_micros=_answer(visit.form),
             )
             await self._desk.of.payment_methods.confirm(request, visit.identity)
-        except (FailedPrecondition, InvalidArgument) as refused:
+        except (FailedPrecondition, InvalidArgument, NotFound) as refused:
             return await self._list(visit, problem=told(refused), status=400, wrong_card=card_id)
         return see_other(f"{self._path(visit)}?done=confirmed")
 
@@ -84,8 +93,10 @@ class CardPages:
         """Go on with a card whose owner has agreed at their bank, or whose small charge did not come."""
         try:
             await self._desk.of.payment_methods.resume(visit.param("office_id"), visit.param("card_id"), visit.identity)
-        except (FailedPrecondition, InvalidArgument) as refused:
+        except (FailedPrecondition, InvalidArgument, NotFound) as refused:
             return await self._list(visit, problem=told(refused), status=400)
+        except ChargeUndecided:
+            return see_other(f"{self._path(visit)}?done=undecided")
         return see_other(self._path(visit))
 
     async def _ask_to_remove(self, visit: Visit) -> Response:
@@ -101,10 +112,24 @@ class CardPages:
         )
         try:
             await self._desk.of.payment_methods.remove(request, visit.identity)
-        except FailedPrecondition as refused:
+        except (FailedPrecondition, NotFound) as refused:
             return await self._list(visit, problem=told(refused), status=400)
         return see_other(f"{self._path(visit)}?done=removed")
 
     @staticmethod
     def _path(visit: Visit) -> str:
         return f"/offices/{visit.param('office_id')}/cards"
+
+
+def _answer(form: Form) -> int:
+    """The amount of a small charge as its owner tells it.
+
+    Raises:
+        InvalidArgument: It can be none, so that it is not counted as an answer.
+    """
+    amount_micros = form.amount("amount")
+    if not 1 <= amount_micros <= MAX_ANSWER_MICROS:
+        raise InvalidArgument(
+            "amount", f"must be more than 0 and at most {format_amount(MAX_ANSWER_MICROS)}; it was not counted"
+        )
+    return amount_micros
