@@ -6,6 +6,8 @@ admin, has another key: a purchase that was made since the form was opened is sh
 """
 
 import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
 
@@ -23,6 +25,7 @@ from gateway.page.cards import can_pay
 from gateway.page.desk import Desk, Visit, see_other, told
 from gateway.page.forms import Form
 from gateway.page.office import pays_by_invoice
+from gateway.page.refill import RefillOrder
 from gateway.v1 import credits_pb2 as pb
 
 log = structlog.get_logger(__name__)
@@ -52,58 +55,67 @@ class PurchasePages:
         ]
 
     async def _choose(self, visit: Visit) -> Response:
-        office, cards = await self._desk.office(visit), await self._desk.cards(visit)
-        amounts = await self._desk.of.purchases.offered(pb.ListOfferedAmountsRequest(), visit.identity)
+        return await self._choices(visit, await self._desk.office(visit), await self._desk.cards(visit), Form({}))
+
+    async def _choices(
+        self,
+        visit: Visit,
+        office: pb.Office,
+        cards: list[pb.PaymentMethod],
+        form: Form,
+        refused: InvalidArgument | None = None,
+    ) -> Response:
+        """What can be chosen; after a choice that cannot be, with all of it kept, and what is wrong."""
         latest = await self._desk.of.purchases.latest(office.office_id, visit.identity)
+        seen = "" if latest is None else latest.purchase_id
         return visit.page(
             "purchase_choose.html",
+            status=200 if refused is None else 400,
             office=office,
             cards=[card for card in cards if can_pay(card)],
             unconfirmed=[card for card in cards if not can_pay(card) and not card.locked],
-            amounts=amounts.amounts_micros,
+            amounts=await self._offered(visit),
             by_invoice=pays_by_invoice(office),
-            seen="" if latest is None else latest.purchase_id,
+            seen=seen if refused is None else form.text("seen"),
+            form=form,
+            problem="" if refused is None else told(refused),
+            field="" if refused is None else refused.field,
         )
 
     async def _begin(self, visit: Visit) -> Response:
         """Give the purchase its address; the browser forgets the way here, so that Back does not make another one."""
         query = visit.query
+        office, cards = await self._desk.office(visit), await self._desk.cards(visit)
+        try:
+            _Order.read(query, office, cards, await self._offered(visit))
+        except InvalidArgument as refused:
+            return await self._choices(visit, office, cards, query, refused)
         fields = {name: query.text(name) for name in ("amount", "card", "refill", "threshold", "refill_amount", "seen")}
         key = secrets.token_urlsafe(_KEY_BYTES)
         given = urlencode({name: value for name, value in fields.items() if value})
-        return see_other(f"/offices/{visit.param('office_id')}/purchases/{key}?{given}")
+        return see_other(f"/offices/{office.office_id}/purchases/{key}?{given}")
 
     async def _show(self, visit: Visit) -> Response:
         office, cards = await self._desk.office(visit), await self._desk.cards(visit)
         standing = await self._standing(visit)
         if standing is not None:
             return _tell(visit, office, standing)
-        return await self._review(visit, office, cards, visit.query)
+        try:
+            order = _Order.read(visit.query, office, cards, await self._offered(visit))
+        except InvalidArgument as refused:
+            return await self._choices(visit, office, cards, visit.query, refused)
+        return await self._review(visit, office, order, visit.query)
 
     async def _review(
-        self,
-        visit: Visit,
-        office: pb.Office,
-        cards: list[pb.PaymentMethod],
-        form: Form,
-        *,
-        status: int = 200,
-        problem: str = "",
+        self, visit: Visit, office: pb.Office, order: "_Order", form: Form, *, status: int = 200, problem: str = ""
     ) -> Response:
-        card = next((each for each in cards if each.payment_method_id == form.text("card")), None)
-        if card is None and not pays_by_invoice(office):
-            raise InvalidArgument("card", "is none of this office's: go back and choose one")
-        refill = _Refill.of(form)
         latest = await self._desk.of.purchases.latest(office.office_id, visit.identity)
-        is_new = _is_news(latest, visit, form)
         return visit.page(
             "purchase_review.html",
             status=status,
             office=office,
-            card=card,
-            amount_micros=form.micros("amount"),
-            refill=refill,
-            latest=latest if is_new else None,
+            order=order,
+            latest=latest if _is_news(latest, visit, form) else None,
             seen="" if latest is None else latest.purchase_id,
             problem=problem,
         )
@@ -113,14 +125,17 @@ class PurchasePages:
         office, cards = await self._desk.office(visit), await self._desk.cards(visit)
         if await self._standing(visit) is not None:
             return see_other(self._address(visit))
+        try:
+            order = _Order.read(form, office, cards, await self._offered(visit))
+        except InvalidArgument as refused:
+            return await self._choices(visit, office, cards, form, refused)
         latest = await self._desk.of.purchases.latest(office_id, visit.identity)
         if _is_news(latest, visit, form):
-            return await self._review(visit, office, cards, form, status=409)
-        refill = _Refill.of(form)
+            return await self._review(visit, office, order, form, status=409)
         request = pb.AddCreditsRequest(
             office_id=office_id,
-            amount_micros=form.micros("amount"),
-            payment_method_id="" if pays_by_invoice(office) else form.text("card"),
+            amount_micros=order.amount_micros,
+            payment_method_id="" if order.card is None else order.card.payment_method_id,
             idempotency_key=key,
         )
         problem = ""
@@ -129,19 +144,19 @@ class PurchasePages:
         except (ConfirmationRequired, ChargeUndecided):
             # The page of the purchase says so, and what to do. A refill would charge the card a second time now, since
             # the funds are as low as before.
-            problem = "late" if refill is not None else ""
+            problem = "late" if order.refill is not None else ""
         except FailedPrecondition as refused:
             if await self._standing(visit) is None:
                 # Nothing was written down, so the key is free: another card may be chosen, or the amount.
-                return await self._review(visit, office, cards, form, status=400, problem=told(refused))
+                return await self._review(visit, office, order, form, status=400, problem=told(refused))
             return see_other(self._address(visit))
         except Unavailable as fault:
             return visit.page("purchase_unknown.html", status=503, office=office, text=told(fault))
         else:
-            problem = await self._set_refill(visit, request, refill)
+            problem = await self._set_refill(visit, request, order.refill)
         return see_other(self._address(visit) + (f"?{urlencode({'refill_problem': problem})}" if problem else ""))
 
-    async def _set_refill(self, visit: Visit, bought: pb.AddCreditsRequest, refill: "_Refill | None") -> str:
+    async def _set_refill(self, visit: Visit, bought: pb.AddCreditsRequest, refill: RefillOrder | None) -> str:
         """Turn automatic refill on where it was asked for; what keeps it off undoes no purchase, and is told."""
         if refill is None:
             return ""
@@ -158,6 +173,10 @@ class PurchasePages:
             log.warning("page_refill_not_set", office_id=bought.office_id, reason=fault.reason, error=fault.message)
             return "failed"
         return ""
+
+    async def _offered(self, visit: Visit) -> Sequence[int]:
+        offered = await self._desk.of.purchases.offered(pb.ListOfferedAmountsRequest(), visit.identity)
+        return offered.amounts_micros
 
     async def _standing(self, visit: Visit) -> Standing | None:
         key = visit.param("key")
@@ -179,23 +198,34 @@ def _is_news(latest: Purchase | None, visit: Visit, form: Form) -> bool:
     return latest.purchase_id != form.text("seen")
 
 
-class _Refill:
-    """The automatic refill that was ordered along with a purchase."""
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What was chosen, all of which is on the page to choose from; without a card it goes on the invoice."""
 
-    def __init__(self, threshold_micros: int, amount_micros: int) -> None:
-        self.threshold_micros = threshold_micros
-        self.amount_micros = amount_micros
+    amount_micros: int
+    card: pb.PaymentMethod | None
+    refill: RefillOrder | None
 
     @classmethod
-    def of(cls, form: Form) -> "_Refill | None":
-        """What was ordered; None: nothing.
+    def read(cls, form: Form, office: pb.Office, cards: Sequence[pb.PaymentMethod], offered: Sequence[int]) -> "_Order":
+        """Read it.
 
         Raises:
-            InvalidArgument: An amount is none.
+            InvalidArgument: Something of it cannot be had, or not any more.
         """
-        if not form.is_on("refill"):
-            return None
-        return cls(form.amount("threshold"), form.amount("refill_amount"))
+        amount_micros = form.micros("amount")
+        if amount_micros not in offered:
+            raise InvalidArgument("amount", "must be one of the amounts on the page: choose one")
+        by_card = not pays_by_invoice(office)
+        card = next((card for card in cards if card.payment_method_id == form.text("card") and can_pay(card)), None)
+        if by_card and card is None:
+            raise InvalidArgument("card", "must be one of the cards on the page: choose one")
+        refill = None
+        if form.is_on("refill"):
+            refill = RefillOrder.read(
+                form, office.currency, threshold="threshold", amount="refill_amount", by_card=by_card
+            )
+        return cls(amount_micros, card if by_card else None, refill)
 
 
 def _tell(visit: Visit, office: pb.Office, standing: Standing) -> Response:
