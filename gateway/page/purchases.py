@@ -239,6 +239,9 @@ def _tell(visit: Visit, office: pb.Office, standing: Standing) -> Response:
         kind = "confirm"
     else:
         kind = "undecided"
+    if "hx-request" in visit.request.headers and visit.query.text("shown") == kind:
+        # To the page that looks every now and then: as it was. It keeps the focus, and is not read out once more.
+        return Response(status_code=204)
     is_on = office.refill.state != pb.REFILL_STATE_OFF
     return visit.page(
         "purchase.html",
