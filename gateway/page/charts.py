@@ -53,5 +53,5 @@ def columns(values: Sequence[tuple[str, int]]) -> tuple[Bar, ...]:
 
 def shares(values: Sequence[int]) -> tuple[int, ...]:
     """How long the bars of a list are, in hundredths of the longest; one at least for what is above zero."""
-    highest = max(1, *values)
+    highest = max((1, *values))
     return tuple(max(1, value * 100 // highest) if value > 0 else 0 for value in values)
