@@ -27,8 +27,11 @@ class Event(NamedTuple):
     html: str
 
     def encoded(self) -> bytes:
-        """As it goes over the wire; a line of its own for each of the text's."""
-        lines = "".join(f"data: {line}\n" for line in self.html.splitlines())
+        """As it goes over the wire; a line of its own for each of the text's.
+
+        A part that is empty now has an empty line: an event without data is none to a browser, and the part would stay.
+        """
+        lines = "".join(f"data: {line}\n" for line in self.html.splitlines() or [""])
         return f"event: {self.name}\n{lines}\n".encode()
 
 
