@@ -44,7 +44,7 @@ class SignIn:
     async def _by_token(self, request: Request) -> Response:
         query = Form.of_query(request)
         back_to = _local(query.text("next"))
-        if request.method == "GET":
+        if request.method != "POST":
             told = "Your session has ended. Nothing was done since." if query.is_on("ended") else ""
             return render("sign_in.html", visit=None, back_to=back_to, told=told, link="")
         form = await Form.of_body(request)
@@ -54,7 +54,7 @@ class SignIn:
 
     async def _by_link(self, request: Request) -> Response:
         """Asks for a click first: programs that look at links in mail would else use it up."""
-        if request.method == "GET":
+        if request.method != "POST":  # The router lets HEAD through with GET.
             return render("sign_in.html", visit=None, back_to="/", told="", link=request.url.path)
         if _is_foreign(request):
             return render("sign_in.html", status=403, visit=None, back_to="/", told=_FOREIGN, link="")
