@@ -106,7 +106,7 @@ async def break_down(session: AsyncSession, office_id: str, month: Month, now_ms
 
 
 def _by_day(office_id: str, days: Sequence[Day]) -> CompoundSelect[Any]:
-    """A sum for each day: SQLite sorts what it groups, and sorting a month by day and category takes twice as long."""
+    """A sum for each day by the index: SQLite sorts what it groups, thirty small sorts faster than a large one."""
     return union_all(
         *(
             select(literal(number, Integer), UsageRow.category, func.count(), func.sum(UsageRow.cost_micros))
