@@ -1,5 +1,6 @@
 """Usage of an office: a month's totals, where the money went by day and department, every record, and the export."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Final
@@ -45,11 +46,12 @@ class UsagePages:
 
     async def _show(self, visit: Visit) -> Response:
         office, month = await self._office_and_month(visit)
-        summary = await self._desk.of.usage.summary(
-            pb.UsageSummaryRequest(office_id=office.office_id, month=month), visit.identity
-        )
-        breakdown = await self._desk.of.usage.breakdown(
-            pb.UsageBreakdownRequest(office_id=office.office_id, month=month), visit.identity
+        of_month = {"office_id": office.office_id, "month": month}
+        # At once: each takes the ledger a second for a month of a million records.
+        summary, breakdown, table = await asyncio.gather(
+            self._desk.of.usage.summary(pb.UsageSummaryRequest(**of_month), visit.identity),
+            self._desk.of.usage.breakdown(pb.UsageBreakdownRequest(**of_month), visit.identity),
+            self._table(visit, office, month),
         )
         departments = list(breakdown.departments)
         return visit.page(
@@ -66,7 +68,7 @@ class UsagePages:
             bars=columns([(each.date, each.cost_micros) for each in breakdown.days]),
             days=breakdown.days,
             departments=list(zip(departments, shares([each.cost_micros for each in departments]), strict=True)),
-            **await self._table(visit, office, month),
+            **table,
         )
 
     async def _records(self, visit: Visit) -> Response:
