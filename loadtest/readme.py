@@ -16,6 +16,9 @@ from loadtest.tables import Result, describe, markdown, tables_of
 BEGIN: Final = "<!-- bench:begin -->"
 END: Final = "<!-- bench:end -->"
 
+SHOWN: Final = ("session", "memory", "aims")
+"""The measures whose tables are in it: what is asked first. docs/benchmarks.md has all."""
+
 
 class ReadmeError(Exception):
     """The figures cannot be put in; says why."""
@@ -29,7 +32,8 @@ def render(result: Result) -> str:
     """
     if result["quick"]:
         raise ReadmeError("the latest figures are those of a smoke run: run `make bench`")
-    parts = [" ".join(describe(result)), *(markdown(table) for table in tables_of(result, only_hot=True))]
+    shown = {name: result[name] for name in SHOWN if name in result}
+    parts = [" ".join(describe(result)), *(markdown(table) for table in tables_of(shown))]
     return "\n\n".join(parts)
 
 

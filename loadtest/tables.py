@@ -1,37 +1,21 @@
 """The result of a run as tables: one layout for the terminal and for the README."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from loadtest.client_tables import independent, mixes, open_loop, redis_benchmark, unary_open_loop
 from loadtest.sweeps.tables import sweep_makers
 from loadtest.table import Table, headings, latency_cells, markdown, number, percentiles_of, spread
 
-__all__ = ["HOT", "Result", "Table", "describe", "left_out", "markdown", "tables_of"]
+__all__ = ["Result", "Table", "describe", "left_out", "markdown", "tables_of"]
 
 Result = Mapping[str, Any]
 
-HOT: Final = (
-    ("authorize_call", "fresh id, funded"),
-    ("answer_call", ""),
-    ("tick_call", "by the switch"),
-    ("end_call", ""),
-    ("authorize_message", "fresh id, funded"),
-    ("refund_message", ""),
-    ("apply_credit", ""),
-)
-"""The operations that the README shows."""
 
-
-def tables_of(result: Result, *, only_hot: bool = False) -> list[Table]:
-    """All tables that a result has the figures for.
-
-    Args:
-        result: Of a run.
-        only_hot: Of the store's operations only those of `HOT`.
-    """
+def tables_of(result: Result) -> list[Table]:
+    """All tables that a result has the figures for."""
     makers: tuple[tuple[str, Callable[[Any], Table | None]], ...] = (
-        ("store_rates", lambda measure: _store_rates(measure, only_hot=only_hot)),
+        ("store_rates", _store_rates),
         ("unary", _unary),
         ("unary", unary_open_loop),
         ("session", _session),
@@ -84,8 +68,7 @@ def describe(result: Result) -> list[str]:
     return lines
 
 
-def _store_rates(measure: Mapping[str, Any], *, only_hot: bool) -> Table:
-    rows = [row for row in measure["operations"] if not only_hot or (row["operation"], row["case"]) in HOT]
+def _store_rates(measure: Mapping[str, Any]) -> Table:
     return Table(
         "Operations of the store, raw, one pipelined connection",
         (
@@ -104,7 +87,7 @@ def _store_rates(measure: Mapping[str, Any], *, only_hot: bool) -> Table:
                 spread(row["ratio_to_empty_script"]),
                 f"{row['cpu_ratio_to_empty_script']:.2f}",
             )
-            for row in rows
+            for row in measure["operations"]
         ),
         f"Medians of {measure['rounds']} interleaved rounds of {measure['commands_a_round']} commands with fresh ids; "
         "the ratio is to an empty `#!lua` script with the same keys and arguments; CPU is that of the store's main "
