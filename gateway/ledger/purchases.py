@@ -158,7 +158,7 @@ class Purchases:
         query = (
             select(PurchaseRow)
             .where(PurchaseRow.office_id == office_id, PurchaseRow.status != PurchaseStatus.DECLINED)
-            .order_by(PurchaseRow.created_at.desc(), PurchaseRow.purchase_id.desc())
+            .order_by(PurchaseRow.created_at.desc(), PurchaseRow.credit_number.desc().nulls_first())
             .limit(1)
         )
         async with self._database.read() as session:

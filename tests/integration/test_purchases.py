@@ -83,7 +83,7 @@ async def test_a_repeat_gets_the_first_answer_and_charges_nothing(valkey: StoreS
 
 
 @pytest.mark.parametrize("terms", [pb.PAYMENT_TERMS_CARD, INVOICE])
-async def test_the_latest_that_was_paid_or_invoiced_is_found(
+async def test_the_latest_that_was_not_refused_is_found(
     valkey: StoreServer, tmp_path: Path, ledger_url: str, terms: pb.PaymentTerms.ValueType
 ) -> None:
     async with running_back(valkey, tmp_path, database_url=ledger_url) as back:
@@ -105,6 +105,13 @@ async def test_the_latest_that_was_paid_or_invoiced_is_found(
             await turn_into(back, card, "tok_declined")
             await refused(PRECONDITION, "CARD_DECLINED", buy(back, card, key="declined"))
         assert await purchases.latest(OFFICE) == latest
+        if card:
+            other_card = await confirmed_card(back, "tok_mastercard")
+            await turn_into(back, other_card, "tok_authentication_required")
+            await refused(PRECONDITION, "CONFIRMATION_REQUIRED", buy(back, other_card, key="may yet be paid"))
+            waiting = await purchases.latest(OFFICE)
+            assert waiting is not None
+            assert (waiting.idempotency_key, waiting.credit_number) == ("may yet be paid", None)
         assert await purchases.latest("other") is None
         for office_id, number in ((OFFICE, 1), (OFFICE, 5), ("other", 2)):
             assert await purchases.of_credit(office_id, number) is None
