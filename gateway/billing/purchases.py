@@ -30,10 +30,17 @@ class Bought:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A purchase, and the latest charge for it; None: it is on an invoice."""
+    """How a purchase stands.
+
+    Attributes:
+        purchase: The purchase.
+        charge: The latest one for it; None: it is on an invoice.
+        is_credited: Whether the balance has it.
+    """
 
     purchase: Purchase
     charge: Charge | None
+    is_credited: bool
 
 
 class Buying:
@@ -109,7 +116,8 @@ class Buying:
         purchase = await self._purchases.find(office_id, idempotency_key)
         if purchase is None:
             return None
-        return Standing(purchase, await self._charges.latest(ChargePurpose.PURCHASE, purchase.purchase_id))
+        charge = await self._charges.latest(ChargePurpose.PURCHASE, purchase.purchase_id)
+        return Standing(purchase, charge, await self._purchases.is_credited(purchase))
 
     async def latest(self, office_id: str) -> Purchase | None:
         """The newest purchase of an office that was not refused; raises as `standing`."""

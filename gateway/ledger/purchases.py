@@ -28,7 +28,7 @@ from gateway.ledger.errors import (
     PaymentMethodRequired,
 )
 from gateway.ledger.invoices import add_item
-from gateway.ledger.models import OfficeRow, PurchaseRow
+from gateway.ledger.models import CreditRow, OfficeRow, PurchaseRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +171,16 @@ class Purchases:
         async with self._database.read() as session:
             row = (await session.scalars(query)).one_or_none()
         return None if row is None else _purchase(row)
+
+    async def is_credited(self, purchase: Purchase) -> bool:
+        """Whether the credit of a purchase has moved its money: shortly after it was paid."""
+        if purchase.credit_number is None:
+            return False
+        query = select(CreditRow.applied_at).where(
+            CreditRow.office_id == purchase.office_id, CreditRow.number == purchase.credit_number
+        )
+        async with self._database.read() as session:
+            return await session.scalar(query) is not None
 
     async def get(self, purchase_id: str) -> Purchase:
         """One purchase.

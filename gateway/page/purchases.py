@@ -96,8 +96,9 @@ class PurchasePages:
         return see_other(f"/offices/{office.office_id}/purchases/{key}?{given}")
 
     async def _show(self, visit: Visit) -> Response:
-        office, cards = await self._desk.office(visit), await self._desk.cards(visit)
+        # First, so that the balance of a receipt is one of after the purchase.
         standing = await self._standing(visit)
+        office, cards = await self._desk.office(visit), await self._desk.cards(visit)
         if standing is not None:
             return _tell(visit, office, standing)
         try:
@@ -234,7 +235,7 @@ def _tell(visit: Visit, office: pb.Office, standing: Standing) -> Response:
     if purchase.status is PurchaseStatus.DECLINED:
         kind = "refused"
     elif purchase.credit_number is not None:
-        kind = "bought"
+        kind = "bought" if standing.is_credited else "paid"
     elif charge is not None and charge.status is ChargeStatus.ACTION_REQUIRED:
         kind = "confirm"
     else:
