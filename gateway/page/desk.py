@@ -28,6 +28,7 @@ from gateway.web.errors import status_of
 log = structlog.get_logger(__name__)
 
 _WORDS: Final[Mapping[str, str]] = {
+    "BALANCE_OUT_OF_RANGE": "The balance would be larger than any may be: add less.",
     "CARD_CONFIRMATION_PENDING": "There is no small charge to tell the amount of, now: it has not gone through yet, or "
     "was given back. Have another one made.",
     "CARD_UNCONFIRMED": "This card is not confirmed yet: tell the amount of its small charge under Payment methods.",
