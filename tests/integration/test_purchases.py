@@ -10,6 +10,7 @@ import pytest
 from grpc import StatusCode
 from sqlalchemy import select
 
+from gateway.billing.purchases import Standing
 from gateway.domain.payment import ChargeStatus
 from gateway.domain.vocabulary import Role
 from gateway.ledger.models import NoticeRow
@@ -26,6 +27,13 @@ from tests.support.servers import StoreServer
 ME = bearer()
 PRECONDITION = StatusCode.FAILED_PRECONDITION
 INVOICE = pb.PAYMENT_TERMS_INVOICE
+
+
+async def standing(back: BackUnderTest, key: str = "k1") -> Standing:
+    """How the purchase of a key stands."""
+    found = await back.back.billing.buying.standing(OFFICE, key)
+    assert found is not None
+    return found
 
 
 async def nothing_moved(back: BackUnderTest, *, balance: int = 0) -> None:
@@ -338,7 +346,9 @@ async def test_no_card_is_charged_while_the_store_is_away(valkey: StoreServer, t
         Fault(back.store, "apply_credit", done=False)
         await refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", buy(back, card))
         assert taken_from_cards(back) == 50 * DOLLARS
+        assert (await standing(back)).is_credited is False
         await finish(back, turns=1)
+        assert (await standing(back)).is_credited is True
         assert (await back.get_office()).balance_micros == 50 * DOLLARS
         assert (await buy(back, card)).replayed
         await back.store_is_as_credits_say()
