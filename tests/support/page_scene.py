@@ -161,6 +161,11 @@ class PageScene:
         await self._switch.AnswerCall(call_pb.AnswerCallRequest(office_id=office_id, call_id=request.call_id))
         return request.call_id
 
+    async def tick_call(self, office_id: str, call_id: str, used_seconds: int) -> call_pb.TickCallResponse:
+        """Have a live call be talked in for so long; no time passes."""
+        request = call_pb.TickCallRequest(office_id=office_id, call_id=call_id, used_seconds=used_seconds)
+        return await self._switch.TickCall(request)
+
     async def end_call(self, office_id: str, call_id: str, talk_seconds: int) -> call_pb.EndCallResponse:
         """End a call that lasted so long; no time passes."""
         request = call_pb.EndCallRequest(office_id=office_id, call_id=call_id, duration_seconds=talk_seconds)
