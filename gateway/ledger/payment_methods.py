@@ -337,14 +337,17 @@ class PaymentMethods:
         return await self._database.transact(update)
 
     async def list(self, office_id: str) -> Sequence[PaymentMethod]:
-        """The cards of an office, those that wait for the bank included, the oldest first; at most MAX_CARDS."""
+        """The cards of an office, the oldest first; at most MAX_CARDS.
+
+        Those that wait for the bank are among them, with the link by which it asks about the small charge, too.
+        """
         query = (
             select(PaymentMethodRow)
             .where(PaymentMethodRow.office_id == office_id, PaymentMethodRow.removed_at.is_(None))
             .order_by(PaymentMethodRow.created_at, PaymentMethodRow.payment_method_id)
         )
         async with self._database.read() as session:
-            return [await _method(session, row) for row in await session.scalars(query)]
+            return [await _asked(session, await _method(session, row)) for row in await session.scalars(query)]
 
     async def get(self, payment_method_id: str) -> PaymentMethod:
         """A card by its id alone, removed or not: for whoever finishes a charge of it.
@@ -554,3 +557,13 @@ async def _method(session: AsyncSession, row: PaymentMethodRow) -> PaymentMethod
         removed_at=row.removed_at,
         created_at=row.created_at,
     )
+
+
+async def _asked(session: AsyncSession, method: PaymentMethod) -> PaymentMethod:
+    """A card with the link by which its bank asks about the small charge, if it does."""
+    if method.added_at is None or method.confirmed_at is not None:
+        return method
+    charge = await charges.latest(session, ChargePurpose.CONFIRMATION, method.payment_method_id)
+    if charge is None or charge.status is not ChargeStatus.ACTION_REQUIRED:
+        return method
+    return dataclasses.replace(method, confirmation_url=charge.confirmation_url)

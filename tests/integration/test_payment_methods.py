@@ -259,6 +259,25 @@ async def test_a_card_whose_bank_asks_its_owner(valkey: StoreServer, tmp_path: P
         assert (await answer(back, added.payment_method_id, charge.amount_micros)).confirmed
 
 
+async def test_a_card_whose_bank_asks_about_the_small_charge(valkey: StoreServer, tmp_path: Path) -> None:
+    async with running_back(valkey, tmp_path) as back:
+        sandbox = back.back.provider
+        assert isinstance(sandbox, SandboxProvider)
+        await back.open_office()
+        waiting = await add_card(back, "tok_authentication_required")
+        assert waiting.confirmation_url
+        # Also to those who have come back later, and have no answer of then.
+        assert await listed(back) == [waiting]
+        await refused(PRECONDITION, "CARD_CONFIRMATION_PENDING", answer(back, waiting.payment_method_id, 500_000))
+        await sandbox.answer_confirmation(confirmation_in(waiting.confirmation_url), approve=True)
+        added = await add_card(back, "tok_authentication_required")
+        assert (added.payment_method_id, added.confirmation_url) == (waiting.payment_method_id, "")
+        assert await listed(back) == [added]
+        charge = await small_charge(back, added.payment_method_id)
+        confirmed = await answer(back, added.payment_method_id, charge.amount_micros)
+        assert await listed(back) == [confirmed]
+
+
 async def test_removed_cards(valkey: StoreServer, tmp_path: Path) -> None:
     async with running_back(valkey, tmp_path) as back:
         await back.open_office()
