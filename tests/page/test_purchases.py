@@ -139,6 +139,19 @@ async def test_a_refill_that_cannot_be_is_told_before_anything_is_bought(
     await expect_bought_once(scene, office_id, 20 * DOLLARS)
 
 
+async def test_a_refill_that_charges_at_once_is_announced(scene: PageScene, page: Page) -> None:
+    office_id = await scene.create_office(balance_micros=5 * DOLLARS)
+    await scene.add_confirmed_card(office_id)
+    await sign_in_to(scene, page, office_id)
+    for threshold, is_announced in (("15.01", True), ("15", False)):
+        await open_choose(page, office_id)
+        await page.get_by_role("checkbox", name="Refill by itself").check()
+        await page.get_by_label("When available funds go below").fill(threshold)
+        await review(page, "$10.00")
+        await expect(page.get_by_text("The card will be charged twice.")).to_have_count(int(is_announced))
+        await assert_accessible(page)
+
+
 async def test_an_invoiced_office_buys_without_a_card(scene: PageScene, page: Page) -> None:
     office_id = await scene.create_office(payment_terms=pb.PAYMENT_TERMS_INVOICE)
     await sign_in_to(scene, page, office_id)
