@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.notice import NoticeKind, key_of
 from gateway.domain.payment import ChargePurpose, ChargeStatus, RefillStatus
+from gateway.ledger import charges
 from gateway.ledger.auto_refills import UNFINISHED
 from gateway.ledger.credits import is_refill_credited
 from gateway.ledger.database import Database
@@ -140,14 +141,31 @@ class OpenRefills:
         Raises:
             DatabaseError: The database did not answer.
         """
-        query = select(RefillRow).where(RefillRow.office_id == office_id).order_by(RefillRow.number.desc()).limit(1)
         async with self._database.read() as session:
-            row = (await session.scalars(query)).one_or_none()
+            row = await _newest(session, office_id)
             if row is None or row.status not in _OPEN or await is_refill_credited(session, office_id, row.refill_id):
                 return None
             if row.status is RefillStatus.CAPPED:
                 return RefillFailure(row.refill_id, row.status, row.attempt, row.amount_micros, row.changed_at)
             return (await _failures(session, [row])).get(row.refill_id)
+
+    async def confirmation_url(self, office_id: str) -> str:
+        """Where the owner of the card confirms the newest refill of an office; empty: its bank waits for nobody.
+
+        Raises:
+            DatabaseError: The database did not answer.
+        """
+        async with self._database.read() as session:
+            row = await _newest(session, office_id)
+            charge = None if row is None else await charges.latest(session, ChargePurpose.REFILL, row.refill_id)
+        if charge is None or charge.status is not ChargeStatus.ACTION_REQUIRED:
+            return ""
+        return charge.confirmation_url
+
+
+async def _newest(session: AsyncSession, office_id: str) -> RefillRow | None:
+    query = select(RefillRow).where(RefillRow.office_id == office_id).order_by(RefillRow.number.desc()).limit(1)
+    return (await session.scalars(query)).one_or_none()
 
 
 def _not_closed(last_seq: int) -> Select[RefillTriggerRow, RefillRow]:

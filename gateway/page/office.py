@@ -29,10 +29,13 @@ _BLOCKED_WITHIN_MS: Final = 24 * 3600 * 1000
 class Notice:
     """What a banner says: `kind` is the name of a block of parts/notice.html."""
 
-    def __init__(self, kind: str, *, failure: RefillFailure | None = None, blocked: int = 0) -> None:
+    def __init__(
+        self, kind: str, *, failure: RefillFailure | None = None, blocked: int = 0, confirmation_url: str = ""
+    ) -> None:
         self.kind = kind
         self.failure = failure
         self.blocked = blocked
+        self.confirmation_url = confirmation_url
 
 
 class OfficePage:
@@ -97,10 +100,13 @@ class OfficePage:
         failure = await self._refills.last_failure(office.office_id)
         if failure is not None and office.refill.state in (pb.REFILL_STATE_WAITING, pb.REFILL_STATE_OFF):
             return Notice("refill_failed", failure=failure)
+        is_pending = office.refill.state == pb.REFILL_STATE_PENDING
+        if is_pending and (confirmation_url := await self._refills.confirmation_url(office.office_id)):
+            return Notice("refill_asked", confirmation_url=confirmation_url)
         blocked = await self._usage.blocked_messages(office.office_id, since_ms)
         if blocked:
             return Notice("blocked", blocked=blocked)
-        if office.refill.state == pb.REFILL_STATE_PENDING:
+        if is_pending:
             return Notice("refilling")
         return Notice("low")
 
