@@ -3,6 +3,8 @@
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from gateway.errors import InvalidArgument
+from gateway.ledger.errors import InvoiceNotFound
 from gateway.page.desk import Desk, Visit
 from gateway.v1 import credits_pb2 as pb
 
@@ -37,5 +39,8 @@ class MoneyInPages:
     async def _invoice(self, visit: Visit) -> Response:
         office = await self._desk.office(visit)
         request = pb.GetInvoiceRequest(invoice_id=f"{office.office_id}/{visit.param('month')}")
-        invoice = await self._desk.of.invoices.get(request, visit.identity)
+        try:
+            invoice = await self._desk.of.invoices.get(request, visit.identity)
+        except InvalidArgument as error:  # What is no month has no invoice.
+            raise InvoiceNotFound(request.invoice_id) from error
         return visit.page("invoice.html", office=office, invoice=invoice)
