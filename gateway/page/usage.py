@@ -58,11 +58,7 @@ class UsagePages:
             "usage.html",
             office=office,
             month=month,
-            months=months_back(
-                month_of(self._desk.clock.now_ms(), office.time_zone),
-                _MOST_MONTHS,
-                month_of(office.created_at.ToMilliseconds(), office.time_zone),
-            ),
+            months=self._months(office, month),
             summary=summary,
             total_micros=sum(each.cost_micros for each in summary.totals),
             bars=columns([(each.date, each.cost_micros) for each in breakdown.days]),
@@ -123,6 +119,12 @@ class UsagePages:
     async def _office_and_month(self, visit: Visit) -> tuple[pb.Office, str]:
         office = await self._desk.office(visit)
         return office, visit.query.text("month") or month_of(self._desk.clock.now_ms(), office.time_zone)
+
+    def _months(self, office: pb.Office, shown: str) -> list[str]:
+        """The months of an office from the present back to its first, and the one that is shown if that is earlier."""
+        present = month_of(self._desk.clock.now_ms(), office.time_zone)
+        months = months_back(present, _MOST_MONTHS, month_of(office.created_at.ToMilliseconds(), office.time_zone))
+        return months if shown in months else [*months, shown]
 
 
 async def _bytes(
