@@ -16,7 +16,7 @@ from gateway.api.credits.servicer import Operations
 from gateway.api.credits.sign_in_links import SIGN_IN_PATH
 from gateway.domain.identity import Identity
 from gateway.domain.vocabulary import Role
-from gateway.errors import Internal, TollgateError, Unauthenticated
+from gateway.errors import Internal, InvalidArgument, TollgateError, Unauthenticated
 from gateway.page.forms import Form
 from gateway.page.rendering import render
 from gateway.page.sessions import Session, Sessions
@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 _WORDS: Final[Mapping[str, str]] = {
     "BALANCE_OUT_OF_RANGE": "The balance would be larger than any may be: add less.",
+    "CALL_NOT_FOUND": "Nothing of this id is known: no call, message or refusal.",
     "CARD_CONFIRMATION_PENDING": "There is no small charge to tell the amount of, now: it has not gone through yet, or "
     "was given back. Have another one made.",
     "CARD_UNCONFIRMED": "This card is not confirmed yet: tell the amount of its small charge under Payment methods.",
@@ -197,7 +198,13 @@ def _tell(request: Request, visit: Visit | None, fault: TollgateError) -> Respon
     if isinstance(fault, Internal):
         log.error("page_failed", path=request.scope["path"], reason=fault.reason, exc_info=fault)
     status = status_of(fault)
-    return render("fault.html", status=status, visit=visit, title=status.phrase, text=told(fault))
+    text = told(fault)
+    if isinstance(fault, InvalidArgument):
+        # Here is no form that would show which field it was.
+        text = f"{fault.field.replace('_', ' ').capitalize()}: {text[:1].lower()}{text[1:]}"
+    if "hx-request" in request.headers:
+        return render("parts/fault.html", status=status, text=text)
+    return render("fault.html", status=status, visit=visit, title=status.phrase, text=text)
 
 
 def told(fault: TollgateError) -> str:
