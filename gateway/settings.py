@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     )
     public_url: Annotated[Text, AfterValidator(values.read_public_url)] | None = Field(
         None,
-        description="Where browsers find http_listen, e.g. https://calls.example.com: confirmation links point there. "
+        description="Where browsers find http_listen, e.g. https://calls.example.com: links that are sent point there. "
         "Not given: http:// and http_listen.",
     )
     payment_provider: Annotated[Literal["sandbox", "stripe"], BeforeValidator(values.lower_case)] = Field(

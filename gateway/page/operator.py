@@ -69,6 +69,9 @@ class OperatorPage:
         return {
             "latest": latest,
             "by_reason": by_reason,
-            "bars": columns([(str(sample.at_ms), round(sample.per_second)) for sample in shown]),
+            # As wide from the first second on: what was not seen is nothing, on the left.
+            "bars": columns(
+                [("", 0)] * (_BARS - len(shown)) + [(str(sample.at_ms), round(sample.per_second)) for sample in shown]
+            ),
             "currency": self._desk.currency,
         }
