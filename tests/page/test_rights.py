@@ -30,7 +30,7 @@ async def make_place(scene: PageScene) -> Place:
     company_id, elsewhere_id = await scene.create_company(), await scene.create_company()
     office_id, beside_id = await scene.create_office(company_id), await scene.create_office(company_id)
     await scene.create_office(elsewhere_id)
-    card_id = (await scene.add_card(office_id)).payment_method_id
+    card_id = await scene.add_confirmed_card(office_id)
     return Place(office_id, company_id, beside_id, elsewhere_id, card_id)
 
 
