@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -39,6 +40,9 @@ settings.load_profile("tests")
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_seed] = choose_seed(config)
+    # A shell has what it starts in the background ignore Ctrl-C, and children inherit that: a test that ends one so
+    # would wait for ever.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
