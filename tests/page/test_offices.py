@@ -42,7 +42,7 @@ async def test_a_company_sees_all_its_offices_and_their_money(scene: PageScene, 
     await expect(page).to_have_title("Offices · Tollgate")
     for office_id, cells in (
         (rich, [f"${120 - held / DOLLARS:.2f}", "$120.00", "1", "Off", "Active"]),
-        (poor, ["$2.50", "$2.50", "0", "Off", "Active"]),
+        (poor, ["$2.50", "$2.50", "0", "Off", "Active Low funds"]),
         (owing, ["$50.00", "$0.00", "0", "Off", "Suspended"]),
     ):
         row = page.get_by_role("row").filter(has_text=office_id)
