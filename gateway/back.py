@@ -436,9 +436,8 @@ class Back:
         ]
         if isinstance(self.provider, SandboxProvider):
             routes += sandbox_routes(self.provider)
-        page = await self._open_page()
-        self._end_page_streams = page.streams.end
-        routes += page.routes()
+        self._page = await self._open_page()
+        routes += self._page.routes()
         app = make_app(routes, body_limits={WEBHOOK_PATH: MAX_WEBHOOK_BYTES})
         settings = self._settings
         return await HttpServer.open(app, "http_listen", settings.http_listen, drain_seconds=settings.drain_seconds)
@@ -518,7 +517,7 @@ class Back:
 
     _woken_on_connect: "list[Loop] | tuple[()]" = ()
     _woken_by_payments: "list[Loop] | tuple[()]" = ()
-    _end_page_streams: Callable[[], None] = staticmethod(lambda: None)
+    _page: Page | None = None
 
     def _wake_billing(self) -> None:
         for loop in self._woken_by_payments:
@@ -547,7 +546,8 @@ class Back:
 
     def _end_streams(self) -> None:
         self.runner.end_streams()
-        self._end_page_streams()
+        if self._page is not None:
+            self._page.streams.end()
 
     async def _first_deck(self) -> int:
         """Have a deck: the one that the settings name, else what there is, else the default; returns its version.

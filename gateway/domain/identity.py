@@ -49,6 +49,11 @@ class Identity:
         """How the audit log names the bearer."""
         return f"token:{self.token_id}"
 
+    @property
+    def is_admin(self) -> bool:
+        """Whether the bearer administers anything at all: as an operator, or as an admin of a company or of offices."""
+        return self.role is Role.OPERATOR or self.role in _ADMINS
+
     def may_operate(self) -> None:
         """Limits, tariffs, states, companies, decks, tokens, switches, adjustments: operators only.
 

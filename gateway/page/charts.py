@@ -8,6 +8,11 @@ WIDTH: Final = 744
 HEIGHT: Final = 180
 """Of the bars; the names of the days are beneath."""
 
+LABELS_HEIGHT: Final = 24
+
+SIZES: Final = {"chart_width": WIDTH, "chart_height": HEIGHT, "labels_height": LABELS_HEIGHT}
+"""What the templates call them."""
+
 _GAP: Final = 4
 _LABELS: Final = 8
 """So many names at most beneath the bars, so that they do not run into one another."""

@@ -42,8 +42,6 @@ _WORDS: Final[Mapping[str, str]] = {
 }
 """What people are told, by reason, where the fault's own words name what programs would call."""
 
-_ADMINS: Final = frozenset({Role.OPERATOR, Role.COMPANY_ADMIN, Role.OFFICE_ADMIN})
-
 
 @dataclass(frozen=True)
 class Visit:
@@ -68,7 +66,7 @@ class Visit:
     @property
     def is_admin(self) -> bool:
         """Whether they may buy for the offices that they see."""
-        return self.identity.role in _ADMINS
+        return self.identity.is_admin
 
     def param(self, name: str) -> str:
         """A part of the path."""
@@ -80,6 +78,12 @@ class Visit:
 
 
 Handler: TypeAlias = Callable[[Visit], Awaitable[Response]]
+
+
+def own_origins(request: Request) -> tuple[str, str]:
+    """What a browser calls the site that it sent a request to: a proxy before us may be what speaks TLS."""
+    host = request.headers.get("host", "")
+    return f"http://{host}", f"https://{host}"
 
 
 def see_other(path: str) -> Response:
@@ -187,8 +191,8 @@ def _back_to(request: Request) -> str:
     asked = f"{url.path}?{url.query}" if url.query else url.path
     if request.method != "POST" and "hx-request" not in request.headers:
         return asked
-    host, shown = request.headers.get("host", ""), request.headers.get("referer", "")
-    for site in (f"http://{host}", f"https://{host}"):
+    shown = request.headers.get("referer", "")
+    for site in own_origins(request):
         if shown.startswith(f"{site}/"):
             return shown.removeprefix(site)
     return "/"

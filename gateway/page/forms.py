@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import parse_qs
 
 from starlette.requests import Request
@@ -11,6 +11,8 @@ from gateway.domain.money import AmountError, parse_amount
 from gateway.errors import InvalidArgument
 
 _MAX_FIELDS: Final = 50
+
+T = TypeVar("T")
 
 _is_in_thousands = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?").fullmatch
 """A comma anywhere else is a decimal point to whoever wrote it: 1,23 is not 123."""
@@ -72,15 +74,15 @@ class Form:
             raise InvalidArgument(name, "must be one of the amounts on the page: go back and choose one")
         return int(text)
 
-    def choice(self, name: str, choices: Mapping[str, int]) -> int:
-        """What a word of a menu stands for; 0 where nothing was chosen.
+    def choice(self, name: str, choices: Mapping[str, T], usual: T) -> T:
+        """What a word of a menu stands for; `usual` where nothing was chosen.
 
         Raises:
             InvalidArgument: The menu has no such word.
         """
         text = self.text(name)
         if not text:
-            return 0
+            return usual
         if text not in choices:
             raise InvalidArgument(name, f"must be one of {', '.join(choices)}")
         return choices[text]

@@ -69,9 +69,8 @@ class LiveStreams:
                 yield f"retry: {_RETRY_MS}\n\n".encode()
                 checked_at = asyncio.get_running_loop().time()
                 while not self._ending.is_set():
-                    try:
-                        event = await self._next(events)
-                    except StopAsyncIteration:
+                    event = await self._next(events)
+                    if event is None:
                         return
                     if event.html != sent.get(event.name):
                         sent[event.name] = event.html
@@ -91,15 +90,13 @@ class LiveStreams:
         finally:
             self._open -= 1
 
-    async def _next(self, events: AsyncGenerator[Event, None]) -> Event:
-        """The next event; StopAsyncIteration once the server stops."""
-        coming = asyncio.ensure_future(anext(events))
+    async def _next(self, events: AsyncGenerator[Event, None]) -> Event | None:
+        """The next event; None once the server stops."""
+        coming = asyncio.ensure_future(anext(events, None))
         ending = asyncio.ensure_future(self._ending.wait())
         try:
             await asyncio.wait([coming, ending], return_when=asyncio.FIRST_COMPLETED)
-            if not coming.done():
-                raise StopAsyncIteration
-            return coming.result()
+            return coming.result() if coming.done() else None
         finally:
             ending.cancel()
             if not coming.done():

@@ -98,9 +98,10 @@ class PurchasePages:
     async def _show(self, visit: Visit) -> Response:
         # First, so that the balance of a receipt is one of after the purchase.
         standing = await self._standing(visit)
-        office, cards = await self._desk.office(visit), await self._desk.cards(visit)
+        office = await self._desk.office(visit)
         if standing is not None:
             return _tell(visit, office, standing)
+        cards = await self._desk.cards(visit)
         try:
             order = _Order.read(visit.query, office, cards, await self._offered(visit))
         except InvalidArgument as refused:
@@ -123,9 +124,9 @@ class PurchasePages:
 
     async def _confirm(self, visit: Visit) -> Response:
         form, office_id, key = visit.form, visit.param("office_id"), visit.param("key")
-        office, cards = await self._desk.office(visit), await self._desk.cards(visit)
         if await self._standing(visit) is not None:
             return see_other(self._address(visit))
+        office, cards = await self._desk.office(visit), await self._desk.cards(visit)
         try:
             order = _Order.read(form, office, cards, await self._offered(visit))
         except InvalidArgument as refused:

@@ -1,7 +1,6 @@
 """Rates: what a call or message from here to there would cost now, and why."""
 
-from collections.abc import Mapping
-from typing import Final, TypeVar
+from typing import Final
 
 from starlette.responses import Response
 from starlette.routing import BaseRoute
@@ -27,9 +26,6 @@ _LICENSES: Final = {
 _MOST_MINUTES: Final = 1_440
 _MINUTES: Final = 5
 _LONGEST_NUMBER: Final = 64
-
-
-T = TypeVar("T")
 
 
 class RatesPage:
@@ -78,21 +74,12 @@ def _question(office_id: str, query: Form) -> RateQuestion:
         office_id=office_id,
         called_number=called,
         calling_number=query.text("calling")[:_LONGEST_NUMBER],
-        service=_chosen(query, "service", _SERVICES, Service.VOICE),
-        direction=_chosen(query, "direction", _DIRECTIONS, Direction.OUTBOUND),
-        license=_chosen(query, "license", _LICENSES, License.STANDARD),
+        service=query.choice("service", _SERVICES, Service.VOICE),
+        direction=query.choice("direction", _DIRECTIONS, Direction.OUTBOUND),
+        license=query.choice("license", _LICENSES, License.STANDARD),
         duration_seconds=_whole(query, "minutes", _MINUTES, _MOST_MINUTES) * 60,
         segments=_whole(query, "segments", 1, 255),
     )
-
-
-def _chosen(query: Form, name: str, choices: Mapping[str, T], usual: T) -> T:
-    word = query.text(name)
-    if not word:
-        return usual
-    if word not in choices:
-        raise InvalidArgument(name, f"must be one of {', '.join(choices)}")
-    return choices[word]
 
 
 def _whole(query: Form, name: str, usual: int, most: int) -> int:

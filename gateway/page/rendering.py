@@ -2,21 +2,16 @@
 
 from typing import Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
+from gateway.page.charts import SIZES
 from gateway.page.formats import FILTERS, WORDS
-from gateway.web.pages import static_url
+from gateway.v1 import authorization_pb2, credits_pb2
+from gateway.web.pages import templates_of
 
-_TEMPLATES: Final = Environment(
-    loader=PackageLoader("gateway.page"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_TEMPLATES: Final = templates_of("gateway.page")
 _TEMPLATES.filters.update(FILTERS)
-_TEMPLATES.globals.update(WORDS, static_url=static_url)
+_TEMPLATES.globals.update(WORDS, **SIZES, pb=credits_pb2, call_pb=authorization_pb2)
 
 
 def render(template: str, *, status: int = 200, **values: object) -> HTMLResponse:

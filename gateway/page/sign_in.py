@@ -10,7 +10,7 @@ from gateway.api.credits.sign_in_links import SIGN_IN_PATH
 from gateway.domain.identity import hash_secret
 from gateway.errors import PermissionDenied, Unauthenticated
 from gateway.ledger.sign_in_links import SignInLinks
-from gateway.page.desk import Desk, Visit, see_other
+from gateway.page.desk import Desk, Visit, own_origins, see_other
 from gateway.page.forms import Form
 from gateway.page.rendering import render
 
@@ -91,5 +91,4 @@ def _local(target: str) -> str:
 def _is_foreign(request: Request) -> bool:
     """Whether a form came from another site: nobody is to be signed in as somebody else by a page they look at."""
     origin = request.headers.get("origin")
-    host = request.headers.get("host", "")
-    return origin is not None and origin not in (f"http://{host}", f"https://{host}")
+    return origin is not None and origin not in own_origins(request)

@@ -79,10 +79,10 @@ class UsagePages:
         request = pb.ListUsageRequest(
             office_id=office.office_id,
             month=month,
-            category=query.choice("category", CATEGORY_WORDS),  # type: ignore[arg-type]  # the same numbers
+            category=query.choice("category", CATEGORY_WORDS, 0),  # type: ignore[arg-type]  # the same numbers
             user_id=query.text("user"),
             department_id=query.text("department"),
-            order=query.choice("order", ORDER_WORDS),  # type: ignore[arg-type]  # likewise
+            order=query.choice("order", ORDER_WORDS, pb.USAGE_ORDER_UNSPECIFIED),
             page_size=_PAGE_SIZE,
             page_token=query.text("page"),
         )

@@ -17,21 +17,6 @@ STATIC_PATH: Final = "/static"
 
 _KEPT: Final = "public, max-age=31536000, immutable"
 
-_TEMPLATES: Final = Environment(
-    loader=PackageLoader("gateway.web"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-
-
-def render_page(
-    template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: object
-) -> HTMLResponse:
-    """A page made of a template in gateway/web/templates."""
-    return HTMLResponse(_TEMPLATES.get_template(template).render(values), status_code=status, headers=headers)
-
 
 @cache
 def static_url(name: str) -> str:
@@ -40,7 +25,23 @@ def static_url(name: str) -> str:
     return f"{STATIC_PATH}/{name}?v={hashlib.sha256(content).hexdigest()[:12]}"
 
 
-_TEMPLATES.globals["static_url"] = static_url
+def templates_of(package: str) -> Environment:
+    """The templates of a package, in its folder templates: everything in them escaped, and no name forgiven."""
+    templates = Environment(
+        loader=PackageLoader(package), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    templates.globals["static_url"] = static_url
+    return templates
+
+
+_TEMPLATES: Final = templates_of("gateway.web")
+
+
+def render_page(
+    template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: object
+) -> HTMLResponse:
+    """A page made of a template in gateway/web/templates."""
+    return HTMLResponse(_TEMPLATES.get_template(template).render(values), status_code=status, headers=headers)
 
 
 def static_route() -> Mount:

@@ -146,13 +146,13 @@ def test_micros_of_nobody_are_refused(text: str) -> None:
 
 @pytest.mark.parametrize(("text", "value"), [("fax", 6), (" local ", 2), ("", 0), (" ", 0)])
 def test_a_word_of_a_menu_stands_for_its_number(text: str, value: int) -> None:
-    assert Form({"category": text}).choice("category", MENU) == value
+    assert Form({"category": text}).choice("category", MENU, 0) == value
 
 
 @pytest.mark.parametrize("text", ["FAX", "6", "0", "local,fax", "none", "__class__", "<b>", "\u200b"])
 def test_no_word_of_a_menu_is_refused_with_those_that_are(text: str) -> None:
     with pytest.raises(InvalidArgument, match="must be one of local, fax") as refused:
-        Form({"category": text}).choice("category", MENU)
+        Form({"category": text}).choice("category", MENU, 0)
     assert refused.value.field == "category"
 
 

@@ -112,7 +112,7 @@ def _administered_company(identity: Identity) -> str | None:
     Raises:
         PermissionDenied: The bearer is no admin.
     """
-    if identity.role in (Role.VIEWER, Role.SWITCH):
+    if not identity.is_admin:
         raise PermissionDenied
     return identity.readable_company_id()
 
