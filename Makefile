@@ -1,6 +1,6 @@
 # Every target does its own set-up in .venv: nothing but python3 (3.11 or newer) and make has to be there, and of the
-# network only the package index. What needs programs beside that (Debian's redis-server, postgresql, chromium and luacheck) says
-# so; it is skipped on a laptop and fails where CI=true.
+# network only the package index. What needs programs beside that (Debian's redis-server, postgresql, luacheck and
+# chromium-headless-shell) says so; it is skipped on a laptop and fails where CI=true.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin

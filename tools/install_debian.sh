@@ -9,7 +9,7 @@ set -euo pipefail
 # command -> package; several commands may be of one package
 declare -A base=([make]=make [luacheck]=lua-check [redis-server]=redis-server [pg_ctlcluster]=postgresql)
 declare -A bench=([h2load]=nghttp2-client [redis-benchmark]=redis-tools)
-declare -A page=([chromium]="chromium fonts-dejavu-core")
+declare -A page=([chromium-headless-shell]="chromium-headless-shell fonts-dejavu-core")
 declare -A switches=(
   [kamailio]="kamailio kamailio-json-modules kamailio-extra-modules kamailio-utils-modules kamailio-cnxcc-modules kamailio-ims-modules"
   [sipp]=sip-tester

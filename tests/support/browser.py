@@ -62,7 +62,7 @@ _INTERACTIVE_JS = """
 
 def find_chromium() -> str:
     """The path of Chromium; skip the test where it is missing, or fail it when CI=true."""
-    return find_program("chromium", "chromium")
+    return find_program("chromium-headless-shell", "chromium-headless-shell")
 
 
 @asynccontextmanager
