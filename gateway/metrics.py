@@ -8,7 +8,8 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from gateway.domain.vocabulary import Reason
+from gateway.domain.payment import ChargePurpose, ChargeStatus, RefillStatus
+from gateway.domain.vocabulary import FinalReason, Reason
 
 _LATENCY_BUCKETS: Final = (
     0.00025, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
@@ -100,6 +101,10 @@ CALLBACKS: Final = Counter(
 )
 SESSIONS: Final = Gauge("tollgate_sessions", "Open Sessions.", multiprocess_mode="livesum")
 SESSION_OPERATIONS: Final = Counter("tollgate_session_operations_total", "Operations that came by a Session.", ["kind"])
+SESSION_ERRORS: Final = Counter(
+    "tollgate_session_errors_total", "Operations of a Session that got an error instead of an answer, by gRPC code.",
+    ["code"],
+)  # fmt: skip
 COMMANDS: Final = Counter("tollgate_commands_total", "Commands handed to the Sessions of a switch.", ["kind"])
 CUTS: Final = Counter("tollgate_cuts_total", "Calls marked cut, by final reason.", ["reason"])
 LAPSES: Final = Counter("tollgate_lapses_total", "Calls that lapsed.")
@@ -124,6 +129,17 @@ STORE_CONNECTED: Final = Gauge(
 )  # fmt: skip
 
 
+# What is not there cannot be seen to grow: what happens seldom is shown as 0 before it happens first.
+for _code in ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "INTERNAL"):
+    SESSION_ERRORS.labels(_code)
+for _final_reason in FinalReason:
+    CUTS.labels(_final_reason.name)
+for _status in (RefillStatus.NOT_NEEDED, RefillStatus.FAILED, RefillStatus.CAPPED):
+    REFILLS.labels(_status.value)
+for _purpose in ChargePurpose:
+    for _outcome in (ChargeStatus.SUCCEEDED, ChargeStatus.DECLINED, ChargeStatus.NOT_CHARGED):
+        CHARGES.labels(_purpose.value, _outcome.value)
+
 # labels() takes a lock and a dictionary a call; decisions are too many for that.
 _DECISIONS: Final[dict[tuple[str, int], Counter]] = {
     (operation, reason): DECISIONS.labels(operation, reason.name)
@@ -145,6 +161,11 @@ def _session_counter(kind: str) -> Counter:
 def count_session_operations(kind: str, count: int) -> None:
     """Count operations of a Session by their name in the contract."""
     _session_counter(kind).inc(count)
+
+
+def count_session_error(code: str) -> None:
+    """Count an operation of a Session that could not be answered, by its gRPC code."""
+    SESSION_ERRORS.labels(code).inc()
 
 
 def count_command(kind: str) -> None:

@@ -7,7 +7,13 @@
 set -euo pipefail
 
 # command -> package; several commands may be of one package
-declare -A base=([make]=make [luacheck]=lua-check [redis-server]=redis-server [pg_ctlcluster]=postgresql)
+declare -A base=(
+  [make]=make
+  [luacheck]=lua-check
+  [redis-server]=redis-server
+  [pg_ctlcluster]=postgresql
+  [prometheus]=prometheus
+)
 declare -A bench=([h2load]=nghttp2-client [redis-benchmark]=redis-tools)
 declare -A page=([chromium-headless-shell]="chromium-headless-shell fonts-dejavu-core")
 declare -A switches=(

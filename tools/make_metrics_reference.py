@@ -34,15 +34,8 @@ Beside these, each process has Python's own: `process_*` and `python_*` where on
 
 ## What to watch
 
-| expression | says |
-| --- | --- |
-| `tollgate_store_connected == 0` | a process has no store: only emergency and free calls are granted |
-| `rate(tollgate_outbox_dropped_total[5m]) > 0` | the outboxes are full; normal while no journal takes from them |
-| `tollgate_offices_missing > 0` | the store lost offices: restore them from the ledger |
-| `rate(tollgate_credits_stuck_total[5m]) > 0` | a credit cannot be applied: the log says which |
-| `increase(tollgate_credits_lost_total[1h]) > 0` | a failover lost what was confirmed; it was sent again |
-| `rate(tollgate_written_off_micros_total[1h])` | calls that went on beyond their funds: ticks come too seldom |
-| `histogram_quantile(0.99, rate(tollgate_due_lag_seconds_bucket[5m])) > 1` | cuts come late |
+[Alerts and what cures them](../operating/alerts.md): rules, a dashboard and an example of a configuration are in
+[deploy](../../deploy).
 """
 
 Metric = Counter | Gauge | Histogram

@@ -268,5 +268,6 @@ class Session:
 
 
 def packed_error(tag: int, error: TollgateError) -> bytes:
-    """The Result of an operation that could not be answered."""
+    """The Result of an operation that could not be answered; counts it."""
+    metrics.count_session_error(error.code)
     return packed_result(tag, "error", status_of(error))
