@@ -27,8 +27,9 @@ log = structlog.get_logger(__name__)
 
 DOMAIN: Final = "tollgate"
 _BEARER: Final = "Bearer "
-_REPLY_MARGIN_SECONDS: Final = 0.02
-"""Kept of a caller's deadline to say UNAVAILABLE in, since a deadline that passes says nothing."""
+_REPLY_SHARE: Final = 0.2
+_LONGEST_REPLY_SECONDS: Final = 0.1
+"""Kept of a caller's deadline to say UNAVAILABLE in, at most so long, since a deadline that passes says nothing."""
 
 _RECHECK_SECONDS: Final = 0.5
 MAX_STREAMS: Final = 1_000
@@ -61,7 +62,7 @@ class Runner:
     ) -> None:
         self._directory = directory
         self._max_in_flight = max_in_flight
-        self._patience = store_timeout_seconds + _REPLY_MARGIN_SECONDS
+        self._patience = store_timeout_seconds + _LONGEST_REPLY_SECONDS
         self._recheck_seconds = recheck_seconds
         self._in_flight = 0
         self._streams = 0
@@ -96,7 +97,8 @@ class Runner:
             if remaining is None or remaining > self._patience:
                 return await operation(request, identity)
             try:
-                async with asyncio.timeout(max(0.0, remaining - _REPLY_MARGIN_SECONDS)):
+                kept = min(_REPLY_SHARE * remaining, _LONGEST_REPLY_SECONDS)
+                async with asyncio.timeout(remaining - kept):
                     return await operation(request, identity)
             except TimeoutError as error:
                 raise StoreUnavailable("no answer within the caller's deadline") from error

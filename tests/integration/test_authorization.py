@@ -412,8 +412,8 @@ def test_store_away(tmp_path_factory: pytest.TempPathFactory) -> None:
         await stub.AuthorizeCall(call("a", "1"), metadata=metadata())
         loop = asyncio.get_running_loop()
         # Paused: connected, but silent.
-        await front.connection.ask("CLIENT", "PAUSE", 2_000, "ALL")
-        for deadline in (0.2, 5.0):
+        await front.connection.ask("CLIENT", "PAUSE", 4_000, "ALL")
+        for deadline in (0.5, 5.0):
             began = loop.time()
             code, info, text = await refused(stub.AuthorizeCall(call("a", "2"), metadata=metadata(), timeout=deadline))
             assert (code, info.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
@@ -423,7 +423,7 @@ def test_store_away(tmp_path_factory: pytest.TempPathFactory) -> None:
         emergency = await stub.AuthorizeCall(call("a", "sos", "911"), metadata=metadata())
         answered = await stub.AnswerCall(pb.AnswerCallRequest(office_id="a", call_id="sos"), metadata=metadata())
         assert (emergency.reason, answered.granted_seconds) == (pb.EMERGENCY, 86_400)
-        assert loop.time() - began < 0.4
+        assert loop.time() - began < 1.0
         free = await stub.AuthorizeCall(call("a", "free", LOCAL), metadata=metadata())
         assert (free.decision, free.reason, free.granted_seconds) == (pb.GRANTED, pb.FREE, 14_400)
         ended = await stub.EndCall(
@@ -433,7 +433,7 @@ def test_store_away(tmp_path_factory: pytest.TempPathFactory) -> None:
 
     async def main() -> None:
         with running_store("valkey", tmp_path_factory.mktemp("away")) as server:
-            async with running_front(server.url, store_timeout_ms=300) as front:
+            async with running_front(server.url, store_timeout_ms=1_000) as front:
                 await ready(front)
                 await test(front, server)
                 async with asyncio.timeout(10):
