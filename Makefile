@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 # As many workers as there are processors; what shares a fixture that is dear to make stays on one of them.
-PARALLEL ?= --numprocesses auto --dist loadgroup
+PARALLEL ?= --numprocesses auto --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help

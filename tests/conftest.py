@@ -30,6 +30,9 @@ from tests.support.session_loop import SESSION_LOOP, session_loop  # noqa: F401
 ASYNC_TEST_DEADLINE_SECONDS = 120.0
 """A coroutine test that hangs fails with a traceback of where it hangs, instead of holding the whole run."""
 
+LONG_GROUPS = ("page", "kamailio", "month")
+"""Those that one worker is busy with for minutes, the longest first."""
+
 _seed = pytest.StashKey[str]()
 
 # How long an example takes says how busy the machine is, and nothing of the code.
@@ -43,6 +46,19 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell has what it starts in the background ignore Ctrl-C, and children inherit that: a test that ends one so
     # would wait for ever.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, and the shortest are left for last, so that all workers end together."""
+    items.sort(key=_begins)
+
+
+def _begins(item: pytest.Item) -> int:
+    group = item.get_closest_marker("xdist_group")
+    if group is not None and group.args[0] in LONG_GROUPS:
+        return LONG_GROUPS.index(group.args[0])
+    return len(LONG_GROUPS) + ("unit" in item.path.parts)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -21,6 +21,7 @@ SMALL: Final = Size(offices=24, things=800, bursts=8, purchases=24, pace=1.0)
 LARGE: Final = Size(offices=200, things=100_000, bursts=80, purchases=200, pace=0.6)
 
 
+@pytest.mark.xdist_group("month")
 @pytest.mark.parametrize("size", [SMALL, pytest.param(LARGE, marks=pytest.mark.slow)], ids=["small", "large"])
 def test_a_month_adds_up(start_store: StartStore, tmp_path: Path, size: Size) -> None:
     seed = int(os.environ.get(SEED_VARIABLE) or random.randrange(2**32))
