@@ -1,14 +1,11 @@
 """What it takes to open a page for the first time: few bytes, few requests, nothing from elsewhere."""
 
-import asyncio
-
 import pytest
 from playwright.async_api import Page
 
 from gateway.v1 import credits_pb2 as pb
 from tests.page.asking import sign_in_by_post
 from tests.page.walking import token_of
-from tests.support.billing import DOLLARS
 from tests.support.browser import measure_cold_load
 from tests.support.page_scene import PageScene
 
@@ -23,22 +20,8 @@ FULL_PAGES = ["/sign-in", "/", "/operator"] + [
 ]
 
 
-async def make_full_office(scene: PageScene) -> str:
-    """An office whose pages are as full as they get: as many rows as are shown at a time."""
-    company_id = await scene.create_company()
-    office_id = await scene.create_office(company_id, balance_micros=100 * DOLLARS)
-    await asyncio.gather(*(scene.create_office(company_id, name=f"Branch {number}") for number in range(50)))
-    await scene.add_confirmed_card(office_id)
-    for _ in range(6):
-        await scene.operator.adjust(office_id, DOLLARS)
-    await asyncio.gather(*(scene.place_call(office_id, user_id=f"user-{number}") for number in range(60)))
-    await asyncio.gather(*(scene.begin_call(office_id, user_id=f"user-{number}") for number in range(51)))
-    await scene.operator.wait_usage(office_id, 60)
-    return office_id
-
-
 async def test_a_full_page_is_small(scene: PageScene, page: Page) -> None:
-    office_id = await make_full_office(scene)
+    office_id = await scene.create_full_office()
     await sign_in_by_post(page, await scene.create_token(pb.ROLE_OPERATOR))
     for path in FULL_PAGES:
         cold = await measure_cold_load(page, path.format(office=office_id))

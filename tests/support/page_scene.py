@@ -14,6 +14,7 @@ from gateway.payments.sandbox import FILE_NAME
 from gateway.v1 import authorization_pb2 as call_pb
 from gateway.v1 import credits_pb2 as pb
 from gateway.v1.authorization_pb2_grpc import CallAuthorizationStub
+from tests.support.billing import DOLLARS
 from tests.support.gateway_process import GatewayProcess, running_gateway
 from tests.support.operator import OPERATOR_TOKEN, Operator, assert_audit_is_clean
 
@@ -88,6 +89,19 @@ class PageScene:
         if balance_micros:
             await self.operator.adjust(office.office_id, balance_micros)
         return office.office_id
+
+    async def create_full_office(self) -> str:
+        """Create an office whose pages have as many rows as they show at a time, in a company of as many; its id."""
+        company_id = await self.create_company()
+        office_id = await self.create_office(company_id, balance_micros=100 * DOLLARS)
+        await asyncio.gather(*(self.create_office(company_id, name=f"Branch {number}") for number in range(50)))
+        await self.add_confirmed_card(office_id)
+        for _ in range(6):
+            await self.operator.adjust(office_id, DOLLARS)
+        await asyncio.gather(*(self.place_call(office_id, user_id=f"user-{number}") for number in range(60)))
+        await asyncio.gather(*(self.begin_call(office_id, user_id=f"user-{number}") for number in range(51)))
+        await self.operator.wait_usage(office_id, 60)
+        return office_id
 
     async def create_token(
         self, role: "pb.Role.ValueType", company_id: str = "", office_ids: Sequence[str] = (), switch_id: str = ""
