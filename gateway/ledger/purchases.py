@@ -165,13 +165,6 @@ class Purchases:
             row = (await session.scalars(query)).one_or_none()
         return None if row is None else _purchase(row)
 
-    async def of_credit(self, office_id: str, number: int) -> Purchase | None:
-        """The purchase that a numbered credit is of, or None: it is of none."""
-        query = select(PurchaseRow).where(PurchaseRow.office_id == office_id, PurchaseRow.credit_number == number)
-        async with self._database.read() as session:
-            row = (await session.scalars(query)).one_or_none()
-        return None if row is None else _purchase(row)
-
     async def is_credited(self, purchase: Purchase) -> bool:
         """Whether the credit of a purchase has moved its money: shortly after it was paid."""
         if purchase.credit_number is None:

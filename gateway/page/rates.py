@@ -67,19 +67,23 @@ class RatesPage:
 
 
 def _question(office_id: str, query: Form) -> RateQuestion:
-    called = query.text("called")
-    if len(called) > _LONGEST_NUMBER:
-        raise InvalidArgument("called_number", "is too long for a number")
     return RateQuestion(
         office_id=office_id,
-        called_number=called,
-        calling_number=query.text("calling")[:_LONGEST_NUMBER],
+        called_number=_number(query, "called"),
+        calling_number=_number(query, "calling"),
         service=query.choice("service", _SERVICES, Service.VOICE),
         direction=query.choice("direction", _DIRECTIONS, Direction.OUTBOUND),
         license=query.choice("license", _LICENSES, License.STANDARD),
         duration_seconds=_whole(query, "minutes", _MINUTES, _MOST_MINUTES) * 60,
         segments=_whole(query, "segments", 1, 255),
     )
+
+
+def _number(query: Form, name: str) -> str:
+    text = query.text(name)
+    if len(text) > _LONGEST_NUMBER:
+        raise InvalidArgument(f"{name}_number", "is too long for a number")
+    return text
 
 
 def _whole(query: Form, name: str, usual: int, most: int) -> int:

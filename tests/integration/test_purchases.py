@@ -108,7 +108,6 @@ async def test_the_latest_that_was_not_refused_is_found(
             assert latest is not None
             assert (latest.idempotency_key, latest.credit_number) == (f"k{number}", number)
             assert bought.transaction_id == f"{OFFICE}/{number}"
-            assert await purchases.of_credit(OFFICE, number) == latest
         if card:
             await turn_into(back, card, "tok_declined")
             await refused(PRECONDITION, "CARD_DECLINED", buy(back, card, key="declined"))
@@ -121,8 +120,6 @@ async def test_the_latest_that_was_not_refused_is_found(
             assert waiting is not None
             assert (waiting.idempotency_key, waiting.credit_number) == ("may yet be paid", None)
         assert await purchases.latest("other") is None
-        for office_id, number in ((OFFICE, 1), (OFFICE, 5), ("other", 2)):
-            assert await purchases.of_credit(office_id, number) is None
 
 
 async def test_a_key_is_answered_when_its_amount_is_no_longer_offered(valkey: StoreServer, tmp_path: Path) -> None:

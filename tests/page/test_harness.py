@@ -1,7 +1,5 @@
 """What tests of pages stand on, tried on the pages of a payment: a page is watched, judged, measured and shown."""
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from playwright.async_api import Browser, Page, Route, expect
 
 from gateway.v1 import authorization_pb2 as call_pb
 from gateway.v1 import credits_pb2 as pb
+from tests.page.walking import wait_for_balance
 from tests.support import browser as support
 from tests.support.back import refused
 from tests.support.billing import DOLLARS
@@ -29,7 +28,6 @@ from tests.support.page_scene import PageScene
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("page")]
 
 RETURN = "/payments/return"
-CREDIT_SECONDS = 15.0
 PICTURES = {"return-light.png", "return-dark.png", "return-phone.png"}
 ELSEWHERE = "http://elsewhere.example/"
 
@@ -46,13 +44,6 @@ async def ask_bank(scene: PageScene) -> tuple[str, str, str]:
     added = await scene.add_card(office_id, "tok_authentication_required")
     assert added.confirmation_url
     return office_id, added.payment_method_id, added.confirmation_url
-
-
-async def wait_for_balance(scene: PageScene, office_id: str, balance_micros: int) -> None:
-    deadline = time.monotonic() + CREDIT_SECONDS
-    while (found := await scene.operator.balance(office_id)) != balance_micros:
-        assert time.monotonic() < deadline, f"the balance is {found}, not {balance_micros}"
-        await asyncio.sleep(0.1)
 
 
 async def test_a_purchase_is_approved_in_the_browser(scene: PageScene, page: Page) -> None:
