@@ -86,5 +86,5 @@ LOCK := $(BIN)/pip-compile --quiet --strip-extras --generate-hashes --no-emit-in
 
 .PHONY: lock
 lock: $(VENV)/.installed ## Lock what pyproject.toml asks for; UPGRADE=--upgrade takes the newest versions.
-	$(LOCK) $(UPGRADE) --output-file requirements/run.txt pyproject.toml
+	$(LOCK) $(UPGRADE) --extra postgresql --output-file requirements/run.txt pyproject.toml
 	$(LOCK) $(UPGRADE) --extra dev --allow-unsafe --output-file requirements/dev.txt pyproject.toml
