@@ -15,9 +15,9 @@ def sweep_makers() -> tuple[tuple[str, Maker], ...]:
     return (
         ("in_flight", _in_flight),
         ("offices", lambda sweep: _crowds("A Session by the number of offices", "offices", sweep)),
-        ("offices", lambda sweep: _crowd_memory("Memory by the number of offices", "offices", sweep)),
+        ("offices", lambda sweep: _crowd_memory("Memory by the number of offices", "office", sweep)),
         ("live_calls", lambda sweep: _crowds("A Session by the number of live calls", "live calls", sweep)),
-        ("live_calls", lambda sweep: _crowd_memory("Memory by the number of live calls", "live calls", sweep)),
+        ("live_calls", lambda sweep: _crowd_memory("Memory by the number of live calls", "live call", sweep)),
         ("compare_sizes", _compare_sizes),
         ("deck", _deck),
         ("deck", _deck_loading),
@@ -102,14 +102,15 @@ def _crowd(point: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
 def _crowd_memory(title: str, what: str, sweep: Mapping[str, Any]) -> Table | None:
     if not sweep["points"]:
         return None
+    # Of what the sweep is by: beside a million offices, what a thousand calls take is lost in what the store rounds up.
+    each = f"bytes_per_{what.replace(' ', '_')}"
     return Table(
         title,
-        (what, "bytes an office", "bytes a live call", "store MiB", "front MiB"),
+        (f"{what}s", f"bytes {'an' if what == 'office' else 'a'} {what}", "store MiB", "front MiB"),
         tuple(
             (
                 number(point["size"]),
-                _each(point["bytes_per_office"], point["offices"]),
-                _each(point["bytes_per_live_call"], point["live_calls"]),
+                number(point[each]) if point[each] is not None and point["size"] >= FEW else "",
                 f"{point['store_bytes'] / 2**20:,.1f}",
                 f"{point['front_bytes'] / 2**20:,.0f}",
             )
@@ -117,10 +118,6 @@ def _crowd_memory(title: str, what: str, sweep: Mapping[str, Any]) -> Table | No
         ),
         f"Of fewer than {number(FEW)} the bytes of each say nothing: what a store has anyway is more.",
     )
-
-
-def _each(count: float | None, among: int) -> str:
-    return number(count) if count is not None and among >= FEW else ""
 
 
 def _compare_sizes(sweep: Mapping[str, Any]) -> Table | None:

@@ -91,7 +91,8 @@ class Climb:
     """The search for the highest number of users.
 
     Goes up a step at a time. A step too high is tried again, since another process may have been what disturbed it; the
-    third time the highest good one is it, less a margin: the whole run is longer than a step, and meets more.
+    third time the highest good one is it, less a margin: the whole run is longer than a step, and meets more. Where the
+    first step is too high already, it is halved, down to an eighth.
 
     Args:
         aim_ms: What p99 must stay below.
@@ -111,6 +112,8 @@ class Climb:
     GROWTH: Final = 1.3
     MARGIN: Final = 0.9
     TRIES: Final = 3
+    LEAST: Final = 8
+    """A step is at least the first by this."""
 
     def __post_init__(self) -> None:
         self.users = min(self.first, self.most)
@@ -127,8 +130,12 @@ class Climb:
         else:
             self._failures += 1
             if self._failures == self.TRIES:
-                self._end()
+                half = self.users // 2
+                if self._good or half < max(1, self.first // self.LEAST):
+                    self._end()
+                else:
+                    self.users, self._failures = half, 0
 
     def _end(self) -> None:
-        # Where not even the first step was good, it goes on with less, and the result says whether that was too much.
+        # Where no step was good, it goes on with less than the first, and the result says that it was too much.
         self.found = self.users = max(1, round(self.MARGIN * (self._good or self.first)))

@@ -72,8 +72,16 @@ def test_a_climb_goes_on_after_a_disturbance() -> None:
     assert climbing.users > users
 
 
-def test_a_climb_whose_first_step_is_too_high_goes_on_with_less() -> None:
-    assert climb(0).found == 9
+def test_a_climb_whose_first_step_is_too_high_begins_again_with_half() -> None:
+    climbed = climb(7)
+    assert [users for users, _ in climbed.steps] == [10, 10, 10, 5, 6, 8, 8, 8]
+    assert climbed.found == round(0.9 * 6)
+
+
+def test_a_climb_that_no_step_is_good_for_goes_on_with_less_than_the_first() -> None:
+    climbed = climb(0)
+    assert [users for users, _ in climbed.steps] == [10, 10, 10, 5, 5, 5, 2, 2, 2, 1, 1, 1]
+    assert climbed.found == 9
 
 
 def test_people_talk_as_people_do() -> None:
