@@ -12,6 +12,7 @@ class MissingOffices:
 
     def __init__(self) -> None:
         self._office_ids: set[str] = set()
+        self._count()  # so that nobody takes for unknown, or for as it was before a restart, what is none
 
     def __contains__(self, office_id: str) -> bool:
         return office_id in self._office_ids
