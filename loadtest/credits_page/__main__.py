@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import uvloop
-
 from loadtest.credits_page.cold_loads import measure_cold_loads
 from loadtest.credits_page.large_month import measure_large_month
 from loadtest.processes import BenchError
@@ -20,11 +18,11 @@ from loadtest.report import RESULTS
 from loadtest.taken import Taken
 
 
-async def run(given: argparse.Namespace, directory: Path) -> dict[str, Any]:
+def run(given: argparse.Namespace, directory: Path) -> dict[str, Any]:
     """Take the figures, one after the other."""
     taken = Taken.now(directory)
-    cold = await measure_cold_loads(directory / "cold", given.loads)
-    month = await measure_large_month(directory / "month", given.records, given.times)
+    cold = measure_cold_loads(directory / "cold", given.loads)
+    month = measure_large_month(directory / "month", given.records, given.times)
     return {**taken.head(), "cold_loads": cold, "large_month": month, "took_seconds": taken.seconds()}
 
 
@@ -40,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         for part in ("cold", "month"):
             (Path(name) / part).mkdir()
         try:
-            result = uvloop.run(run(given, Path(name)))
+            result = run(given, Path(name))
         except (BenchError, AssertionError, TimeoutError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1

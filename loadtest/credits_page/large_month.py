@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 import aiohttp
+import uvloop
 
 from gateway.domain.vocabulary import Reason
 from gateway.ledger.database import open_database
@@ -42,7 +43,7 @@ _FILTERS: Final = {
 }
 
 
-async def measure_large_month(directory: Path, count: int, times: int) -> dict[str, Any]:
+def measure_large_month(directory: Path, count: int, times: int) -> dict[str, Any]:
     """Fill a month on SQLite, and look at it.
 
     Args:
@@ -58,23 +59,35 @@ async def measure_large_month(directory: Path, count: int, times: int) -> dict[s
     """
     now = datetime.now(_ZONE)
     with running_gateway(directory, TOLLGATE_OPERATOR_TOKEN=OPERATOR_TOKEN) as gateway:
-        async with Operator.of(gateway.admin_server) as operator:
-            await operator.create_office(100 * DOLLARS, OFFICE)
+        uvloop.run(_create_office(gateway))
     file = gateway.data_dir / "tollgate.db"
+    uvloop.run(_fill(file, count, now))
+    with running_gateway(directory, TOLLGATE_OPERATOR_TOKEN=OPERATOR_TOKEN) as gateway:
+        measured = uvloop.run(_measure(gateway, count, times, f"{now:%Y-%m}"))
+    return {"records": count, "times": times, "file_bytes": file.stat().st_size, **measured}
+
+
+async def _create_office(gateway: GatewayProcess) -> None:
+    async with Operator.of(gateway.admin_server) as operator:
+        await operator.create_office(100 * DOLLARS, OFFICE)
+
+
+async def _fill(file: Path, count: int, now: datetime) -> None:
     database = await open_database(f"sqlite:///{file}")
     try:
         await record_many(database, _records(count, now))
     finally:
         await database.close()
-    with running_gateway(directory, TOLLGATE_OPERATOR_TOKEN=OPERATOR_TOKEN) as gateway:
-        # The jar is one that takes cookies of addresses, too.
-        jar, limit = aiohttp.CookieJar(unsafe=True), aiohttp.ClientTimeout(total=900)
-        async with aiohttp.ClientSession(f"http://{gateway.http}", timeout=limit, cookie_jar=jar) as http:
-            visitor = _Visitor(http, times)
-            await visitor.sign_in()
-            pages = await _look(visitor, gateway, f"{now:%Y-%m}", count)
-            export = await visitor.export(f"/offices/{OFFICE}/usage/export?month={now:%Y-%m}", count)
-    return {"records": count, "times": times, "file_bytes": file.stat().st_size, "pages": pages, "export": export}
+
+
+async def _measure(gateway: GatewayProcess, count: int, times: int, month: str) -> dict[str, Any]:
+    # The jar is one that takes cookies of addresses, too.
+    jar, limit = aiohttp.CookieJar(unsafe=True), aiohttp.ClientTimeout(total=900)
+    async with aiohttp.ClientSession(f"http://{gateway.http}", timeout=limit, cookie_jar=jar) as http:
+        visitor = _Visitor(http, times)
+        await visitor.sign_in()
+        pages = await _look(visitor, gateway, month, count)
+        return {"pages": pages, "export": await visitor.export(f"/offices/{OFFICE}/usage/export?month={month}", count)}
 
 
 @dataclass(slots=True)
@@ -142,7 +155,9 @@ async def _page_behind(gateway: GatewayProcess, month: str, order: "pb.UsageOrde
     async with Operator.of(gateway.admin_server) as operator:
         token, seen = "", 0
         while seen < skipped:
-            request = pb.ListUsageRequest(office_id=OFFICE, month=month, order=order, page_size=1_000, page_token=token)
+            request = pb.ListUsageRequest(
+                office_id=OFFICE, month=month, order=order, page_size=min(1_000, skipped - seen), page_token=token
+            )
             listed = await operator.stub.ListUsage(request, timeout=60)
             token, seen = listed.next_page_token, seen + len(listed.records)
             if not token:
