@@ -14,7 +14,7 @@ from tests.page.buying import (
     open_choose,
     review,
 )
-from tests.page.walking import assert_fine_on_desk_and_phone, sign_in_to
+from tests.page.walking import assert_fine_in_every_form, sign_in_to
 from tests.support.billing import DOLLARS
 from tests.support.browser import Visitor, assert_accessible, take_screenshots
 from tests.support.page_scene import PageScene
@@ -73,7 +73,7 @@ async def test_a_card_is_added_confirmed_and_pays(scene: PageScene, page: Page) 
     # A reload adds nothing more.
     await page.reload()
     await expect(page.get_by_role("listitem")).to_have_count(1)
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     await take_screenshots(page, "cards")
 
     await tell_amount(page, await small_charge(scene, office_id))

@@ -9,7 +9,7 @@ from playwright.async_api import Locator, Page, expect
 
 from gateway.v1 import credits_pb2 as pb
 from tests.page.buying import confirm, expect_receipt, heading, review_purchase
-from tests.page.walking import assert_fine_on_desk_and_phone, sign_in_to
+from tests.page.walking import assert_fine_in_every_form, sign_in_to
 from tests.support.billing import DOLLARS
 from tests.support.browser import Visitor, assert_accessible
 from tests.support.page_scene import PageScene
@@ -53,7 +53,7 @@ async def test_transactions_are_what_moved_outside_of_calls(scene: PageScene, pa
     shown = await table.get_by_role("time").first.inner_text()
     assert month_of().strftime("%Y") in shown
     assert datetime.strptime(shown, "%d %b %Y, %H:%M").hour in {month_of().hour, (month_of().hour - 1) % 24}
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
 
 
 async def test_older_transactions_are_on_further_pages(scene: PageScene, visitor: Visitor, page: Page) -> None:
@@ -97,7 +97,7 @@ async def test_what_is_bought_on_invoice_is_on_the_invoice_of_the_month(scene: P
     await expect(rows(page)).to_have_count(1)
     await expect(page.get_by_role("cell", name=number, exact=True)).to_be_visible()
     await expect(page.get_by_role("cell", name="$70.00", exact=True)).to_be_visible()
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     await page.get_by_role("link", name=f"{month:%B %Y}").click()
     await expect(heading(page, f"Invoice of {month:%B %Y}")).to_be_visible()
     await expect(page.get_by_text(f"$70.00 {number}")).to_be_visible()
@@ -105,7 +105,7 @@ async def test_what_is_bought_on_invoice_is_on_the_invoice_of_the_month(scene: P
     await expect(rows(page)).to_have_count(2)
     for text in (f"{office_id}/2", f"{office_id}/3", "+$50.00", "+$20.00"):
         await expect(page.get_by_role("cell", name=text, exact=True)).to_be_visible()
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     await page.get_by_role("link", name="All invoices").click()
     await expect(heading(page, "Invoices")).to_be_visible()
 

@@ -15,7 +15,7 @@ from gateway.address import Address
 from gateway.v1 import authorization_pb2 as call_pb
 from gateway.v1 import credits_pb2 as pb
 from tests.page.asking import sign_in_by_post
-from tests.page.walking import assert_fine_on_desk_and_phone, sign_in_to, token_of
+from tests.page.walking import assert_fine_in_every_form, sign_in_to, token_of
 from tests.support.billing import DOLLARS
 from tests.support.browser import take_screenshots, visiting
 from tests.support.page_scene import LONDON, NEW_YORK, USER, PageScene
@@ -90,7 +90,7 @@ async def test_money_and_calls_move_while_calls_run(scene: PageScene, page: Page
     free = await scene.begin_call(office_id, NEW_YORK, user_id="free@example.com")
     await expect(call_row(page, "free@example.com").get_by_role("cell").nth(6)).to_have_text("Free")
     await expect(call_row(page, "free@example.com").get_by_role("cell").nth(7)).to_have_text("\u2013")
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     await scene.begin_call(office_id, user_id="third@example.com", department_id="Sales")
     await expect(page.get_by_role("region", name="Calls in progress").get_by_role("row")).to_have_count(1 + 3)
     await take_screenshots(page, "office")
@@ -124,7 +124,7 @@ async def test_the_last_minutes_of_a_call_are_told(scene: PageScene, page: Page)
     assert (await scene.tick_call(office_id, call_id, 30)).final_unit
     await expect(call_row(page, USER)).to_contain_text("funds run out")
     await expect(figure(page, "Available")).to_contain_text("$0.01")
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
 
 
 async def test_calls_are_listed_by_when_they_began(scene: PageScene, page: Page) -> None:
@@ -180,7 +180,7 @@ async def test_low_funds_are_told_until_there_are_more(scene: PageScene, page: P
     await mark(page)
     await scene.operator.adjust(office_id, -2 * DOLLARS)
     await expect(page.get_by_text("Funds are low.")).to_be_visible(timeout=LIVE_MS)
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     await scene.operator.adjust(office_id, 20 * DOLLARS)
     await expect(page.get_by_text("Funds are low.")).to_have_count(0, timeout=LIVE_MS)
     await expect(figure(page, "Available")).to_contain_text("$24.00")
@@ -207,7 +207,7 @@ async def test_blocked_messages_are_told_while_funds_are_short(scene: PageScene,
     blocked = page.get_by_text("Messages are being blocked. 3 messages were not sent")
     await expect(blocked).to_be_visible(timeout=LIVE_MS)
     await expect(page.get_by_text("Funds are low.")).to_have_count(0)
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     await scene.operator.adjust(office_id, 20 * DOLLARS)
     await expect(blocked).to_have_count(0, timeout=LIVE_MS)
     # What was blocked before is no news to whoever comes now.
@@ -240,7 +240,7 @@ async def test_a_refill_that_failed_is_told_with_its_cause(scene: PageScene, pag
     await expect(page.get_by_text(re.compile("declined", re.IGNORECASE))).to_be_visible()
     await expect(figure(page, "Automatic refill")).to_contain_text("Waiting to try again")
     await assert_not_reloaded(page)
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     await page.get_by_role("link", name="Check the card").click()
     await expect(page.get_by_role("heading", name="Payment methods")).to_be_visible()
 
@@ -277,7 +277,7 @@ async def test_a_suspended_office_is_told_so(scene: PageScene, page: Page) -> No
     await expect(page.get_by_text("This office is suspended.")).to_be_visible(timeout=LIVE_MS)
     # More money would not help.
     await expect(page.get_by_text("Funds are low.")).to_have_count(0)
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     await scene.operator.stub.ResumeOffice(pb.ResumeOfficeRequest(office_id=office_id))
     await expect(page.get_by_text("Funds are low.")).to_be_visible(timeout=LIVE_MS)
     await expect(page.get_by_text("This office is suspended.")).to_have_count(0)

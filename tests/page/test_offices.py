@@ -8,7 +8,7 @@ from playwright.async_api import Dialog, Page, expect
 
 from gateway.v1 import credits_pb2 as pb
 from tests.page.asking import get
-from tests.page.walking import assert_fine_on_desk_and_phone, sign_in
+from tests.page.walking import assert_fine_in_every_form, sign_in
 from tests.support.billing import DOLLARS
 from tests.support.browser import Visitor, take_screenshots
 from tests.support.page_scene import PageScene
@@ -52,7 +52,7 @@ async def test_a_company_sees_all_its_offices_and_their_money(scene: PageScene, 
     assert set(await names_on(page)) == {"Springfield", "Shelbyville", "Ogdenville"}
     # There is but one company, so there is no choice of companies.
     await expect(page.get_by_label("Company")).to_have_count(0)
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     await take_screenshots(page, "offices")
 
     await page.get_by_role("link", name="Shelbyville").click()
@@ -78,7 +78,7 @@ async def test_a_company_without_offices_is_told_so(scene: PageScene, page: Page
     await sign_in_as_company(scene, page, await scene.create_company())
     await expect(page.get_by_role("heading", name="Offices")).to_be_visible()
     await expect(page.get_by_text("There is no office yet.")).to_be_visible()
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
 
 
 async def test_offices_are_found_by_name_and_id(scene: PageScene, page: Page) -> None:
@@ -154,7 +154,7 @@ async def test_an_operator_chooses_a_company(scene: PageScene, page: Page) -> No
     await page.get_by_role("button", name="Show").click()
     await expect(page.get_by_text(of_second[1])).to_be_visible()
     assert await names_on(page) == ["Pier"]
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
 
 
 async def test_what_nobody_offered_is_refused_with_a_cure(scene: PageScene, page: Page) -> None:
@@ -185,6 +185,7 @@ async def test_a_script_in_a_name_is_text(scene: PageScene, page: Page, visitor:
     dialogs: list[Dialog] = []
     visitor.context.on("dialog", lambda dialog: dialogs.append(dialog))
     company_id = await scene.create_company(nasty)
+    await scene.create_company()  # The menu of companies is there where there are two.
     office_id = await scene.create_office(company_id, name=nasty, payment_terms=pb.PAYMENT_TERMS_INVOICE)
     request = pb.AdjustBalanceRequest(
         office_id=office_id, amount_micros=50 * DOLLARS, reason=nasty, idempotency_key=office_id

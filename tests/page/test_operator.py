@@ -11,7 +11,7 @@ from playwright.async_api import Locator, Page, expect
 
 from gateway.v1 import authorization_pb2 as call_pb
 from gateway.v1 import credits_pb2 as pb
-from tests.page.walking import assert_fine_on_desk_and_phone, sign_in
+from tests.page.walking import assert_fine_in_every_form, sign_in
 from tests.support.billing import DOLLARS
 from tests.support.browser import take_screenshots
 from tests.support.page_scene import PageScene
@@ -95,7 +95,7 @@ async def test_decisions_move_while_calls_are_placed(scene: PageScene, page: Pag
             row = reason(page, f"{name} {words}")
             await expect(row.get_by_role("cell")).to_have_text(re.compile(r"^(?!0\.0$)[\d,]+\.\d$"))
         await expect(page.get_by_role("img", name="Decisions a second")).to_be_visible()
-        await assert_fine_on_desk_and_phone(page)
+        await assert_fine_in_every_form(page)
         await take_screenshots(page, "operator")
     await expect(page.get_by_text("Nothing is being decided.")).to_be_visible(timeout=LIVE_MS)
     await expect(figure(page, "A second")).to_have_text(re.compile(r"A second\s*0\s*0 of them denied"))
@@ -140,7 +140,7 @@ async def test_a_refill_that_waits_is_in_the_queue(scene: PageScene, page: Page)
     await expect(row.nth(3)).to_have_text(re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$"))
     await expect(row.nth(5)).to_contain_text(re.compile("declined", re.IGNORECASE))
     await expect(row.nth(6)).to_have_text(re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$"), timeout=LIVE_MS)
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     assert await page.evaluate("document.body.dataset.kept") == "yes"
 
     await queued(page, office_id).get_by_role("link").click()

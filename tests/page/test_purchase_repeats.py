@@ -20,7 +20,7 @@ from tests.page.buying import (
     review,
     review_purchase,
 )
-from tests.page.walking import assert_fine_on_desk_and_phone, purchases_of, sign_in, sign_in_to, token_of
+from tests.page.walking import assert_fine_in_every_form, purchases_of, sign_in, sign_in_to, token_of
 from tests.support.billing import DOLLARS
 from tests.support.browser import Visitor, assert_accessible, visiting
 from tests.support.page_scene import PageScene
@@ -154,7 +154,7 @@ async def test_another_tab_is_told_what_was_bought_meanwhile(scene: PageScene, v
     await confirm(other, "$20.00")
     await expect(other.get_by_role("alert")).to_contain_text(BOUGHT_MEANWHILE)
     await expect(other.get_by_role("alert")).to_contain_text("$50.00")
-    await assert_fine_on_desk_and_phone(other)
+    await assert_fine_in_every_form(other)
     await expect_bought_once(scene, office_id)
 
     await buy_once_more(other, "$20.00")

@@ -19,7 +19,7 @@ from tests.page.buying import (
     review,
     review_purchase,
 )
-from tests.page.walking import assert_fine_on_desk_and_phone, sign_in_to
+from tests.page.walking import assert_fine_in_every_form, sign_in_to
 from tests.support.billing import DOLLARS
 from tests.support.browser import Visitor, assert_accessible, take_screenshots
 from tests.support.page_scene import PageScene
@@ -34,11 +34,11 @@ async def test_credits_are_bought_by_card(scene: PageScene, page: Page) -> None:
     await sign_in_to(scene, page, office_id)
 
     await open_choose(page, office_id)
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     await take_screenshots(page, "purchase-choose")
     await review(page, "$100.00", "Mastercard ending in 4444")
     await expect(page.get_by_text("now, by Mastercard ending in 4444")).to_be_visible()
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     await take_screenshots(page, "purchase-review")
     await expect_nothing_bought(scene, office_id)
 
@@ -46,7 +46,7 @@ async def test_credits_are_bought_by_card(scene: PageScene, page: Page) -> None:
     await expect_receipt(page, "$100.00")
     await expect(page.get_by_text("The balance is $100.00, available are $100.00.")).to_be_visible()
     await expect(page.get_by_text(f"{office_id}/1", exact=True)).to_be_visible()
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     await take_screenshots(page, "receipt")
     await expect_bought_once(scene, office_id, 100 * DOLLARS)
 
@@ -191,7 +191,7 @@ async def test_a_declined_card_is_told_and_another_one_pays(scene: PageScene, pa
     await confirm(page)
     await expect(heading(page, "Not bought")).to_be_visible()
     await expect(page.get_by_role("alert")).to_contain_text("The card was declined.")
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     await expect_nothing_bought(scene, office_id)
     # The address goes on to tell that nothing came of it.
     await page.goto(address)
@@ -213,7 +213,7 @@ async def test_a_purchase_waits_for_its_bank_and_goes_on_by_itself(scene: PageSc
     await confirm(page)
     await expect(heading(page, "Payment under way")).to_be_visible()
     await expect(page.get_by_role("status")).to_contain_text("Your bank wants you to confirm this payment.")
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     link = page.get_by_role("link", name="Confirm at the bank")
     await link.focus()
     async with page.expect_response(lambda answer: "hx-request" in answer.request.headers) as looked:

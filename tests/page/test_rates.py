@@ -8,7 +8,7 @@ from playwright.async_api import Browser, Locator, Page, expect
 
 from gateway.v1 import credits_pb2 as pb
 from tests.page.asking import get, sign_in_by_post
-from tests.page.walking import assert_fine_on_desk_and_phone, sign_in_to, token_of
+from tests.page.walking import assert_fine_in_every_form, sign_in_to, token_of
 from tests.support.billing import DOLLARS
 from tests.support.browser import Visitor, take_screenshots, visiting
 from tests.support.page_scene import PageScene
@@ -50,7 +50,7 @@ async def test_a_price_has_its_why(scene: PageScene, page: Page) -> None:
     await expect(page.get_by_label("To number")).to_have_value("+44 20 7946 0958")
     await expect(page.get_by_label("From number")).to_have_value("+12125550142")
     await expect(page.get_by_label("Minutes")).to_have_value("10")
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     await take_screenshots(page, "rates")
     # The price is what a call then costs.
     assert (await scene.place_call(office_id, talk_seconds=600)).debited_micros == 200_000
@@ -212,7 +212,7 @@ async def test_the_field_that_is_wrong_is_marked(scene: PageScene, page: Page, v
     await expect(page.get_by_label("Minutes")).to_have_attribute("aria-invalid", "true")
     await expect(page.get_by_label("Minutes")).to_have_value("many")
     await expect(page.get_by_label("To number")).to_have_value("+442079460958")
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     await look_up(page, "+442079460958", minutes="3")
     await expect(page.get_by_role("alert")).to_have_count(0)
     await expect(figure(page, "3 minutes")).to_be_visible()

@@ -5,7 +5,7 @@ from playwright.async_api import Page, expect
 
 from gateway.v1 import credits_pb2 as pb
 from tests.page.buying import add_asked_card, answer_bank, heading
-from tests.page.walking import CREDIT_SECONDS, assert_fine_on_desk_and_phone, sign_in_to
+from tests.page.walking import CREDIT_SECONDS, assert_fine_in_every_form, sign_in_to
 from tests.support.billing import DOLLARS
 from tests.support.browser import Visitor, assert_accessible, take_screenshots
 from tests.support.page_scene import PageScene
@@ -55,7 +55,7 @@ async def test_the_refill_is_turned_on_and_off(scene: PageScene, page: Page) -> 
     await expect(page.get_by_label(THRESHOLD)).to_have_value("25.50")
     await expect(page.get_by_label(AMOUNT, exact=True)).to_have_value("1250.00")
     await expect(page.get_by_label(CARD)).to_have_value(card_id)
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     await take_screenshots(page, "refill")
     refill = await refill_of(scene, office_id)
     assert (refill.threshold_micros, refill.amount_micros) == (25_500_000, 1_250 * DOLLARS)
@@ -198,7 +198,7 @@ async def test_a_refill_that_fails_is_told_on_the_page_of_the_office(scene: Page
     await page.goto(f"/offices/{office_id}")
     await expect(page.get_by_text("The automatic refill failed.")).to_be_visible(timeout=1000 * CREDIT_SECONDS)
     await expect(page.get_by_text("The card was declined.")).to_be_visible()
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     await page.get_by_role("link", name="Check the card").click()
     await expect(heading(page, "Payment methods")).to_be_visible()
     assert await scene.operator.balance(office_id) == 3 * DOLLARS
@@ -216,7 +216,7 @@ async def test_a_refill_that_the_bank_asks_about_is_confirmed_from_the_page_of_t
     await page.goto(f"/offices/{office_id}")
     waits = page.get_by_text("The automatic refill waits for the card's owner.")
     await expect(waits).to_be_visible(timeout=1000 * CREDIT_SECONDS)
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     async with page.context.expect_page() as opened:
         await page.get_by_role("link", name="Confirm at the bank").click()
     await answer_bank(await opened.value, "")

@@ -13,7 +13,7 @@ from playwright.async_api import Browser, BrowserContext, Page, expect
 from gateway.domain.identity import hash_secret
 from gateway.v1 import credits_pb2 as pb
 from tests.page.asking import get, post, sign_in_by_post
-from tests.page.walking import assert_fine_on_desk_and_phone, sign_in, sign_in_to, token_of
+from tests.page.walking import assert_fine_in_every_form, sign_in, sign_in_to, token_of
 from tests.support.browser import Visitor, take_screenshots, visiting
 from tests.support.operator import OPERATOR_TOKEN
 from tests.support.page_scene import PageScene
@@ -62,7 +62,7 @@ async def test_a_token_signs_in(scene: PageScene, page: Page, visitor: Visitor) 
     await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     await expect(page).to_have_title("Sign in · Tollgate")
     assert not await cookies_of(visitor.context)
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     await take_screenshots(page, "sign-in")
 
     await enter(page, secret)
@@ -196,7 +196,7 @@ async def test_a_link_signs_in_once(scene: PageScene, page: Page, visitor: Visit
 
     await page.goto(link)
     await expect(page.get_by_text("This link signs you in once")).to_be_visible()
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     await page.get_by_role("button", name="Sign in").click()
     await expect(page.get_by_role("heading", name="Calling Credits")).to_be_visible()
     assert urlsplit(page.url).path == f"/offices/{office_id}"

@@ -18,7 +18,7 @@ from gateway.page.formats import CATEGORIES, money
 from gateway.v1 import authorization_pb2 as call_pb
 from gateway.v1 import credits_pb2 as pb
 from tests.page.asking import get, sign_in_by_post
-from tests.page.walking import assert_fine_on_desk_and_phone, sign_in_to, token_of
+from tests.page.walking import assert_fine_in_every_form, sign_in_to, token_of
 from tests.support.billing import DOLLARS
 from tests.support.browser import Visitor, take_screenshots, visiting
 from tests.support.page_scene import NEW_YORK, PageScene
@@ -140,7 +140,7 @@ async def test_a_month_is_summed_up(scene: PageScene, page: Page) -> None:
         row = departments.filter(has_text=part.department_id or "No department")
         await expect(row.get_by_role("cell")).to_have_text(money(part.cost_micros, "USD"))
     assert [each.department_id for each in breakdown.departments] == ["Sales", "", "Support"]
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     await take_screenshots(page, "usage")
 
 
@@ -150,7 +150,7 @@ async def test_a_month_in_which_nothing_was_used(scene: PageScene, page: Page) -
     await expect(page.get_by_role("heading", name=re.compile(r": \$0\.00$"))).to_be_visible()
     await expect(page.get_by_text("Nothing was used.")).to_be_visible()
     await expect(page.get_by_text("Nothing fits.")).to_be_visible()
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     # A month before there was an office is one with nothing, too.
     await page.goto(f"/offices/{office_id}/usage?month=2020-02")
     await expect(page.get_by_role("heading", name="February 2020: $0.00")).to_be_visible()
@@ -195,7 +195,7 @@ async def test_a_month_to_come_is_a_page_that_leads_on(scene: PageScene, page: P
     await sign_in_by_post(page, await token_of(scene, office_id))
     await page.goto(f"/offices/{office_id}/usage?month=2999-01")
     await expect(page.get_by_text("is still to come")).to_be_visible()
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     await page.get_by_role("link", name="To the offices").click()
     await expect(page.get_by_role("heading", name="Calling Credits")).to_be_visible()
 
@@ -235,7 +235,7 @@ async def test_records_are_filtered_and_sorted_in_place(scene: PageScene, page: 
     await expect(records(page)).to_have_count(2)
     await expect(records(page).filter(has_text="Blocked: not enough funds")).to_have_count(1)
     assert await page.evaluate("document.body.dataset.kept") == "yes"
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
 
 
 async def test_a_filter_that_cannot_be_is_told_where_the_table_was(
@@ -390,7 +390,7 @@ async def test_each_record_is_explained(scene: PageScene, page: Page) -> None:
         await expect(page.get_by_text(money(record.cost_micros, "USD"), exact=True).first).to_be_visible()
         at = record.started_at.ToDatetime(UTC).astimezone(ZoneInfo(ZONE))
         await expect(page.get_by_text(at.strftime("%-d %b %Y, %H:%M"))).to_be_visible()
-    await assert_fine_on_desk_and_phone(page)
+    await assert_fine_in_every_form(page)
     await page.get_by_role("link", name="Back to Usage").click()
     await expect(page.get_by_role("heading", name="Usage", exact=True)).to_be_visible()
 
