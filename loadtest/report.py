@@ -30,20 +30,25 @@ def show(result: Result, console: Console) -> None:
     console.print(f"Books audited: {sum(books['offices'].values()):,} offices, nothing missing and nothing held.")
 
 
-def write(result: dict[str, Any], directory: Path, prefix: str = "") -> Path:
-    """Write the result under its time and commit, and again as the latest; returns the first.
+def keep(result: dict[str, Any], directory: Path, prefix: str = "") -> Path:
+    """Write the result under its time and commit; returns where.
 
     Args:
         result: Of a run.
         directory: Where; it is made.
-        prefix: Of both names.
+        prefix: Of its name.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(result, indent=2) + "\n"
     stamp = result["taken_at"].replace("-", "").replace(":", "")
     path = directory / f"{prefix}{stamp}-{result['commit']}.json"
-    path.write_text(text)
-    (directory / f"{prefix}{LATEST}").write_text(text)
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    return path
+
+
+def write(result: dict[str, Any], directory: Path, prefix: str = "") -> Path:
+    """Keep the result, and again as the latest; returns the first."""
+    path = keep(result, directory, prefix)
+    (directory / f"{prefix}{LATEST}").write_text(path.read_text())
     return path
 
 

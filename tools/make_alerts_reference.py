@@ -30,11 +30,15 @@ event is enough (a gap in the books, a lost office, a charge that is contradicte
 _PLACEHOLDER = re.compile(r"\{\{ *\$(?:labels\.(\w+)|value)[^}]*\}\}")
 
 
+def rules(path: Path) -> Iterator[dict[str, Any]]:
+    """The rules of a file, in their order."""
+    for group in yaml.safe_load(path.read_text())["groups"]:
+        yield from group["rules"]
+
+
 def alerts() -> Iterator[dict[str, Any]]:
-    """The alerting rules, in their order, each with its group's name."""
-    for group in yaml.safe_load(RULES.read_text())["groups"]:
-        for rule in group["rules"]:
-            yield {"group": group["name"], **rule}
+    """The alerting rules."""
+    return rules(RULES)
 
 
 def render() -> str:

@@ -47,10 +47,9 @@ def figure(title: str, expression: str, unit: str = "short", *, help: str = "", 
     return Panel(title, ((expression, ""),), unit, help, is_figure=True, alarm=alarm)
 
 
-def rate(metric: str, *, by: str = "", only: str = "") -> str:
-    """How fast counters grow, added up over all processes and machines; by labels, of those that a matcher finds."""
-    grouped = f" by ({by})" if by else ""
-    return f"sum{grouped} (rate({metric}{{{', '.join(filter(None, (JOB, only)))}}}[{WINDOW}]))"
+def rate(metric: str, *, by: str = "") -> str:
+    """How fast counters grow, added up over all processes and machines; by labels."""
+    return f"sum{f' by ({by})' if by else ''} (rate({metric}{{{JOB}}}[{WINDOW}]))"
 
 
 def quantile(q: float, metric: str, *, by: str = "") -> str:

@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from gateway.domain.calendar import zone_of
 from gateway.domain.money import MICROS_PER_UNIT, format_amount
 from gateway.domain.vocabulary import CallState, Category, FinalReason, Reason, RefillState, Role
+from gateway.v1 import credits_pb2 as pb
 
 _LOCALE: Final = "en"
 
@@ -135,6 +136,11 @@ def _local(at: Timestamp, time_zone: str) -> datetime:
     return at.ToDatetime(UTC).astimezone(zone_of(time_zone))
 
 
+def is_low(office: pb.Office) -> bool:
+    """Whether an office has less than what its automatic refill, were it on, would wait for."""
+    return office.available_micros < office.refill.threshold_micros
+
+
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "money": money,
     "moved": moved,
@@ -146,6 +152,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "iso": iso,
     "utc": utc,
     "month_name": month_name,
+    "is_low": is_low,
 }
 
 WORDS: Final[Mapping[str, Mapping[int, str]]] = {

@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute
 from gateway.ledger.open_refills import OpenRefills, RefillFailure
 from gateway.ledger.usage import Usage
 from gateway.page.desk import Desk, Visit
+from gateway.page.formats import is_low
 from gateway.page.live import Event, LiveStreams
 from gateway.page.rendering import render_part
 from gateway.v1 import credits_pb2 as pb
@@ -94,8 +95,7 @@ class OfficePage:
             return Notice("suspended")
         since_ms = self._desk.clock.now_ms() - _BLOCKED_WITHIN_MS
         # Only where funds are short now: a message that was blocked before the last purchase is no news.
-        is_low = office.available_micros < office.refill.threshold_micros
-        if not is_low:
+        if not is_low(office):
             return None
         failure = await self._refills.last_failure(office.office_id)
         if failure is not None and office.refill.state in (pb.REFILL_STATE_WAITING, pb.REFILL_STATE_OFF):

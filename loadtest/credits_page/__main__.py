@@ -4,7 +4,6 @@ Exit code 0: the figures stand. 1: a page was not what it should be.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from typing import Any
 from loadtest.credits_page.cold_loads import measure_cold_loads
 from loadtest.credits_page.large_month import measure_large_month
 from loadtest.processes import BenchError
-from loadtest.report import RESULTS
+from loadtest.report import RESULTS, keep
 from loadtest.taken import Taken
 
 
@@ -42,10 +41,7 @@ def main(arguments: Sequence[str]) -> int:
         except (BenchError, AssertionError, TimeoutError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-    stamp = result["taken_at"].replace("-", "").replace(":", "")
-    path = given.results / f"credits-page-{stamp}-{result['commit']}.json"
-    path.write_text(json.dumps(result, indent=2) + "\n")
-    print(f"Written to {path}")
+    print(f"Written to {keep(result, given.results, 'credits-page-')}")
     return 0
 
 

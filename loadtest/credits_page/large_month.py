@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -113,8 +114,7 @@ class _Visitor:
             began = time.perf_counter()
             await self.read(path)
             taken.append(1000 * (time.perf_counter() - began))
-        others = sorted(taken[1:]) or taken
-        return {"first_ms": rounded(taken[0]), "median_ms": rounded(others[len(others) // 2])}
+        return {"first_ms": rounded(taken[0]), "median_ms": rounded(median(taken[1:] or taken))}
 
     async def export(self, path: str, count: int) -> dict[str, float]:
         began = time.perf_counter()

@@ -20,7 +20,7 @@ from loadtest.figures import percentile
 from loadtest.kamailio.latency import Invites, take_turns
 from loadtest.kamailio.rates import run_rate
 from loadtest.processes import BenchError
-from loadtest.report import RESULTS
+from loadtest.report import RESULTS, keep
 from loadtest.taken import Taken
 from tests.support.kamailio import Kamailio, Process, Sidecar, spawn
 from tests.support.mortal_gateway import MortalGateway, mortal_gateway
@@ -152,10 +152,7 @@ def main(arguments: Sequence[str]) -> int:
         except (BenchError, AssertionError, TimeoutError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-    stamp = result["taken_at"].replace("-", "").replace(":", "")
-    path = given.results / f"kamailio-{stamp}-{result['commit']}.json"
-    path.write_text(json.dumps(result, indent=2) + "\n")
-    print(f"Written to {path}")
+    print(f"Written to {keep(result, given.results, 'kamailio-')}")
     return 0
 
 

@@ -113,7 +113,7 @@ class Climb:
     MARGIN: Final = 0.9
     TRIES: Final = 3
     LEAST: Final = 8
-    """A step is at least the first by this."""
+    """The first step divided by this is the smallest one."""
 
     def __post_init__(self) -> None:
         self.users = min(self.first, self.most)

@@ -14,7 +14,8 @@ import pytest
 
 from gateway.v1 import credits_pb2 as pb
 from tests.support.billing import DOLLARS
-from tests.support.gateway_process import GatewayProcess, clean_environment, running_gateway
+from tests.support.commands import run_command
+from tests.support.gateway_process import GatewayProcess, running_gateway
 from tests.support.operator import OPERATOR_TOKEN, assert_audit_is_clean
 from tests.support.page_scene import PageScene
 
@@ -35,17 +36,10 @@ def back_up(data_dir: Path, target: Path) -> None:
     subprocess.run([sys.executable, "-"], input=script, text=True, check=True, timeout=60)
 
 
-def rebuild(data_dir: Path) -> str:
-    command = [sys.executable, "-m", "gateway.cli", "rebuild", "--data-dir", str(data_dir)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=clean_environment())
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def test_another_machine_goes_on_from_a_copy(tmp_path: Path) -> None:
+def test_another_machine_goes_on_from_a_copy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     copy = tmp_path / "copy.db"
     before, after = tmp_path / "before", tmp_path / "after"
-    (before).mkdir()
+    before.mkdir()
     (after / "data").mkdir(parents=True, mode=0o700)
     with running_gateway(before, TOLLGATE_OPERATOR_TOKEN=OPERATOR_TOKEN) as gateway:
         office_id, live_call, token = asyncio.run(work_and_back_up(gateway, copy))
@@ -57,7 +51,7 @@ def test_another_machine_goes_on_from_a_copy(tmp_path: Path) -> None:
 
     shutil.copy(copy, after / "data/tollgate.db")
     (after / "data/tollgate.db").chmod(0o600)
-    rebuild(after / "data")
+    assert run_command(capsys, "rebuild", "--data-dir", str(after / "data")).code == 0
     assert_audit_is_clean(after / "data")
     with running_gateway(after, TOLLGATE_OPERATOR_TOKEN=OPERATOR_TOKEN) as gateway:
         asyncio.run(go_on(gateway, office_id, live_call, token))

@@ -4,15 +4,14 @@ import asyncio
 import json
 import math
 import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 import yaml
-from aiohttp import web
 
 from gateway.client import Client
 from gateway.v1 import authorization_pb2 as calls
@@ -23,6 +22,7 @@ from tests.support.http import ask
 from tests.support.operator import OPERATOR_TOKEN, Operator
 from tests.support.programs import find_program, running_program
 from tests.support.servers import free_port, wait_until
+from tests.support.webhook import answer, webhook_server
 from tools import make_dashboard
 
 DEPLOY = Path(__file__).parents[2] / "deploy/prometheus"
@@ -80,28 +80,10 @@ def running_prometheus(directory: Path, target: str) -> Iterator[int]:
 
 async def samples(port: int, expression: str) -> list[float]:
     """The numbers that an expression has now; what is no number is no data."""
-    answer = (await ask(port, f"/api/v1/query?query={quote(expression)}")).json()
-    assert answer["status"] == "success", (expression, answer)
-    values = [float(each["value"][1]) for each in answer["data"]["result"]]
+    found = (await ask(port, f"/api/v1/query?query={quote(expression)}")).json()
+    assert found["status"] == "success", (expression, found)
+    values = [float(each["value"][1]) for each in found["data"]["result"]]
     return [value for value in values if not math.isnan(value)]
-
-
-@asynccontextmanager
-async def callback() -> AsyncIterator[str]:
-    """Where a switch without calls is asked for them; its address."""
-
-    async def take(_: web.Request) -> web.Response:
-        return web.json_response({"calls": []})
-
-    app = web.Application()
-    app.router.add_post("/", take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
-    finally:
-        await runner.cleanup()
 
 
 async def work(operator: Operator, client: Client, http: str, token: str) -> None:
@@ -120,14 +102,14 @@ async def work(operator: Operator, client: Client, http: str, token: str) -> Non
         )
         posted = {"officeId": rich, "callId": f"hook-{number}", "direction": "OUTBOUND"}
         posted |= {"callingNumber": NUMBERS["calling_number"], "calledNumber": NUMBERS["called_number"]}
-        answer = await ask(
+        posted_answer = await ask(
             int(http.rpartition(":")[2]),
             "/v1/calls/authorize",
             method="POST",
             body=json.dumps(posted).encode(),
             headers={"Authorization": f"Bearer {token}"},
         )
-        assert answer.status == 200, answer.text
+        assert posted_answer.status == 200, posted_answer.text
         await asyncio.sleep(0.5)
 
 
@@ -141,8 +123,10 @@ def test_every_query_of_the_dashboard_finds_something(tmp_path: Path) -> None:
     ):
 
         async def play() -> None:
-            async with Operator.of(gateway.admin_server) as operator, callback() as url:
-                await operator.stub.RegisterSwitch(pb.RegisterSwitchRequest(switch_id="pbx", callback_url=url))
+            async with Operator.of(gateway.admin_server) as operator, webhook_server() as pbx:
+                # A switch without calls, however often it is asked for them.
+                pbx.answers += [answer("200 OK", body='{"calls": []}')] * 1_000
+                await operator.stub.RegisterSwitch(pb.RegisterSwitchRequest(switch_id="pbx", callback_url=pbx.url))
                 token = await operator.create_switch_token("sw1")
                 async with Client(gateway.server, token) as client:
                     await client.wait_connected()

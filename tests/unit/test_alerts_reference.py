@@ -3,15 +3,13 @@
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-import yaml
 from prometheus_client import Counter, Gauge, Histogram
 
 from gateway import metrics
 from tools import make_dashboard
-from tools.make_alerts_reference import ROOT, TARGET, alerts, render
+from tools.make_alerts_reference import ROOT, TARGET, alerts, render, rules
 
 RECORDING = ROOT / "deploy/prometheus/recording.rules.yml"
 RULE_TESTS = ROOT / "deploy/prometheus/tests/alerts.test.yml"
@@ -23,14 +21,11 @@ def known_series() -> Iterator[str]:
             (description,) = each.describe()
             suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}.get(description.type, [""])
             yield from (f"{description.name}{suffix}" for suffix in suffixes)
-    for group in yaml.safe_load(RECORDING.read_text())["groups"]:
-        yield from (rule["record"] for rule in group["rules"])
+    yield from (rule["record"] for rule in rules(RECORDING))
 
 
 def expressions() -> Iterator[str]:
-    for path in (RECORDING, ROOT / "deploy/prometheus/alerting.rules.yml"):
-        for group in yaml.safe_load(path.read_text())["groups"]:
-            yield from (rule["expr"] for rule in group["rules"])
+    yield from (rule["expr"] for rule in (*rules(RECORDING), *alerts()))
     yield from make_dashboard.expressions()
 
 
@@ -71,7 +66,7 @@ def test_every_alert_is_whole_and_tried() -> None:
 @pytest.mark.parametrize("alert", list(alerts()), ids=lambda alert: alert["alert"])
 def test_the_cure_names_commands_and_files_that_exist(alert: dict[str, dict[str, str]]) -> None:
     cure = alert["annotations"]["cure"]
-    commands = Path(ROOT / "docs/reference/cli.md").read_text()
+    commands = (ROOT / "docs/reference/cli.md").read_text()
     for command in re.findall(r"`tollgate ([a-z -]+?)(?: --?[a-z]+.*?| [A-Z_ ]+)?`", cure):
         assert f"## tollgate {command.strip()}\n" in commands, command
     for page in re.findall(r"docs/[a-z/-]+\.md", cure):

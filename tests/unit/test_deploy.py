@@ -24,16 +24,6 @@ PORTS = {
 }
 
 
-def unit() -> dict[str, list[str]]:
-    """The lines of the service, by their names."""
-    lines: dict[str, list[str]] = {}
-    for line in (DEPLOY / "systemd/tollgate.service").read_text().splitlines():
-        name, is_setting, value = line.partition("=")
-        if is_setting and not line.startswith("#"):
-            lines.setdefault(name, []).append(value)
-    return lines
-
-
 def container() -> Any:
     (found,) = MANIFESTS["Deployment", "tollgate"]["spec"]["template"]["spec"]["containers"]
     return found
@@ -51,7 +41,8 @@ def test_every_setting_that_is_named_exists() -> None:
 
 
 def test_whoever_stops_it_waits_for_it_to_drain() -> None:
-    assert int(unit()["TimeoutStopSec"][0]) > DRAIN_SECONDS
+    (stop_seconds,) = re.findall(r"(?m)^TimeoutStopSec=(\d+)$", (DEPLOY / "systemd/tollgate.service").read_text())
+    assert int(stop_seconds) > DRAIN_SECONDS
     assert int(COMPOSE["services"]["gateway"]["stop_grace_period"].rstrip("s")) > DRAIN_SECONDS
     pod = MANIFESTS["Deployment", "tollgate"]["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] > DRAIN_SECONDS
