@@ -6,21 +6,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Dialect, event, make_url, text
+from sqlalchemy import Connection, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.util.concurrency import await_, in_greenlet
 
 from gateway.ledger import migrations
 from gateway.ledger.errors import DatabaseBusy, DatabaseError, DatabaseUnusable
+from gateway.ledger.sqlite import READS, SqliteConnections
 
 T = TypeVar("T")
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 
-_BUSY_TIMEOUT_MS = 5_000
 _ATTEMPTS = 5
 
 # What a statement can meet that is neither a bug of ours nor a broken rule of the tables.
@@ -38,11 +37,10 @@ class Database:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._writers = async_sessionmaker(engine, expire_on_commit=False)
-        self._readers = async_sessionmaker(engine.execution_options(tollgate_reads=True), expire_on_commit=False)
-        one_writer = engine.dialect.name == "sqlite"
-        self._turn: contextlib.AbstractAsyncContextManager[Any] = (
-            asyncio.Lock() if one_writer else contextlib.nullcontext()
-        )
+        self._readers = async_sessionmaker(engine.execution_options(**{READS: True}), expire_on_commit=False)
+        sqlite = engine.dialect.name == "sqlite"
+        self._sqlite = SqliteConnections(engine) if sqlite else None
+        self._turn: contextlib.AbstractAsyncContextManager[Any] = asyncio.Lock() if sqlite else contextlib.nullcontext()
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -108,9 +106,21 @@ class Database:
         async with self.read() as session:
             await session.execute(text("SELECT 1"))
 
+    async def bring_up_to_date(self) -> None:
+        """Make or migrate the tables; several processes may do so at once.
+
+        Raises:
+            UnknownRevision: A newer Tollgate has migrated them.
+            Exception: As the driver has it, where the database cannot be used.
+        """
+        async with self._engine.begin() as connection:
+            await connection.run_sync(_migrate)
+
     async def close(self) -> None:
         """Close every connection."""
         await self._engine.dispose()
+        if self._sqlite is not None:
+            await self._sqlite.finish()
 
 
 async def open_database(url: str) -> Database:
@@ -123,23 +133,22 @@ async def open_database(url: str) -> Database:
         DatabaseUnusable: It cannot be opened; the message says what to change.
     """
     parsed = _parse(url)
-    engine = _engine(parsed)
+    database = Database(_engine(parsed))
     try:
-        async with engine.begin() as connection:
-            await connection.run_sync(_migrate)
+        await database.bring_up_to_date()
     except migrations.UnknownRevision as error:
-        await engine.dispose()
+        await database.close()
         raise DatabaseUnusable(
             f"The database {_public(parsed)} was migrated by a newer Tollgate ({error}): install that version."
         ) from error
     except _FAULTS as error:
-        await engine.dispose()
+        await database.close()
         cause = error.orig if isinstance(error, DBAPIError) else error
         raise DatabaseUnusable(f"The database {_public(parsed)} cannot be opened: {cause}") from error
     except BaseException:
-        await engine.dispose()
+        await database.close()
         raise
-    return Database(engine)
+    return database
 
 
 def _parse(url: str) -> URL:
@@ -160,56 +169,11 @@ def _parse(url: str) -> URL:
 
 def _engine(url: URL) -> AsyncEngine:
     try:
-        engine = create_async_engine(url, pool_pre_ping=url.get_backend_name() != "sqlite")
+        return create_async_engine(url, pool_pre_ping=url.get_backend_name() != "sqlite")
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise DatabaseUnusable(
             f"The database {_public(url)} needs a driver that is not installed: {error}. Install it with pip."
         ) from error
-    if engine.dialect.name == "sqlite":
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_sqlite)
-        _stop_once(engine.dialect)
-    return engine
-
-
-def _stop_once(dialect: Dialect) -> None:
-    """Have the thread of a connection whose user was cancelled stopped once.
-
-    SQLAlchemy closes such a connection in a task that it shields, and where it is cancelled again it stops it by force
-    as well. The driver's thread ends with the first stop, and the task waits for the second for ever: so does the
-    process, whose event loop ends after its tasks. Here the task alone closes it, however often its user is cancelled.
-    """
-    by_force = dialect.do_terminate
-
-    def terminate(connection: Any) -> None:
-        if in_greenlet():
-            await_(asyncio.shield(connection.driver_connection.close()))
-        else:  # the garbage collector can wait for nothing
-            by_force(connection)
-
-    dialect.do_terminate = terminate  # type: ignore[assignment]
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    # The driver would begin transactions by itself, late and never for DDL; from here on `_begin_sqlite` does.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    try:
-        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
-        cursor.execute("PRAGMA journal_mode = WAL")
-        mode = cursor.fetchone()[0]
-        if mode != "wal":
-            raise DatabaseUnusable(f"The database cannot use its write-ahead log (it says {mode!r}): use a local disk.")
-        cursor.execute("PRAGMA synchronous = FULL")  # A commit is on the disk when it returns: this is money.
-        cursor.execute("PRAGMA foreign_keys = ON")
-    finally:
-        cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # A writer takes the lock at once: one that had read first could only fail when another had written meanwhile.
-    reads = connection.get_execution_options().get("tollgate_reads", False)
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 def _migrate(connection: Connection) -> None:

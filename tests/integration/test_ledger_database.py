@@ -2,7 +2,10 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -181,7 +184,7 @@ def test_a_failed_migration_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
 
 
 def test_a_database_that_is_locked_for_too_long_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.ledger.database._BUSY_TIMEOUT_MS", 100)
+    monkeypatch.setattr("gateway.ledger.sqlite._BUSY_TIMEOUT_MS", 100)
 
     async def scenario(ledger: Ledger) -> None:
         other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
@@ -247,6 +250,36 @@ def test_a_reader_that_is_cancelled_again_and_again_leaves_nothing_that_is_waite
                 await task
         async with asyncio.timeout(30):
             await asyncio.gather(*(asyncio.all_tasks() - before))
+
+    with_ledger(tmp_path, scenario)
+
+
+def test_a_connection_whose_user_goes_while_it_is_opened_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread answers to the event loop, which ends after the database is closed."""
+    asked, answer = threading.Event(), threading.Event()
+    connect: Callable[..., sqlite3.Connection] = sqlite3.connect
+
+    def slowly(path: str, **options: Any) -> sqlite3.Connection:
+        asked.set()
+        assert answer.wait(10)
+        return connect(path, **options)
+
+    async def scenario(ledger: Ledger) -> None:
+        async with ledger.database.read() as session:
+            await session.execute(text("SELECT 1"))  # The connection that is there is in use.
+            monkeypatch.setattr("sqlite3.connect", slowly)
+            reader = asyncio.create_task(ledger.database.ping())
+            assert await asyncio.to_thread(asked.wait, 10)
+            reader.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reader
+        closing = asyncio.create_task(ledger.database.close())
+        await asyncio.wait([closing], timeout=0.1)
+        assert not closing.done()
+        answer.set()
+        await closing
 
     with_ledger(tmp_path, scenario)
 
