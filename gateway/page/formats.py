@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 import phonenumbers
+from babel import Locale
 from babel.numbers import format_currency
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -35,6 +36,7 @@ REASONS: Final[Mapping[int, str]] = {
     Reason.CALL_ENDED: "The call had ended",
     Reason.MESSAGE_REFUNDED: "The message was refunded",
     Reason.DESTINATION_BLOCKED: "The destination is blocked",
+    Reason.FRAUD_GUARD: "Stopped by the fraud guard",
     Reason.NO_RATE: "There is no rate for it",
     Reason.FREE: "Free",
     Reason.PRICE_LIMIT: "Dearer than the office allows",
@@ -107,6 +109,11 @@ def number(e164: str) -> str:
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
 
 
+def country(code: str) -> str:
+    """A country by its ISO code: United Kingdom."""
+    return str(Locale(_LOCALE).territories.get(code, code))
+
+
 def instant(at: Timestamp, time_zone: str) -> str:
     """A moment in the office's own time: 26 Nov 2026, 14:03."""
     return _local(at, time_zone).strftime("%-d %b %Y, %H:%M")
@@ -147,6 +154,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "decimal": format_amount,
     "duration": duration,
     "number": number,
+    "country": country,
     "instant": instant,
     "clock_time": clock_time,
     "iso": iso,
