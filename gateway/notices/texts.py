@@ -201,11 +201,11 @@ def _chargeback(office: str, facts: _Facts) -> Text:
 
 def _fraud_guard(office: str, facts: _Facts) -> Text:
     guard, country, until = facts.text("guard"), facts.text("country"), facts.instant("ends_at")
-    where = f"to {country}" if country else "abroad and to premium-rate numbers"
+    where = country or "foreign and premium-rate numbers"
     is_spend = guard.endswith("_SPEND")
     limit, reached = facts.number("limit"), facts.number("reached")
     return Text(
-        f"Fraud guard: calls {where} from {office} were stopped",
+        f"Fraud guard: calls from {office} to {where} were stopped",
         (
             f"{office} called {where} for as much as its fraud guard allows in an hour. New calls of that kind are "
             "refused"
