@@ -1,6 +1,7 @@
 """The rules of the fraud guards: which calls count, what the limits are, and what a guard stops."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -149,10 +150,12 @@ def test_an_office_under_guard(number: str, direction: Direction, verdict: Code)
     ],
 )
 def test_a_limit_out_of_range_is_named(field: str, value: int) -> None:
+    given: dict[str, Any] = {field: value}
     with pytest.raises(InvalidArgument, match=rf"{field}: must be -1 \(the installation's\), 0 \(no limit\) or 1 to "):
-        replace(settings(), **{field: value}).validate("USD")
+        replace(settings(), **given).validate("USD")
     for good in (BY_DEFAULT, 0, 1):
-        replace(settings(), **{field: good}).validate("USD")
+        given[field] = good
+        replace(settings(), **given).validate("USD")
 
 
 def test_a_change_of_limits_is_the_operators() -> None:

@@ -6,10 +6,10 @@ does it. A guard that trips is a new version of the office, which is projected i
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Insert, Table, select, tuple_
+from sqlalchemy import Insert, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -27,20 +27,14 @@ from gateway.domain.fraud_guard import (
     tripped_by_office,
 )
 from gateway.domain.numbers import classify
-from gateway.domain.vocabulary import Direction
 from gateway.ledger import notices
+from gateway.ledger.journal.called_numbers import NOT_OUTBOUND, CalledNumbers, life_of
 from gateway.ledger.journal.facts import CallMoved, Entry
-from gateway.ledger.models import GuardDestinationRow, GuardHourRow, OfficeRow, UsageRow
+from gateway.ledger.models import GuardDestinationRow, GuardHourRow, OfficeRow
 from gateway.ledger.offices import Office, change, office_of
-from gateway.slices import SLICE, slices
+from gateway.slices import slices
 
 ACTOR: Final = "fraud_guard"
-
-_TUPLES: Final = SLICE // 3
-"""Keys of up to three columns in one statement."""
-
-_Life = tuple[str, str, int]
-"""Office, call and when it was authorized: what tells a usage record from all others."""
 
 _Place = tuple[str, int, str]
 """Office, hour and country."""
@@ -57,7 +51,7 @@ class _Counted:
 
 
 async def post(
-    session: AsyncSession, entries: Sequence[Entry], policy: GuardPolicy, *, now_ms: int
+    session: AsyncSession, entries: Sequence[Entry], called: CalledNumbers, policy: GuardPolicy, *, now_ms: int
 ) -> Sequence[GuardKind]:
     """Count the entries, whose usage records are written already, and trip the guards whose limits they reach.
 
@@ -65,16 +59,13 @@ async def post(
         The guards that tripped.
     """
     moved = [(entry, entry.fact) for entry in entries if entry.amount_micros and isinstance(entry.fact, CallMoved)]
-    if not moved:
-        return ()
-    called = await _called_numbers(session, entries, moved)
-    offices = await _offices(session, {office_id for office_id, _, _ in called})
+    numbers = [await called.of(session, life_of(entry, fact)) for entry, fact in moved]
+    outbound = [(*one, number) for one, number in zip(moved, numbers, strict=True) if number != NOT_OUTBOUND]
+    offices = await _offices(session, {entry.office_id for entry, _, _ in outbound})
     counted: dict[_Place, _Counted] = defaultdict(_Counted)
-    for entry, fact in moved:
-        number, office = called.get(_life(entry, fact)), offices.get(entry.office_id)
-        if number is None or office is None:
-            continue
-        country = guarded_destination(classify(number, office.settings.country))
+    for entry, fact, number in outbound:
+        office = offices.get(entry.office_id)
+        country = None if office is None else guarded_destination(classify(number, office.settings.country))
         if country is not None:
             one = counted[entry.office_id, entry.at // HOUR_MS, country]
             one.tally = one.tally.plus(Tally(int(_is_first_debit(entry, fact)), -entry.amount_micros))
@@ -86,38 +77,9 @@ async def post(
     return await _trip(session, counted, offices, policy, now_ms=now_ms)
 
 
-def _life(entry: Entry, fact: CallMoved) -> _Life:
-    return entry.office_id, fact.call_id, fact.authorized_at
-
-
 def _is_first_debit(entry: Entry, fact: CallMoved) -> bool:
     """Whether the call had cost nothing before."""
     return fact.debited_micros > 0 and fact.debited_micros + entry.amount_micros == 0
-
-
-async def _called_numbers(
-    session: AsyncSession, entries: Iterable[Entry], moved: Iterable[tuple[Entry, CallMoved]]
-) -> dict[_Life, str]:
-    """Whom the outbound ones of some calls have called: as their first entry says, else as their record does."""
-    known: dict[_Life, str] = {}
-    inbound: set[_Life] = set()
-    for entry in entries:
-        fact = entry.fact
-        if isinstance(fact, CallMoved) and fact.begun is not None:
-            subject, life = fact.begun.subject, _life(entry, fact)
-            if subject.direction is Direction.OUTBOUND:
-                known[life] = subject.called_number
-            else:
-                inbound.add(life)
-    missing = sorted({_life(entry, fact) for entry, fact in moved} - known.keys() - inbound)
-    key = tuple_(UsageRow.office_id, UsageRow.thing_id, UsageRow.life_at)
-    for some in slices(missing, _TUPLES):
-        query = select(UsageRow.office_id, UsageRow.thing_id, UsageRow.life_at, UsageRow.called_number).where(
-            key.in_(some), UsageRow.direction == Direction.OUTBOUND
-        )
-        for office_id, thing_id, life_at, number in await session.execute(query):
-            known[office_id, thing_id, life_at] = number
-    return known
 
 
 async def _offices(session: AsyncSession, office_ids: Collection[str]) -> dict[str, Office]:
@@ -161,10 +123,11 @@ async def _tell_of_new_destinations(session: AsyncSession, counted: Mapping[_Pla
     for (office_id, _, country), one in counted.items():
         if one.tally.calls:
             first[office_id, country] = min(one.last_at, first.get((office_id, country), one.last_at))
-    key = tuple_(GuardDestinationRow.office_id, GuardDestinationRow.country)
     known: set[tuple[str, str]] = set()
-    for some in slices(sorted(first), _TUPLES):
-        query = select(GuardDestinationRow.office_id, GuardDestinationRow.country).where(key.in_(some))
+    for some in slices(sorted({office_id for office_id, _ in first})):
+        query = select(GuardDestinationRow.office_id, GuardDestinationRow.country).where(
+            GuardDestinationRow.office_id.in_(some)
+        )
         known |= {(office_id, country) for office_id, country in await session.execute(query)}
     for office_id, country in sorted(first.keys() - known):
         at = first[office_id, country]
@@ -235,8 +198,9 @@ async def _read(session: AsyncSession, wanted: Collection[tuple[str, int]]) -> d
     columns = (
         row.office_id, row.hour, row.country, row.calls - row.forgiven_calls, row.spend_micros - row.forgiven_micros,
     )  # fmt: skip
-    for some in slices(sorted(wanted), _TUPLES):
-        query = select(*columns).where(tuple_(row.office_id, row.hour).in_(some))
+    hours = {hour for _, hour in wanted}
+    for some in slices(sorted({office_id for office_id, _ in wanted})):
+        query = select(*columns).where(row.office_id.in_(some), row.hour.in_(hours))
         for office_id, hour, country, calls, spend in await session.execute(query):
             found[office_id, hour][country] = Tally(calls, spend)
     return found

@@ -15,6 +15,7 @@ from gateway.ledger import refills
 from gateway.ledger.database import Database
 from gateway.ledger.journal import books, fraud_guards
 from gateway.ledger.journal.books import Gap
+from gateway.ledger.journal.called_numbers import CalledNumbers
 from gateway.ledger.journal.facts import Entry
 from gateway.ledger.journal.usage_rows import UsageRows
 from gateway.ledger.models import OutboxPositionRow
@@ -62,6 +63,7 @@ class Journal:
     def __init__(self, database: Database, policy: GuardPolicy = DEFAULT_POLICY) -> None:
         self._database = database
         self._policy = policy
+        self._called = CalledNumbers()
 
     async def take(self, batches: Mapping[int, ShardBatch], *, now_ms: int) -> Taken:
         """Write the entries of some shards and move their positions, in one transaction.
@@ -81,7 +83,9 @@ class Journal:
                 usage.add(entry)
             await usage.write(session, now_ms=now_ms)
             gaps = await books.post(session, entries, now_ms=now_ms) if entries else []
-            tripped = await fraud_guards.post(session, entries, self._policy, now_ms=now_ms)
+            self._called.learn(entries)
+            tripped = await fraud_guards.post(session, entries, self._called, self._policy, now_ms=now_ms)
+            self._called.forget(entries)
             raised = [entry.fact for entry in entries if isinstance(entry.fact, RefillTrigger)]
             triggers = await refills.record(session, raised, now_ms=now_ms) if raised else ()
             for shard, batch in mine.items():
