@@ -11,7 +11,9 @@ from babel.numbers import format_currency
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.domain.calendar import zone_of
+from gateway.domain.fraud_guard import EVERYWHERE
 from gateway.domain.money import MICROS_PER_UNIT, format_amount
+from gateway.domain.numbers import NON_GEOGRAPHIC_REGION
 from gateway.domain.vocabulary import CallState, Category, FinalReason, Reason, RefillState, Role
 from gateway.v1 import credits_pb2 as pb
 
@@ -109,9 +111,15 @@ def number(e164: str) -> str:
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
 
 
-def country(code: str) -> str:
-    """A country by its ISO code: United Kingdom."""
-    return str(Locale(_LOCALE).territories.get(code, code))
+def stopped(country: str, home: str) -> str:
+    """Which calls a fraud guard stops in an office of a country: to United Kingdom."""
+    if country == EVERYWHERE:
+        return "abroad and to premium-rate numbers"
+    if country == home:
+        return "to premium-rate numbers"
+    if country == NON_GEOGRAPHIC_REGION:
+        return "to satellites and other numbers of no country"
+    return f"to {Locale(_LOCALE).territories.get(country, country)}"
 
 
 def instant(at: Timestamp, time_zone: str) -> str:
@@ -154,7 +162,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "decimal": format_amount,
     "duration": duration,
     "number": number,
-    "country": country,
+    "stopped": stopped,
     "instant": instant,
     "clock_time": clock_time,
     "iso": iso,
