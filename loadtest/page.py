@@ -14,8 +14,10 @@ from typing import Any, Final
 from loadtest.aims import judge
 from loadtest.machine import ROOT
 from loadtest.report import LATEST, RESULTS
+from loadtest.soak.tables import table_of as table_of_soak
 from loadtest.sweeps.plots import PLOTS, plots_of
 from loadtest.tables import Result, describe, left_out, markdown, tables_of
+from loadtest.users.tables import tables_of as tables_of_users
 
 PAGE: Final = ROOT / "docs/benchmarks.md"
 TEMPLATE: Final = Path(__file__).with_name("benchmarks_template.md")
@@ -28,12 +30,14 @@ class PageError(Exception):
     """The page cannot be made; says why."""
 
 
-def render(bench: Result, sweeps: Result) -> str:
+def render(bench: Result, sweeps: Result, users: Result, soak: Result) -> str:
     """The page.
 
     Args:
         bench: The result of `make bench`.
         sweeps: That of `make bench-full`.
+        users: That of `make load PROFILE=highest`.
+        soak: That of `make soak`.
     """
     # A smoke run meets no aim; only where there is nothing else it is judged, so that it is seen that it can be.
     earnest = [result for result in (bench, sweeps) if not result["quick"]]
@@ -51,6 +55,10 @@ def render(bench: Result, sweeps: Result) -> str:
         sweeps_machine=_taken(sweeps),
         sweeps=_tables(sweeps),
         plots="\n\n".join(plots),
+        users_run=_load(users),
+        users="\n\n".join(markdown(table) for table in tables_of_users(users)),
+        soak_run=_load(soak),
+        soak=markdown(table_of_soak(soak)),
         left_out="".join(f"- {line}\n" for line in missing) + "\n" if missing else "",
     )
 
@@ -73,6 +81,17 @@ def _taken(result: Result) -> str:
     return " ".join([*describe(result), f"It took {minutes:.0f} minutes, and {audited:,} offices were audited."])
 
 
+def _load(result: Result) -> str:
+    """When, where and how long a gateway was under load."""
+    machine, offices = result["machine"], result["offices"]
+    return (
+        f"{result['taken_at']}, commit {result['commit']}, {result['seconds'] / 60:.0f} minutes on {machine['cores']} "
+        f"cores of {machine['cpu']}; load average {machine['load_average_before']} before the run and "
+        f"{machine['load_average_after']} at its end. The books of {offices['funded'] + offices['unfunded']:,} offices "
+        "were audited."
+    )
+
+
 def _tables(result: Result) -> str:
     return "\n\n".join(markdown(table) for table in tables_of(_measures(result)))
 
@@ -90,6 +109,39 @@ def read(path: Path) -> Mapping[str, Any]:
     return result
 
 
+def newest(directory: Path, kind: str, make: str, **given: Any) -> Mapping[str, Any]:
+    """The newest result of a kind that was kept.
+
+    Args:
+        directory: Where results are.
+        kind: What their names begin with.
+        make: The command that makes one, for where there is none.
+        given: What its fields must be.
+
+    Raises:
+        PageError: There is none.
+    """
+    for path in sorted(directory.glob(f"{kind}-*.json"), reverse=True):
+        result = read(path)
+        if all(result[name] == value for name, value in given.items()):
+            return result
+    raise PageError(f"no figures of {kind} in {directory}: {make}")
+
+
+def read_all(directory: Path) -> tuple[Result, Result, Result, Result]:
+    """What `render` takes.
+
+    Raises:
+        PageError: Something is missing.
+    """
+    return (
+        read(directory / LATEST),
+        read(directory / SWEEPS_LATEST),
+        newest(directory, "users", "make load PROFILE=highest SECONDS=600", profile="highest"),
+        newest(directory, "soak", "make soak"),
+    )
+
+
 def main(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.page", description=__doc__)
@@ -98,15 +150,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--page", type=Path, default=PAGE)
     given = parser.parse_args(arguments)
     try:
-        sweeps = read(given.results / SWEEPS_LATEST)
-        text = render(read(given.results / LATEST), sweeps)
+        results = read_all(given.results)
     except PageError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    text = render(*results)
     if not given.check:
         given.page.write_text(text)
         return 0
-    missing = [plot.name for plot in plots_of(sweeps) if not (PLOTS / f"{plot.name}.png").exists()]
+    missing = [plot.name for plot in plots_of(results[1]) if not (PLOTS / f"{plot.name}.png").exists()]
     if missing:
         sys.stderr.write(f"plots are missing: {', '.join(missing)}\n")
     if not given.page.exists() or given.page.read_text() != text:
