@@ -46,7 +46,8 @@ _HOURS: Final[Table] = GuardHourRow.__table__  # type: ignore[assignment]  # a t
 class _Counted:
     """What a batch adds to an office, an hour and a country, and the latest that it tells of."""
 
-    tally: Tally = NOTHING
+    calls: int = 0
+    spend_micros: int = 0
     last_at: int = 0
 
 
@@ -68,11 +69,12 @@ async def post(
         country = None if office is None else guarded_destination(classify(number, office.settings.country))
         if country is not None:
             one = counted[entry.office_id, entry.at // HOUR_MS, country]
-            one.tally = one.tally.plus(Tally(int(_is_first_debit(entry, fact)), -entry.amount_micros))
+            one.calls += _is_first_debit(entry, fact)
+            one.spend_micros -= entry.amount_micros
             one.last_at = max(one.last_at, entry.at)
     if not counted:
         return ()
-    await session.execute(_add(session), [_row(place, one.tally) for place, one in counted.items()])
+    await session.execute(_add(session), [_row(place, one) for place, one in counted.items()])
     await _tell_of_new_destinations(session, counted, now_ms=now_ms)
     return await _trip(session, counted, offices, policy, now_ms=now_ms)
 
@@ -90,14 +92,14 @@ async def _offices(session: AsyncSession, office_ids: Collection[str]) -> dict[s
     return found
 
 
-def _row(place: _Place, tally: Tally) -> dict[str, Any]:
+def _row(place: _Place, counted: _Counted) -> dict[str, Any]:
     office_id, hour, country = place
     return {
         "office_id": office_id,
         "hour": hour,
         "country": country,
-        "calls": tally.calls,
-        "spend_micros": tally.spend_micros,
+        "calls": counted.calls,
+        "spend_micros": counted.spend_micros,
         "forgiven_calls": 0,
         "forgiven_micros": 0,
     }
@@ -121,7 +123,7 @@ def _add(session: AsyncSession) -> Insert:
 async def _tell_of_new_destinations(session: AsyncSession, counted: Mapping[_Place, _Counted], *, now_ms: int) -> None:
     first: dict[tuple[str, str], int] = {}
     for (office_id, _, country), one in counted.items():
-        if one.tally.calls:
+        if one.calls:
             first[office_id, country] = min(one.last_at, first.get((office_id, country), one.last_at))
     known: set[tuple[str, str]] = set()
     for some in slices(sorted({office_id for office_id, _ in first})):
