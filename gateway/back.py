@@ -41,6 +41,7 @@ from gateway.api.runner import Runner
 from gateway.background import billing as billing_loop
 from gateway.background import (
     credit_applier,
+    guard_keeper,
     journaler,
     notifier,
     outbox_gauge,
@@ -58,6 +59,7 @@ from gateway.background.refill_listener import RefillListener
 from gateway.background.shards import JOURNAL, ShardLeases
 from gateway.billing.charging import Pace
 from gateway.billing.parts import Billing, Way
+from gateway.domain.fraud_guard import GuardPolicy
 from gateway.domain.numbers import warm_up
 from gateway.domain.office import RefillSettings
 from gateway.errors import InvalidArgument
@@ -77,6 +79,7 @@ from gateway.ledger.credits import Credits
 from gateway.ledger.database import Database, open_database
 from gateway.ledger.decks import MAX_CONTENT_BYTES, Decks
 from gateway.ledger.errors import DatabaseUnusable
+from gateway.ledger.fraud_guards import FraudGuards
 from gateway.ledger.installation import page_key
 from gateway.ledger.journal import Journal
 from gateway.ledger.notices import Notices
@@ -209,6 +212,7 @@ class Loops:
     outbox_gauge: outbox_gauge.OutboxGauge
     sampler: sampler.Sampler
     waker: refill_waker.RefillWaker
+    guard_keeper: guard_keeper.GuardKeeper
     refiller: refiller.Refiller
     notifiers: tuple[notifier.Notifier, ...]
     billing: BillingLoop
@@ -273,12 +277,14 @@ class Back:
             wake=self._wake_billing,
         )
         billing = self.billing
+        guards = FraudGuards(database)
         rows, usage = RateRows(self.decks, lambda: self.directory.deck), Usage(database)
         self.usage = usage
         self.operations = Operations(
             companies=CompanyRpcs(companies, clock),
             offices=OfficeRpcs(
                 offices,
+                guards,
                 office_projection,
                 store,
                 billing.cards,
@@ -326,15 +332,17 @@ class Back:
                 connection,
                 store,
                 self.durability,
-                Journal(database),
+                Journal(database, _guard_policy(settings)),
                 self._outbox,
                 self.refill_feed,
                 self._wake_billing,
+                self._wake_projector,
                 clock,
             ),
             outbox_gauge=outbox_gauge.OutboxGauge(connection),
             sampler=sampler.Sampler(connection, store),
             waker=refill_waker.RefillWaker(offices, billing.refills, store, clock),
+            guard_keeper=guard_keeper.GuardKeeper(guards, clock),
             refiller=refiller.Refiller(billing.refills, billing.refilling, missing, clock),
             notifiers=self._notifiers(database),
             billing=BillingLoop(billing.charges, billing.chargebacks, billing.charging, billing.charging_back, clock),
@@ -476,8 +484,9 @@ class Back:
         """Every loop, to be run beside the server."""
         turns = self.background
         journaling = Loop("journaler", turns.journaler.turn, journaler.EVERY_SECONDS)
+        self._projecting = Loop("projector", turns.projector.turn, projector.EVERY_SECONDS)
         self._woken_on_connect = [
-            Loop("projector", turns.projector.turn, projector.EVERY_SECONDS),
+            self._projecting,
             Loop("credit_applier", turns.applier.turn, credit_applier.EVERY_SECONDS),
             Loop("reconciler", turns.reconciler.turn, reconciler.EVERY_SECONDS),
         ]
@@ -499,6 +508,7 @@ class Back:
             Loop("callbacks", self.callbacks.turn, callback_loop.TURN_EVERY_SECONDS),
             Loop("sampler", turns.sampler.turn, sampler.EVERY_SECONDS),
             Loop("refill_waker", turns.waker.turn, refill_waker.EVERY_SECONDS),
+            Loop("guard_keeper", turns.guard_keeper.turn, guard_keeper.EVERY_SECONDS),
             *(Loop(f"notifier_{each.name}", each.turn, notifier.EVERY_SECONDS) for each in turns.notifiers),
         ]
         if isinstance(self.provider, SandboxProvider):
@@ -515,6 +525,7 @@ class Back:
             coroutines.append(self.clock.follow(self.connection))
         return [self.guarded(coroutine) for coroutine in coroutines]
 
+    _projecting: Loop | None = None
     _woken_on_connect: "list[Loop] | tuple[()]" = ()
     _woken_by_payments: "list[Loop] | tuple[()]" = ()
     _page: Page | None = None
@@ -522,6 +533,10 @@ class Back:
     def _wake_billing(self) -> None:
         for loop in self._woken_by_payments:
             loop.wake()
+
+    def _wake_projector(self) -> None:
+        if self._projecting is not None:
+            self._projecting.wake()
 
     def _on_connect(self) -> None:
         self.background.reconciler.ask()
@@ -595,6 +610,16 @@ class Back:
         store = await claim_epoch(self.connection, ledger)
         if store < ledger:
             raise StartupError(f"TOLLGATE_REDIS_URL: {EpochLost(store, ledger).message}")
+
+
+def _guard_policy(settings: Settings) -> GuardPolicy:
+    return GuardPolicy(
+        country_spend_micros=settings.fraud_country_spend_micros,
+        office_spend_micros=settings.fraud_office_spend_micros,
+        country_calls=settings.fraud_country_calls,
+        office_calls=settings.fraud_office_calls,
+        hours=settings.fraud_guard_hours,
+    )
 
 
 async def _is_first(wanted: Coroutine[Any, Any, None], other: Coroutine[Any, Any, Any]) -> bool:

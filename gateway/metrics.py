@@ -8,6 +8,7 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from gateway.domain.fraud_guard import GuardKind
 from gateway.domain.payment import ChargePurpose, ChargeStatus, RefillStatus
 from gateway.domain.vocabulary import FinalReason, Reason
 
@@ -84,10 +85,19 @@ CHARGES_CONTRADICTED: Final = Counter(
 )
 REFILLS: Final = Counter(
     "tollgate_refills_ended_total",
-    "Attempts at an automatic refill that ended without a credit: not needed, failed, or capped for the day.",
+    "Attempts at an automatic refill that ended without a credit: not needed, failed, capped for the day, or braked by "
+    "a fraud guard.",
     ["outcome"],
 )
 CHARGEBACKS: Final = Counter("tollgate_chargebacks_total", "Charges that a cardholder's bank took back.")
+FRAUD_GUARD_TRIPS: Final = Counter(
+    "tollgate_fraud_guard_trips_total", "Fraud guards of offices that reached their limit, by guard.", ["guard"]
+)
+OFFICES_GUARDED: Final = Gauge(
+    "tollgate_offices_guarded",
+    "Offices that a fraud guard keeps from some calls now.",
+    multiprocess_mode="mostrecent",
+)
 HOOK_SECONDS: Final = Histogram(
     "tollgate_hook_seconds",
     "Time from a hook's whole request to its answer, of those that were answered, by rpc.",
@@ -134,8 +144,10 @@ for _code in ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "INTERNAL"):
     SESSION_ERRORS.labels(_code)
 for _final_reason in FinalReason:
     CUTS.labels(_final_reason.name)
-for _status in (RefillStatus.NOT_NEEDED, RefillStatus.FAILED, RefillStatus.CAPPED):
+for _status in (RefillStatus.NOT_NEEDED, RefillStatus.FAILED, RefillStatus.CAPPED, RefillStatus.BRAKED):
     REFILLS.labels(_status.value)
+for _guard in GuardKind:
+    FRAUD_GUARD_TRIPS.labels(_guard.value)
 for _purpose in ChargePurpose:
     for _outcome in (ChargeStatus.SUCCEEDED, ChargeStatus.DECLINED, ChargeStatus.NOT_CHARGED):
         CHARGES.labels(_purpose.value, _outcome.value)

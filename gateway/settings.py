@@ -173,6 +173,41 @@ class Settings(BaseSettings):
         le=1_000,
         description="Automatic refills of an office on one of its days at most; then it waits for the next day.",
     )
+    fraud_country_spend_micros: Number = Field(
+        25_000_000,
+        ge=0,
+        le=MAX_AMOUNT_MICROS,
+        description="Default of an office: what its charged calls to one foreign country, or to premium-rate numbers "
+        "at home, may be debited in an hour before its fraud guard trips; where it is more, half of what one refill of "
+        "the office adds, or a twentieth of its credit limit. 0: no limit.",
+    )
+    fraud_office_spend_micros: Number = Field(
+        50_000_000,
+        ge=0,
+        le=MAX_AMOUNT_MICROS,
+        description="Default of an office: the same for all of these calls together; where it is more, what one refill "
+        "of the office adds, or a tenth of its credit limit. 0: no limit.",
+    )
+    fraud_country_calls: Number = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Default of an office: how many calls to one foreign country, or to premium-rate numbers at home, "
+        "may be debited in an hour before its fraud guard trips. 0: no limit.",
+    )
+    fraud_office_calls: Number = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Default of an office: the same for all of these calls together. 0: no limit.",
+    )
+    fraud_guard_hours: Number = Field(
+        12,
+        ge=1,
+        le=720,
+        description="How long a fraud guard that has tripped refuses new calls and holds automatic refill, unless an "
+        "operator lifts it before.",
+    )
     offered_amounts: Annotated[tuple[str, ...], BeforeValidator(values.read_amounts)] = Field(
         ("10", "20", "50", "100", "200", "500"),
         description="What may be bought at a time, in units of the currency with commas between them, e.g. 10,49.90.",

@@ -152,6 +152,13 @@ ROWS: Final = {
             "reqps",
         ),
         Panel(
+            "Fraud guards",
+            (
+                (now("tollgate_offices_guarded"), "offices held"),
+                (f"sum by (guard) (increase(tollgate_fraud_guard_trips_total{{{JOB}}}[1h]))", "{{guard}}, an hour"),
+            ),
+        ),
+        Panel(
             "Charges of cards",
             ((rate("tollgate_charges_total", by="purpose, outcome"), "{{purpose}} {{outcome}}"),),
             "reqps",

@@ -38,7 +38,7 @@ class CallRequest(NamedTuple):
     """A rated request for a call, as authorize_call.lua wants it.
 
     Attributes:
-        verdict: What rating found: EMERGENCY, DESTINATION_BLOCKED, NO_RATE, FREE or FUNDED (priced).
+        verdict: What rating found: EMERGENCY, DESTINATION_BLOCKED, FRAUD_GUARD, NO_RATE, FREE or FUNDED (priced).
         fingerprint: 8 bytes that tell this request from another one with the same id.
         requested_seconds: 0 to 86,400; 0 is one tick.
         rate: None: costs nothing, or was refused before it was rated.
@@ -192,6 +192,10 @@ class BalanceStore:
         self._connection = connection
         self._clock = clock
         self._lifetimes = lifetimes or Lifetimes()
+
+    def now_ms(self) -> int:
+        """Now, by the store's clock, in Unix milliseconds."""
+        return self._clock.now_ms()
 
     async def authorize_call(self, office: CachedOffice, request: CallRequest, *, dry_run: bool = False) -> CallGrant:
         """Reserve the first tick of a call, at most once per call id; dry: only say what would be decided."""

@@ -156,6 +156,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """denied: the message_id is spent"""
     DESTINATION_BLOCKED: _Reason.ValueType  # 7
     """denied: the operator blocks this destination"""
+    FRAUD_GUARD: _Reason.ValueType  # 15
+    """denied: the office has called abroad for as much as its fraud guards allow, and nobody has lifted it"""
     NO_RATE: _Reason.ValueType  # 8
     """denied: no row of the deck prices it"""
     FREE: _Reason.ValueType  # 9
@@ -190,6 +192,8 @@ MESSAGE_REFUNDED: Reason.ValueType  # 6
 """denied: the message_id is spent"""
 DESTINATION_BLOCKED: Reason.ValueType  # 7
 """denied: the operator blocks this destination"""
+FRAUD_GUARD: Reason.ValueType  # 15
+"""denied: the office has called abroad for as much as its fraud guards allow, and nobody has lifted it"""
 NO_RATE: Reason.ValueType  # 8
 """denied: no row of the deck prices it"""
 FREE: Reason.ValueType  # 9

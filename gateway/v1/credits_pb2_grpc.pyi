@@ -55,6 +55,11 @@ class CreditsStub:
     """Operators. Calls and messages that begin now are DENIED, OFFICE_SUSPENDED; live calls go on."""
     ResumeOffice: _grpc.UnaryUnaryMultiCallable[_credits_pb2.ResumeOfficeRequest, _credits_pb2.Office]
     """Operators."""
+    LiftFraudGuard: _grpc.UnaryUnaryMultiCallable[_credits_pb2.LiftFraudGuardRequest, _credits_pb2.Office]
+    """Operators. Ends the office's fraud guards that have tripped: new calls are granted again, a refill that waited is asked
+    for again, and what was called in this hour is not counted against the limits any more. An office without any is
+    left as it is.
+    """
     RegisterSwitch: _grpc.UnaryUnaryMultiCallable[_credits_pb2.RegisterSwitchRequest, _credits_pb2.Switch]
     """Operators. Where the commands of a switch go that holds no Session. Takes effect at every gateway within 1 s."""
     ListSwitches: _grpc.UnaryUnaryMultiCallable[_credits_pb2.ListSwitchesRequest, _credits_pb2.ListSwitchesResponse]
@@ -139,6 +144,11 @@ class CreditsAsyncStub(CreditsStub):
     """Operators. Calls and messages that begin now are DENIED, OFFICE_SUSPENDED; live calls go on."""
     ResumeOffice: _aio.UnaryUnaryMultiCallable[_credits_pb2.ResumeOfficeRequest, _credits_pb2.Office]  # type: ignore[assignment]
     """Operators."""
+    LiftFraudGuard: _aio.UnaryUnaryMultiCallable[_credits_pb2.LiftFraudGuardRequest, _credits_pb2.Office]  # type: ignore[assignment]
+    """Operators. Ends the office's fraud guards that have tripped: new calls are granted again, a refill that waited is asked
+    for again, and what was called in this hour is not counted against the limits any more. An office without any is
+    left as it is.
+    """
     RegisterSwitch: _aio.UnaryUnaryMultiCallable[_credits_pb2.RegisterSwitchRequest, _credits_pb2.Switch]  # type: ignore[assignment]
     """Operators. Where the commands of a switch go that holds no Session. Takes effect at every gateway within 1 s."""
     ListSwitches: _aio.UnaryUnaryMultiCallable[_credits_pb2.ListSwitchesRequest, _credits_pb2.ListSwitchesResponse]  # type: ignore[assignment]
@@ -268,6 +278,17 @@ class CreditsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_credits_pb2.Office, _abc.Awaitable[_credits_pb2.Office]]:
         """Operators."""
+
+    @_abc_1.abstractmethod
+    def LiftFraudGuard(
+        self,
+        request: _credits_pb2.LiftFraudGuardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_credits_pb2.Office, _abc.Awaitable[_credits_pb2.Office]]:
+        """Operators. Ends the office's fraud guards that have tripped: new calls are granted again, a refill that waited is asked
+        for again, and what was called in this hour is not counted against the limits any more. An office without any is
+        left as it is.
+        """
 
     @_abc_1.abstractmethod
     def RegisterSwitch(

@@ -251,6 +251,7 @@ def test_every_reason_has_its_status(reason: pb.Reason.ValueType) -> None:
         (pb.INSUFFICIENT_FUNDS, 402),
         (pb.SPEND_LIMIT, 402),
         (pb.DESTINATION_BLOCKED, 403),
+        (pb.FRAUD_GUARD, 403),
         (pb.OFFICE_SUSPENDED, 403),
         (pb.NO_RATE, 404),
         (pb.INVALID_NUMBER, 404),
