@@ -214,6 +214,16 @@ def read_webhook_url(value: str) -> str:
     return value
 
 
+def read_trace_endpoint(value: str) -> str:
+    """Check where traces go to: scheme, host and port of an OTLP receiver."""
+    example = "write e.g. http://127.0.0.1:4317"
+    parts = _split(value, ("http", "https"), example)
+    _check_host(value, parts, example)
+    if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc or parts.port is None:
+        raise ValueError(f"{without_password(value)!r} is not just scheme, host and port; {example}")
+    return value.rstrip("/")
+
+
 def read_stripe_api_key(value: SecretStr) -> SecretStr:
     """Check that this is a key that may charge; the text of the error does not repeat it."""
     key = value.get_secret_value().strip()
