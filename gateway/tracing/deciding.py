@@ -17,7 +17,6 @@ from gateway.store.wire import Reply
 from gateway.tracing.tracer import Attribute, Kind, Span, Tracer
 from gateway.v1.records_pb2 import Details
 
-
 _WITHOUT_CODE: Final = "trim_outbox"
 """The one script that answers with a number of its own."""
 

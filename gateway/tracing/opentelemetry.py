@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
+import grpc.aio
 import structlog
 from opentelemetry import context as otel_context
 from opentelemetry import trace as otel
@@ -199,5 +200,7 @@ def _context_of(beginning: Beginning) -> Context:
 
 
 def _is_fault(error: Exception) -> bool:
-    """Whether it is the gateway that failed, and not its caller."""
-    return not isinstance(error, TollgateError) or isinstance(error, Unavailable | Internal)
+    """Whether it is the gateway that failed, and not its caller; of an rpc that was aborted its status says so."""
+    if isinstance(error, TollgateError):
+        return isinstance(error, Unavailable | Internal)
+    return not isinstance(error, grpc.aio.AbortError)

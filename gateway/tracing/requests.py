@@ -18,6 +18,9 @@ from gateway.v1 import authorization_pb2 as pb
 log = structlog.get_logger(__name__)
 
 _GRPC: Final[dict[str, Attribute]] = {"rpc.system": "grpc"}
+_FAULTS: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
+"""Ours; with any other code it is the caller who is at fault, or went away."""
+
 _METHODS: Final = {
     "authorize_call": "AuthorizeCall",
     "answer_call": "AnswerCall",
@@ -55,7 +58,10 @@ class TracedRunner(Runner):
             try:
                 return await super().run(name, context, request, operation, sheddable=sheddable)
             finally:
-                span.set("rpc.grpc.status_code", _number_of(context.code()))
+                code = _code_of(context.code())
+                span.set("rpc.grpc.status_code", code.value[0])
+                if code in _FAULTS:
+                    span.fail(code.name)
                 _tell(span, name, request)
 
 
@@ -140,9 +146,9 @@ class _InOneContext(Coroutine[Any, Any, Any]):
         return (yield from self._work.__await__())
 
 
-def _number_of(code: Any) -> int:
-    """A gRPC code by its number, which grpc.aio gives where its types promise the enum; None: OK."""
-    return int(code.value[0]) if isinstance(code, grpc.StatusCode) else int(code or 0)
+def _code_of(code: Any) -> grpc.StatusCode:
+    """The code of an rpc, which grpc.aio gives as a number where its types promise the enum; None: none was set."""
+    return next((each for each in grpc.StatusCode if code in (each, each.value[0])), grpc.StatusCode.OK)
 
 
 def _about(request: object) -> dict[str, Attribute]:
