@@ -43,7 +43,7 @@ def read_address(value: object) -> object:
 def refuse_truth_values(value: object) -> object:
     """Keep TOML's true and false out of numbers, which pydantic would read as 1 and 0."""
     if isinstance(value, bool):
-        raise ValueError(f"{str(value).lower()} is no number; write a whole number")
+        raise ValueError(f"{str(value).lower()} is no number; write it in digits")
     return value
 
 
