@@ -49,9 +49,20 @@ def request_id_from(given: str) -> str:
     An id that is none (empty, longer than 128 characters, not printable ASCII, with blanks) is replaced and not
     refused: it is a label, and no reason to refuse an emergency call.
     """
-    if given and len(given) <= MAX_REQUEST_ID and given.isascii() and given.isprintable() and " " not in given:
+    return given if _is_request_id(given) else f"{_PREFIX}-{next(_NUMBERS):x}"
+
+
+def operation_id_from(given: str, stream_id: str, tag: int) -> str:
+    """The caller's own id of an operation of a Session, or the stream's with the operation's tag behind it."""
+    if _is_request_id(given):
         return given
-    return f"{_PREFIX}-{next(_NUMBERS):x}"
+    end = f"/{tag}"
+    # Whatever the ids are, the ledger has room for so much and no more.
+    return stream_id[: MAX_REQUEST_ID - len(end)] + end
+
+
+def _is_request_id(text: str) -> bool:
+    return 0 < len(text) <= MAX_REQUEST_ID and text.isascii() and text.isprintable() and " " not in text
 
 
 def read_traceparent(text: str) -> tuple[Trace, bool] | None:

@@ -130,7 +130,7 @@ def _of_checkout(directory: Path) -> Callable[[dict[str, str]], dict[str, str]]:
 @contextmanager
 def _collector() -> Iterator[str]:
     """A collector that takes everything and keeps nothing, in a thread of this process; says where it is."""
-    export = grpc.unary_unary_rpc_method_handler(lambda request, context: b"")  # noqa: ARG005
+    export: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(lambda request, context: b"")  # noqa: ARG005
     server = grpc.server(ThreadPoolExecutor(1))
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, {"Export": export}),))
     port = server.add_insecure_port("127.0.0.1:0")

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import grpc
 import structlog
@@ -11,7 +11,8 @@ import structlog
 from gateway.api.runner import Request, Response, Runner, ServicerContext, caller_of
 from gateway.api.session import Running, Session
 from gateway.domain.identity import Identity
-from gateway.request_context import request_id
+from gateway.errors import TollgateError
+from gateway.request_context import operation_id_from, request_id
 from gateway.tracing.tracer import Attribute, Beginning, Kind, Span, Tracer
 from gateway.v1 import authorization_pb2 as pb
 
@@ -20,17 +21,6 @@ log = structlog.get_logger(__name__)
 _GRPC: Final[dict[str, Attribute]] = {"rpc.system": "grpc"}
 _FAULTS: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
 """Ours; with any other code it is the caller who is at fault, or went away."""
-
-_METHODS: Final = {
-    "authorize_call": "AuthorizeCall",
-    "answer_call": "AnswerCall",
-    "tick_call": "TickCall",
-    "end_call": "EndCall",
-    "authorize_message": "AuthorizeMessage",
-    "refund_message": "RefundMessage",
-    "quote_call": "QuoteCall",
-    "quote_message": "QuoteMessage",
-}
 
 
 class TracedRunner(Runner):
@@ -85,8 +75,8 @@ class TracedSession(Session):
         for operation in request.operations:
             beginning = self._tracer.sampled(operation.traceparent)
             if beginning is not None:
-                given = operation.request_id or f"{self.request_id}/{operation.tag}"
-                self._chosen[operation.tag] = _Chosen(beginning, given, len(request.operations))
+                chosen_id = operation_id_from(operation.request_id, self.request_id, operation.tag)
+                self._chosen[operation.tag] = _Chosen(beginning, chosen_id, len(request.operations))
         super()._begin_all(request)
 
     def _refuse(self, tag: int, field: str, what: str) -> None:
@@ -95,16 +85,22 @@ class TracedSession(Session):
 
     async def _trace(self, chosen: "_Chosen", running: Running, work: Coroutine[Any, Any, Any]) -> Any:
         request_id.set(chosen.request_id)
-        name = _METHODS[running.kind]
+        # As the unary rpc is called that does the same: authorize_call, AuthorizeCall.
+        name = running.kind.title().replace("_", "")
         attributes = _GRPC | {"rpc.method": name, "tollgate.batch_operations": chosen.batch} | _about(running.request)
         with self._tracer.span(name, kind=Kind.SERVER, beginning=chosen.beginning, attributes=attributes) as span:
+            code = grpc.StatusCode.OK
             try:
                 return await work
+            except Exception as error:
+                code = grpc.StatusCode[error.code if isinstance(error, TollgateError) else "INTERNAL"]
+                raise
             finally:
+                span.set("rpc.grpc.status_code", code.value[0])
                 _tell(span, name, running.request)
 
 
-class _Chosen:
+class _Chosen(NamedTuple):
     """An operation that is to be traced.
 
     Attributes:
@@ -113,12 +109,9 @@ class _Chosen:
         batch: How many operations came with it.
     """
 
-    __slots__ = ("batch", "beginning", "request_id")
-
-    def __init__(self, beginning: Beginning, given_id: str, batch: int) -> None:
-        self.beginning = beginning
-        self.request_id = given_id
-        self.batch = batch
+    beginning: Beginning
+    request_id: str
+    batch: int
 
 
 class _InOneContext(Coroutine[Any, Any, Any]):
@@ -144,6 +137,10 @@ class _InOneContext(Coroutine[Any, Any, Any]):
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return (yield from self._work.__await__())
+
+    def __del__(self) -> None:
+        # What nobody drives to its end, since the process stops, leaves its span in the context that it was begun in.
+        self.close()
 
 
 def _code_of(code: Any) -> grpc.StatusCode:

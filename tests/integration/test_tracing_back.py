@@ -91,7 +91,7 @@ async def test_an_rpc_of_credits_shows_its_transactions(
 
 async def test_refills_notices_and_callbacks(valkey: StoreServer, tmp_path: Path, collector: Collector) -> None:
     async with webhook_server() as webhook:
-        flags = {
+        flags: dict[str, Any] = {
             "notice_webhook_url": webhook.url, "notice_webhook_secret": "0123456789abcdef",
             "trace_endpoint": collector.endpoint, "trace_ratio": 0,
         }  # fmt: skip

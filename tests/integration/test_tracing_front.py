@@ -57,7 +57,7 @@ def headers(**more: str) -> tuple[tuple[str, str], ...]:
 async def id_of(answer: Any) -> str:
     """The request id that an rpc was answered with."""
     await answer
-    return dict(await answer.trailing_metadata())["x-request-id"]
+    return str(dict(await answer.trailing_metadata())["x-request-id"])
 
 
 async def test_a_request_is_traced_from_the_switch_to_the_script(

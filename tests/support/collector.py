@@ -19,7 +19,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
-class Collector(TraceServiceServicer):  # type: ignore[misc]  # it comes without types
+class Collector(TraceServiceServicer):
     """What has come.
 
     Attributes:
@@ -75,7 +75,7 @@ def values(attributes: Any) -> dict[str, Any]:
 
 def _value(attribute: KeyValue) -> Any:
     value: AnyValue = attribute.value
-    return getattr(value, value.WhichOneof("value"))
+    return getattr(value, value.WhichOneof("value") or "string_value")
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def running_collector() -> Iterator[Collector]:
     """Listen on a free port until the block ends."""
     collector = Collector()
     server = grpc.server(ThreadPoolExecutor(2))
-    add_TraceServiceServicer_to_server(collector, server)
+    add_TraceServiceServicer_to_server(collector, server)  # type: ignore[no-untyped-call]
     collector.port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:

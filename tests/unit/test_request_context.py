@@ -5,6 +5,7 @@ import pytest
 from gateway.request_context import (
     Trace,
     current_trace,
+    operation_id_from,
     outgoing_headers,
     read_traceparent,
     request_id_from,
@@ -24,6 +25,20 @@ def test_what_is_no_id_is_replaced(given: str) -> None:
     made = request_id_from(given)
     assert made != given
     assert request_id_from(made) == made
+
+
+@pytest.mark.parametrize(
+    ("given", "stream", "expected"),
+    [
+        ("mine", "s", "mine"),
+        ("", "s", "s/7"),
+        ("x" * 129, "s", "s/7"),
+        ("no id", "s", "s/7"),
+        ("", "s" * 128, "s" * 126 + "/7"),
+    ],
+)
+def test_an_operation_of_a_session_has_the_streams_id_and_its_tag(given: str, stream: str, expected: str) -> None:
+    assert operation_id_from(given, stream, 7) == expected
 
 
 def test_no_two_made_ids_are_the_same() -> None:
