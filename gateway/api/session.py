@@ -219,12 +219,13 @@ class Session:
                 else:
                     kinds.append(kind)
                     tags.add(tag)
-                    self._begin(tag, kind, getattr(operation, kind))
+                    self._begin(operation, tag, kind)
         self._check_room()
         for name, count in Counter(kinds).items():
             metrics.count_session_operations(name, count)
 
-    def _begin(self, tag: int, kind: str, request: Any) -> None:
+    def _begin(self, operation: pb.Operation, tag: int, kind: str) -> None:
+        request = getattr(operation, kind)
         key = (request.office_id, request.message_id if "message" in kind else request.call_id)
         running = Running(self, tag, kind, key, request)
         self._tags.add(tag)

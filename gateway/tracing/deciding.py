@@ -3,12 +3,12 @@
 A request that is traced takes its ids along into the store, and so into the outbox and the ledger.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from typing import Any, Final
 
 from gateway.api.rating import RatedCall, RatedMessage, Rater
 from gateway.domain.vocabulary import Direction, License, MessageKind, Service
-from gateway.request_context import current_trace, request_id
+from gateway.request_context import Trace, current_trace, request_id
 from gateway.store.balances import BalanceStore, CallGrant, CallRequest, MessageGrant, MessageRequest
 from gateway.store.codes import CODES
 from gateway.store.connection import StoreConnection
@@ -59,17 +59,23 @@ class TracedConnection(StoreConnection):
 class TracedBalanceStore(BalanceStore):
     """The balances; what is begun in a trace that is recorded carries its ids in its details."""
 
-    async def authorize_call(self, office: CachedOffice, request: CallRequest, *, dry_run: bool = False) -> CallGrant:
+    def authorize_call(
+        self, office: CachedOffice, request: CallRequest, *, dry_run: bool = False
+    ) -> Coroutine[Any, Any, CallGrant]:
         """As `BalanceStore.authorize_call`."""
-        return await super().authorize_call(office, request._replace(details=request.details + _ids()), dry_run=dry_run)
+        trace = current_trace.get()
+        if trace is not None:
+            request = request._replace(details=request.details + _ids(trace))
+        return super().authorize_call(office, request, dry_run=dry_run)
 
-    async def authorize_message(
+    def authorize_message(
         self, office: CachedOffice, request: MessageRequest, *, dry_run: bool = False
-    ) -> MessageGrant:
+    ) -> Coroutine[Any, Any, MessageGrant]:
         """As `BalanceStore.authorize_message`."""
-        return await super().authorize_message(
-            office, request._replace(details=request.details + _ids()), dry_run=dry_run
-        )
+        trace = current_trace.get()
+        if trace is not None:
+            request = request._replace(details=request.details + _ids(trace))
+        return super().authorize_message(office, request, dry_run=dry_run)
 
 
 class TracedRater(Rater):
@@ -106,14 +112,11 @@ class TracedRater(Rater):
             return rated
 
 
-def _ids() -> bytes:
-    """The ids of the request that is being traced, as more of its details; nothing: none is.
+def _ids(trace: Trace) -> bytes:
+    """The ids of the request that is being traced, as more of its details.
 
     Bytes of protobuf that stand behind each other are one message, so the details need not be packed anew.
     """
-    trace = current_trace.get()
-    if trace is None:
-        return b""
     return Details(request_id=request_id.get(), trace=trace.trace_id + trace.span_id).SerializeToString()
 
 

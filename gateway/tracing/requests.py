@@ -62,6 +62,7 @@ class TracedSession(Session):
         super().__init__(*arguments, **named)
         self._tracer = tracer
         self._chosen: dict[int, _Chosen] = {}
+        self._batch_size = 0
 
     def work_on(self, running: Running) -> Coroutine[Any, Any, Any]:
         """An operation that begins now."""
@@ -72,16 +73,15 @@ class TracedSession(Session):
         return _InOneContext(self._trace(chosen, running, work), copy_context())
 
     def _begin_all(self, request: pb.SessionRequest) -> None:
-        for operation in request.operations:
-            beginning = self._tracer.sampled(operation.traceparent)
-            if beginning is not None:
-                chosen_id = operation_id_from(operation.request_id, self.request_id, operation.tag)
-                self._chosen[operation.tag] = _Chosen(beginning, chosen_id, len(request.operations))
+        self._batch_size = len(request.operations)
         super()._begin_all(request)
 
-    def _refuse(self, tag: int, field: str, what: str) -> None:
-        self._chosen.pop(tag, None)
-        super()._refuse(tag, field, what)
+    def _begin(self, operation: pb.Operation, tag: int, kind: str) -> None:
+        beginning = self._tracer.sampled(operation.traceparent)
+        if beginning is not None:
+            chosen_id = operation_id_from(operation.request_id, self.request_id, tag)
+            self._chosen[tag] = _Chosen(beginning, chosen_id, self._batch_size)
+        super()._begin(operation, tag, kind)
 
     async def _trace(self, chosen: "_Chosen", running: Running, work: Coroutine[Any, Any, Any]) -> Any:
         request_id.set(chosen.request_id)

@@ -163,7 +163,7 @@ async def test_operations_of_a_session_have_traces_of_their_own(valkey: StoreSer
         operations = [pb.Operation(tag=tag, authorize_call=call("a", f"c{tag}")) for tag in range(1, 41)]
         for tag in (5, 6, 7):
             operations[tag - 1].traceparent = f"00-{tag:032x}-{tag:016x}-01"
-        operations[6 - 1].request_id = "of the switch"
+        operations[6 - 1].request_id = "of-the-switch"
         await session.write(pb.SessionRequest(operations=operations))
         await _results(session, 40)
         records = [await front.store.read_call("a", f"c{tag}") for tag in (5, 6, 7, 8)]
@@ -176,7 +176,7 @@ async def test_operations_of_a_session_have_traces_of_their_own(valkey: StoreSer
         assert collector.children(span) == ["rating", "FCALL authorize_call"]
         assert values(span.attributes)["tollgate.batch_operations"] == 40
     ids = [record.details.request_id for record in records]  # type: ignore[union-attr]
-    assert ids == [f"{MY_ID}/5", "of the switch", f"{MY_ID}/7", ""]
+    assert ids == [f"{MY_ID}/5", "of-the-switch", f"{MY_ID}/7", ""]
 
 
 async def _results(session: Any, count: int) -> None:
