@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import structlog
 from redis.exceptions import RedisError
+from starlette.middleware import Middleware
 
 from gateway import metrics
 from gateway.api.calls import Calls
@@ -36,7 +37,7 @@ from gateway.api.credits.usage import UsageRpcs
 from gateway.api.credits.watches import BalanceWatch, RefillWatch
 from gateway.api.live_calls import LiveCallsListener
 from gateway.api.messages import Messages
-from gateway.api.rating import CurrentRater
+from gateway.api.rating import CurrentRater, Rater
 from gateway.api.runner import Runner
 from gateway.background import billing as billing_loop
 from gateway.background import (
@@ -123,6 +124,13 @@ from gateway.store.offices import OfficeCache
 from gateway.store.outbox import claim_epoch
 from gateway.store.scripts import load_library
 from gateway.store.switch_lists import SwitchLists
+from gateway.tracing.deciding import TracedBalanceStore, TracedConnection, TracedRater
+from gateway.tracing.http import TracedHttp
+from gateway.tracing.ledger import TracedDatabase, TracedJournal
+from gateway.tracing.open import open_tracing
+from gateway.tracing.outgoing import TracedCallbackClient, traced_refills, traced_sender
+from gateway.tracing.requests import TracedRunner
+from gateway.tracing.tracer import Tracer, either
 from gateway.v1.credits_pb2_grpc import add_CreditsServicer_to_server
 from gateway.web.app import make_app
 from gateway.web.health import health_routes
@@ -182,15 +190,18 @@ async def open_back(settings: Settings, stack: AsyncExitStack, *, clock: Clock |
     """
     if settings.redis_url is None:
         raise StartupError("TOLLGATE_REDIS_URL: the back has no store; start it by `tollgate serve`")
+    tracer = open_tracing(settings, "back")
+    if tracer is not None:
+        stack.push_async_callback(tracer.close)
     try:
-        database = await open_database(settings.sql_url)
+        database = await open_database(settings.sql_url, either(tracer, Database, TracedDatabase))
     except DatabaseUnusable as error:
         raise StartupError(f"TOLLGATE_DATABASE_URL: {error.message}") from error
     stack.push_async_callback(database.close)
     clock = clock or StoreClock()
     provider = await open_provider(settings, clock_ms=clock.now_ms)
     stack.push_async_callback(provider.close)
-    back = Back(settings, database, StoreLocation.parse(settings.redis_url), clock, provider)
+    back = Back(settings, database, StoreLocation.parse(settings.redis_url), clock, provider, tracer)
     stack.push_async_callback(back.billing.charging.close)
     await back.connection.start()
     stack.push_async_callback(back.durability.close)
@@ -228,22 +239,27 @@ class Back:
         location: StoreLocation,
         clock: Clock,
         provider: PaymentProvider,
+        tracer: Tracer | None = None,
     ) -> None:
         self._settings = settings
+        self._tracer = tracer
         self.database = database
         self.clock, self.provider = clock, provider
         timeout = settings.store_timeout_ms / 1000
-        self.connection = StoreConnection(
+        self.connection = either(tracer, StoreConnection, TracedConnection)(
             location, load_library(), timeout_seconds=timeout, on_connect=self._on_connect
         )
         self.durability = Durability(self.connection)
         self.lifetimes = lifetimes_of(settings)
-        self.store = BalanceStore(self.connection, self.clock, self.lifetimes)
+        balances = BalanceStore if tracer is None else TracedBalanceStore
+        self.store = balances(self.connection, self.clock, self.lifetimes)
         token = settings.operator_token.get_secret_value() if settings.operator_token is not None else None
         self.directory = Directory(self.connection, self.clock, token)
         self._put_together(database)
         self.webhooks = WebhookReceiver(provider, self.billing.events.on_event, clock.now_ms)
-        self.runner = Runner(self.directory, max_in_flight=settings.max_in_flight, store_timeout_seconds=timeout)
+        self.runner = either(tracer, Runner, TracedRunner)(
+            self.directory, max_in_flight=settings.max_in_flight, store_timeout_seconds=timeout
+        )
         self.servicer = CreditsServicer(self.runner, self.operations)
 
     def _put_together(self, database: Database) -> None:
@@ -332,7 +348,7 @@ class Back:
                 connection,
                 store,
                 self.durability,
-                Journal(database, _guard_policy(settings)),
+                either(self._tracer, Journal, TracedJournal)(database, _guard_policy(settings)),
                 self._outbox,
                 self.refill_feed,
                 self._wake_billing,
@@ -343,7 +359,9 @@ class Back:
             sampler=sampler.Sampler(connection, store),
             waker=refill_waker.RefillWaker(offices, billing.refills, store, clock),
             guard_keeper=guard_keeper.GuardKeeper(guards, clock),
-            refiller=refiller.Refiller(billing.refills, billing.refilling, missing, clock),
+            refiller=refiller.Refiller(
+                billing.refills, traced_refills(self._tracer, billing.refilling.advance), missing, clock
+            ),
             notifiers=self._notifiers(database),
             billing=BillingLoop(billing.charges, billing.chargebacks, billing.charging, billing.charging_back, clock),
         )
@@ -351,7 +369,8 @@ class Back:
     def _put_hooks_together(self, switches: Switches) -> None:
         """What switches without gRPC ask: the same deciders as in the front, on the back's own connection."""
         settings, store, connection = self._settings, self.store, self.connection
-        offices, rater = OfficeCache(connection), CurrentRater(settings.blocked_destinations)
+        offices = OfficeCache(connection)
+        rater = CurrentRater(settings.blocked_destinations, either(self._tracer, Rater, TracedRater))
         self.directory.on_deck = rater.use
         self._calls = Calls(
             store,
@@ -365,7 +384,7 @@ class Back:
         self.rate_lookup = RateLookup(self.offices, offices, self._calls, messages)
         self._switch_lists = SwitchLists(connection)
         self.callbacks = Callbacks(
-            CallbackClient(self.clock),
+            either(self._tracer, CallbackClient, TracedCallbackClient)(self.clock),
             connection,
             self.directory,
             switches.with_callback,
@@ -374,7 +393,8 @@ class Back:
         )
 
     def _notifiers(self, database: Database) -> tuple[notifier.Notifier, ...]:
-        notices, senders = Notices(database, self._settings.currency), open_senders(self._settings)
+        notices = Notices(database, self._settings.currency)
+        senders = [traced_sender(self._tracer, each) for each in open_senders(self._settings)]
         channels, timeout = tuple(each.channel for each in senders), self._settings.notice_timeout_seconds
         return tuple(
             notifier.Notifier(notices, channels, each, self.clock, timeout_seconds=timeout) for each in senders
@@ -446,7 +466,8 @@ class Back:
             routes += sandbox_routes(self.provider)
         self._page = await self._open_page()
         routes += self._page.routes()
-        app = make_app(routes, body_limits={WEBHOOK_PATH: MAX_WEBHOOK_BYTES})
+        around = [] if self._tracer is None else [Middleware(TracedHttp, tracer=self._tracer)]
+        app = make_app(routes, body_limits={WEBHOOK_PATH: MAX_WEBHOOK_BYTES}, around=around)
         settings = self._settings
         return await HttpServer.open(app, "http_listen", settings.http_listen, drain_seconds=settings.drain_seconds)
 

@@ -11,8 +11,9 @@ from gateway.api.authorization_servicer import SERVICE, AuthorizationServicer, s
 from gateway.api.calls import Calls
 from gateway.api.live_calls import LiveCallsListener, published_command
 from gateway.api.messages import Messages
-from gateway.api.rating import CurrentRater
+from gateway.api.rating import CurrentRater, Rater
 from gateway.api.runner import Runner
+from gateway.api.session import Session
 from gateway.api.session_operations import session_operations
 from gateway.api.sessions import Sessions
 from gateway.background.due import DueLoop
@@ -30,6 +31,10 @@ from gateway.store.location import StoreLocation
 from gateway.store.offices import OfficeCache
 from gateway.store.scripts import load_library
 from gateway.store.switch_lists import SwitchLists
+from gateway.tracing.deciding import TracedBalanceStore, TracedConnection, TracedRater
+from gateway.tracing.open import open_tracing
+from gateway.tracing.requests import TracedRunner, TracedSession
+from gateway.tracing.tracer import either
 
 READY_WITHOUT_STORE_SECONDS: Final = 2.0
 YOUNG_OBJECTS: Final = 10_000
@@ -51,14 +56,17 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
         raise StartupError("TOLLGATE_REDIS_URL: the front has no store; start it by `tollgate serve`")
     for _ in warm_up():
         await asyncio.sleep(0)
+    tracer = open_tracing(settings, "front")
     timeout = settings.store_timeout_ms / 1000
     clock = StoreClock()
-    connection = StoreConnection(StoreLocation.parse(settings.redis_url), load_library(), timeout_seconds=timeout)
-    store = BalanceStore(connection, clock, lifetimes_of(settings))
+    connection = either(tracer, StoreConnection, TracedConnection)(
+        StoreLocation.parse(settings.redis_url), load_library(), timeout_seconds=timeout
+    )
+    store = (BalanceStore if tracer is None else TracedBalanceStore)(connection, clock, lifetimes_of(settings))
     offices = OfficeCache(connection)
     operator_token = settings.operator_token.get_secret_value() if settings.operator_token is not None else None
     directory = Directory(connection, clock, operator_token)
-    rater = CurrentRater(settings.blocked_destinations)
+    rater = CurrentRater(settings.blocked_destinations, either(tracer, Rater, TracedRater))
     directory.on_deck = rater.use
     calls = Calls(
         store,
@@ -68,7 +76,9 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
         has_callback=directory.has_callback,
     )
     messages = Messages(store, offices, rater)
-    runner = Runner(directory, max_in_flight=settings.max_in_flight, store_timeout_seconds=timeout)
+    runner = either(tracer, Runner, TracedRunner)(
+        directory, max_in_flight=settings.max_in_flight, store_timeout_seconds=timeout
+    )
 
     def is_healthy() -> bool:
         metrics.STORE_CONNECTED.labels("front").set(connection.is_connected)
@@ -82,6 +92,7 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
         listener.hear,
         connection.batch,
         max_operations=settings.batch_max_operations,
+        make=either(tracer, Session, TracedSession),
     )
 
     def deliver(published: PublishedCommand) -> None:
@@ -125,6 +136,8 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
     finally:
         await calls.close()
         await connection.close()
+        if tracer is not None:
+            await tracer.close()
 
 
 async def _say_ready(directory: Directory, ready: Callable[[], None]) -> None:

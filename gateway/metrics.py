@@ -128,6 +128,11 @@ CUT_LATE_SECONDS: Final = Histogram(
     "How long after its granted time a call was marked cut, and its switch told.",
     buckets=(0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 15.0, 60.0),
 )
+TRACE_SPANS: Final = Counter(
+    "tollgate_trace_spans_total",
+    "Spans handed to the collector of traces, by outcome: sent, or lost since it did not take them.",
+    ["outcome"],
+)
 CLOCK_OFFSET: Final = Gauge(
     "tollgate_clock_offset_seconds",
     "The store's clock less this machine's.",
@@ -148,6 +153,8 @@ for _status in (RefillStatus.NOT_NEEDED, RefillStatus.FAILED, RefillStatus.CAPPE
     REFILLS.labels(_status.value)
 for _guard in GuardKind:
     FRAUD_GUARD_TRIPS.labels(_guard.value)
+for _outcome_of_spans in ("sent", "lost"):
+    TRACE_SPANS.labels(_outcome_of_spans)
 for _purpose in ChargePurpose:
     for _outcome in (ChargeStatus.SUCCEEDED, ChargeStatus.DECLINED, ChargeStatus.NOT_CHARGED):
         CHARGES.labels(_purpose.value, _outcome.value)
@@ -219,6 +226,11 @@ def observe_hook(rpc: str, seconds: float) -> None:
 def count_callback(kind: str, outcome: str) -> None:
     """Count a post to a callback: a command by its name in the contract, or list_calls; answered or failed."""
     CALLBACKS.labels(kind, outcome).inc()
+
+
+def count_spans(outcome: str, count: int) -> None:
+    """Count spans of traces: "sent" or "lost"."""
+    TRACE_SPANS.labels(outcome).inc(count)
 
 
 def count_http_request(route: str, status: int) -> None:

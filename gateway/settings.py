@@ -257,6 +257,20 @@ class Settings(BaseSettings):
     notice_timeout_seconds: Number = Field(
         10, ge=1, le=300, description="How long one attempt to send a notice may take."
     )
+    trace_endpoint: Annotated[Text, AfterValidator(values.read_trace_endpoint)] | None = Field(
+        None,
+        description="Collector that gets traces by OTLP over gRPC, e.g. http://127.0.0.1:4317 (https: with TLS); needs "
+        "the extra `tracing`. Not given: nothing is traced. Headers, certificates and the like are OpenTelemetry's own "
+        "variables, OTEL_*.",
+    )
+    trace_ratio: Annotated[float, BeforeValidator(values.refuse_truth_values)] = Field(
+        0.01,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Share of the requests that are traced, of those whose caller does not say so itself in "
+        "`traceparent`.",
+    )
     log_level: Annotated[LogLevel, BeforeValidator(values.lower_case)] = Field(
         "info", description="Least severity that is logged."
     )

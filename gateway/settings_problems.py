@@ -101,7 +101,8 @@ def _reason(finding: Mapping[str, Any], field: FieldInfo) -> str:
         return f"{shown} is none of {', '.join(allowed)}; {_suggestion(str(value), allowed)}"
     lowest, highest = number_range(field)
     if lowest is not None:
-        return f"{shown} is not a whole number from {lowest} to {highest}; the default is {field.default}"
+        kind = "number" if isinstance(field.default, float) else "whole number"
+        return f"{shown} is not a {kind} from {lowest} to {highest}; the default is {field.default}"
     # The value is left out: it may be a secret.
     return f"{finding['msg'][:1].lower()}{finding['msg'][1:]}; the default is {field.default}"
 

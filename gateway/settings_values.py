@@ -43,7 +43,7 @@ def read_address(value: object) -> object:
 def refuse_truth_values(value: object) -> object:
     """Keep TOML's true and false out of numbers, which pydantic would read as 1 and 0."""
     if isinstance(value, bool):
-        raise ValueError(f"{str(value).lower()} is no number; write a whole number")
+        raise ValueError(f"{str(value).lower()} is no number; write it in digits")
     return value
 
 
@@ -212,6 +212,16 @@ def read_webhook_url(value: str) -> str:
     if "@" in parts.netloc or parts.fragment:
         raise ValueError(f"it must have neither user nor fragment: the signature says who sends; {example}")
     return value
+
+
+def read_trace_endpoint(value: str) -> str:
+    """Check where traces go to: scheme, host and port of an OTLP receiver."""
+    example = "write e.g. http://127.0.0.1:4317"
+    parts = _split(value, ("http", "https"), example)
+    _check_host(value, parts, example)
+    if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc or parts.port is None:
+        raise ValueError(f"{without_password(value)!r} is not just scheme, host and port; {example}")
+    return value.rstrip("/")
 
 
 def read_stripe_api_key(value: SecretStr) -> SecretStr:

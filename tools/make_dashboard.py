@@ -191,6 +191,7 @@ ROWS: Final = {
             "Connected to the store",
             ((f"min by (instance, process) (tollgate_store_connected{{{JOB}}})", "{{instance}} {{process}}"),),
         ),
+        Panel("Spans of traces", ((rate("tollgate_trace_spans_total", by="outcome"), "{{outcome}}"),), "reqps"),
         Panel("Clock against the store's", ((f"tollgate_clock_offset_seconds{{{JOB}}}", "{{instance}}"),), "s"),
         Panel(
             "HTTP requests",

@@ -1,5 +1,6 @@
 """From a request to its price: number, category, rate row and what they say before funds are looked at."""
 
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -101,15 +102,19 @@ class CurrentRater:
 
     Args:
         blocked_prefixes: As of `Rater`.
+        make: Makes the rater of a deck.
     """
 
-    def __init__(self, blocked_prefixes: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, blocked_prefixes: tuple[str, ...] = (), make: Callable[[Deck, tuple[str, ...]], Rater] = Rater
+    ) -> None:
         self._blocked = blocked_prefixes
+        self._make = make
         self._rater: Rater | None = None
 
     def use(self, deck: Deck) -> None:
         """Rate by this deck from the next request on."""
-        self._rater = Rater(deck, self._blocked)
+        self._rater = self._make(deck, self._blocked)
 
     def current(self) -> Rater:
         """Return the rater of the deck in force.

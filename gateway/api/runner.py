@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from time import perf_counter
-from typing import Any, Final, NoReturn, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -20,6 +20,7 @@ from gateway import metrics
 from gateway.api.answers import too_many_in_flight
 from gateway.domain.identity import Identity
 from gateway.errors import Internal, InvalidArgument, ResourceExhausted, TollgateError, Unauthenticated, Unavailable
+from gateway.request_context import REQUEST_ID, TRACEPARENT, request_id, request_id_from
 from gateway.store.directory import Directory
 from gateway.store.faults import StoreUnavailable
 
@@ -40,6 +41,28 @@ _CANCELLED: Final = (asyncio.CancelledError, grpc.aio.AbortError)
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 ServicerContext: TypeAlias = grpc.aio.ServicerContext[Request, Response]
+
+
+class Caller(NamedTuple):
+    """What the metadata of an rpc say of its caller; a part that is not there is empty."""
+
+    token: str
+    request_id: str
+    traceparent: str
+
+
+def caller_of(context: ServicerContext[Request, Response]) -> Caller:
+    """Read the metadata, once for all that is wanted of them."""
+    token = given_id = traceparent = ""
+    for key, value in context.invocation_metadata() or ():
+        if key == "authorization":
+            if isinstance(value, str) and value.startswith(_BEARER):
+                token = token or value[len(_BEARER) :]
+        elif key == REQUEST_ID:
+            given_id = str(value)
+        elif key == TRACEPARENT:
+            traceparent = str(value)
+    return Caller(token, given_id, traceparent)
 
 
 class Runner:
@@ -89,10 +112,11 @@ class Runner:
         started = perf_counter()
         code = "OK"
         self._in_flight += 1
+        caller = self._accept(context)
         try:
             if sheddable and self._in_flight > self._max_in_flight:
                 raise too_many_in_flight()
-            identity = await self.identify(context)
+            identity = await self._identify(caller.token)
             remaining = context.time_remaining()
             if remaining is None or remaining > self._patience:
                 return await operation(request, identity)
@@ -116,8 +140,9 @@ class Runner:
     ) -> None:
         """Serve one Session: identify whoever opens it; what ends it against the rules becomes a status."""
         code = "OK"
+        caller = self._accept(context)
         try:
-            await serve(context, await self.identify(context))
+            await serve(context, await self._identify(caller.token))
         except (Exception, asyncio.CancelledError) as error:
             code = _code_of(error)
             await self._fail("Session", context, error)
@@ -141,10 +166,11 @@ class Runner:
         """
         code = "OK"
         self._streams += 1
+        caller = self._accept(context)
         try:
             if self._streams > MAX_STREAMS:
                 raise ResourceExhausted("Too many streams are open; close some, or retry later.")
-            identity = await self.identify(context)
+            identity = await self._identify(caller.token)
             async with aclosing(operation(request, identity)) as responses:
                 await self._write(context, responses)
         except (Exception, asyncio.CancelledError) as error:
@@ -212,11 +238,21 @@ class Runner:
         Raises:
             Unauthenticated: None, or none that is known.
         """
-        for key, value in context.invocation_metadata() or ():
-            if key == "authorization" and isinstance(value, str) and value.startswith(_BEARER):
-                secret = value[len(_BEARER) :]
-                return self._directory.identified(secret) or await self._directory.identify(secret)
-        raise Unauthenticated
+        return await self._identify(caller_of(context).token)
+
+    async def _identify(self, token: str) -> Identity:
+        if not token:
+            raise Unauthenticated
+        return self._directory.identified(token) or await self._directory.identify(token)
+
+    def _accept(self, context: ServicerContext[Request, Response]) -> Caller:
+        """Give an rpc its id: it is in every line of the log about it, and in the trailing metadata of its answer."""
+        caller = caller_of(context)
+        chosen = request_id_from(caller.request_id)
+        # An rpc is a task of its own, so nobody has to take it away again.
+        request_id.set(chosen)
+        context.set_trailing_metadata(((REQUEST_ID, chosen),))
+        return caller
 
     async def _fail(self, name: str, context: ServicerContext[Request, Response], error: BaseException) -> NoReturn:
         """End an rpc for what went wrong in it; a cancellation, or an end that grpc knows of, goes on as it is."""
@@ -243,7 +279,8 @@ class Runner:
         await context.abort(
             grpc.StatusCode[error.code],
             error.message,
-            (("grpc-status-details-bin", status.SerializeToString()),),
+            # In place of those that were set before.
+            (("grpc-status-details-bin", status.SerializeToString()), (REQUEST_ID, request_id.get())),
         )
 
 

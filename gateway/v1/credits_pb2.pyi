@@ -2552,6 +2552,12 @@ class ExplainCallResponse(_message.Message):
     RATE_ROW_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     RECORD_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TRACE_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The id of the request that began it, where that was traced; else empty."""
+    trace_id: _builtins.str
+    """The trace of that request, 32 hexadecimal digits; else empty."""
     @_builtins.property
     def call(self) -> Global___Call: ...
     @_builtins.property
@@ -2573,10 +2579,12 @@ class ExplainCallResponse(_message.Message):
         rate_row: _authorization_pb2.RateRow | None = ...,
         steps: _abc.Iterable[_builtins.str] | None = ...,
         record: Global___UsageRecord | None = ...,
+        request_id: _builtins.str = ...,
+        trace_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "rate_row", b"rate_row", "record", b"record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "rate_row", b"rate_row", "record", b"record", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "rate_row", b"rate_row", "record", b"record", "request_id", b"request_id", "steps", b"steps", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

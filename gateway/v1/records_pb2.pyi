@@ -42,6 +42,8 @@ class Details(_message.Message):
     SWITCH_LABEL_FIELD_NUMBER: _builtins.int
     DECK_VERSION_FIELD_NUMBER: _builtins.int
     RATE_LINE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TRACE_FIELD_NUMBER: _builtins.int
     called_number: _builtins.str
     """E.164 with the plus sign; as dialled for an emergency call."""
     calling_number: _builtins.str
@@ -68,6 +70,10 @@ class Details(_message.Message):
     """The version of the deck that priced it; 0: not rated."""
     rate_line: _builtins.int
     """The first line of the rate in that deck; 0: none."""
+    request_id: _builtins.str
+    """Of the request that began it, 1 to 128 printable ASCII characters; empty: it was not traced."""
+    trace: _builtins.bytes
+    """The span of that request: 16 bytes of trace id and 8 of span id; empty: it was not traced."""
     def __init__(
         self,
         *,
@@ -85,10 +91,12 @@ class Details(_message.Message):
         switch_label: _builtins.str = ...,
         deck_version: _builtins.int = ...,
         rate_line: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+        trace: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["called_number", b"called_number", "calling_number", b"calling_number", "category", b"category", "deck_version", b"deck_version", "department_id", b"department_id", "direction", b"direction", "license", b"license", "message_kind", b"message_kind", "rate_line", b"rate_line", "segments", b"segments", "service", b"service", "switch_id", b"switch_id", "switch_label", b"switch_label", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["called_number", b"called_number", "calling_number", b"calling_number", "category", b"category", "deck_version", b"deck_version", "department_id", b"department_id", "direction", b"direction", "license", b"license", "message_kind", b"message_kind", "rate_line", b"rate_line", "request_id", b"request_id", "segments", b"segments", "service", b"service", "switch_id", b"switch_id", "switch_label", b"switch_label", "trace", b"trace", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
