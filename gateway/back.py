@@ -120,6 +120,7 @@ from gateway.store.offices import OfficeCache
 from gateway.store.outbox import claim_epoch
 from gateway.store.scripts import load_library
 from gateway.store.switch_lists import SwitchLists
+from gateway.tls_files import open_certificate
 from gateway.v1.credits_pb2_grpc import add_CreditsServicer_to_server
 from gateway.web.app import make_app
 from gateway.web.health import health_routes
@@ -228,6 +229,7 @@ class Back:
         self._settings = settings
         self.database = database
         self.clock, self.provider = clock, provider
+        self.certificate = open_certificate(settings)
         timeout = settings.store_timeout_ms / 1000
         self.connection = StoreConnection(
             location, load_library(), timeout_seconds=timeout, on_connect=self._on_connect
@@ -417,7 +419,15 @@ class Back:
             StartupError: The address is taken.
         """
         options = [("grpc.max_receive_message_length", MAX_CONTENT_BYTES + _DECK_OVERHEAD_BYTES)]
-        service = Service(SERVICE.full_name, "TOLLGATE_ADMIN_LISTEN", self._settings.admin_listen, options=options)
+        certificate = self.certificate
+        service = Service(
+            SERVICE.full_name,
+            "TOLLGATE_ADMIN_LISTEN",
+            self._settings.admin_listen,
+            # Nobody who comes here is a switch, so nobody is asked for a certificate.
+            credentials=None if certificate is None else certificate.grpc_credentials(wants_client_certificate=False),
+            options=options,
+        )
         add_CreditsServicer_to_server(self.servicer, service.server)
         return service
 
@@ -440,7 +450,13 @@ class Back:
         routes += self._page.routes()
         app = make_app(routes, body_limits={WEBHOOK_PATH: MAX_WEBHOOK_BYTES})
         settings = self._settings
-        return await HttpServer.open(app, "http_listen", settings.http_listen, drain_seconds=settings.drain_seconds)
+        return await HttpServer.open(
+            app,
+            "http_listen",
+            settings.http_listen,
+            drain_seconds=settings.drain_seconds,
+            tls=None if self.certificate is None else self.certificate.ssl_context(),
+        )
 
     async def _open_page(self) -> Page:
         """The Credits page, with the key of its cookies."""
@@ -513,6 +529,8 @@ class Back:
         ]
         if isinstance(self.clock, StoreClock):
             coroutines.append(self.clock.follow(self.connection))
+        if self.certificate is not None:
+            coroutines.append(self.certificate.follow())
         return [self.guarded(coroutine) for coroutine in coroutines]
 
     _woken_on_connect: "list[Loop] | tuple[()]" = ()

@@ -30,6 +30,7 @@ from gateway.store.location import StoreLocation
 from gateway.store.offices import OfficeCache
 from gateway.store.scripts import load_library
 from gateway.store.switch_lists import SwitchLists
+from gateway.tls_files import TlsCertificate, open_certificate
 
 READY_WITHOUT_STORE_SECONDS: Final = 2.0
 YOUNG_OBJECTS: Final = 10_000
@@ -68,7 +69,12 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
         has_callback=directory.has_callback,
     )
     messages = Messages(store, offices, rater)
-    runner = Runner(directory, max_in_flight=settings.max_in_flight, store_timeout_seconds=timeout)
+    runner = Runner(
+        directory,
+        max_in_flight=settings.max_in_flight,
+        store_timeout_seconds=timeout,
+        knows_certificates=settings.tls_client_ca is not None,
+    )
 
     def is_healthy() -> bool:
         metrics.STORE_CONNECTED.labels("front").set(connection.is_connected)
@@ -97,7 +103,8 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
         live_calls_ms=settings.live_calls_seconds * 1000,
         shards=leases.held,
     )
-    service = Service(SERVICE, "TOLLGATE_LISTEN", settings.listen, is_shared=settings.workers > 1)
+    certificate = open_certificate(settings)
+    service = _listening(settings, certificate)
     serve_authorization(service.server, AuthorizationServicer(runner, calls, messages, sessions))
     await connection.start()
     # What is here by now stays: the collector need not walk it, some 5 % of the time of a busy front. With Python's
@@ -117,6 +124,7 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
                 sessions.recheck(directory, runner.identify),
                 _say_ready(directory, ready),
                 due.run(),
+                *([] if certificate is None else [certificate.follow()]),
             ],
             is_healthy=is_healthy,
             stop=stop,
@@ -125,6 +133,29 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
     finally:
         await calls.close()
         await connection.close()
+
+
+def _listening(settings: Settings, certificate: TlsCertificate | None) -> Service:
+    """Listen for switches: in the clear, with TLS, or with TLS and their certificates, there or at a second address.
+
+    Raises:
+        StartupError: An address is taken.
+    """
+    is_shared = settings.workers > 1
+    if certificate is None:
+        return Service(SERVICE, "TOLLGATE_LISTEN", settings.listen, is_shared=is_shared)
+    second = settings.mtls_listen
+    wanted_here = settings.tls_client_ca is not None and second is None
+    service = Service(
+        SERVICE,
+        "TOLLGATE_LISTEN",
+        settings.listen,
+        credentials=certificate.grpc_credentials(wants_client_certificate=wanted_here),
+        is_shared=is_shared,
+    )
+    if second is not None:
+        service.listen("TOLLGATE_MTLS_LISTEN", second, certificate.grpc_credentials(wants_client_certificate=True))
+    return service
 
 
 async def _say_ready(directory: Directory, ready: Callable[[], None]) -> None:

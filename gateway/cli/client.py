@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from gateway.cli.connection import Connection
 from gateway.cli.errors import EXIT_FAILED, EXIT_NOT_ALLOWED, EXIT_UNAVAILABLE, EXIT_USAGE, CommandError
 from gateway.cli.output import show_json
+from gateway.client.tls import TlsFilesError
 from gateway.client_channel import ANSWER_SECONDS, Fault, fault_of, open_channel
 from gateway.v1.authorization_pb2_grpc import CallAuthorizationStub
 from gateway.v1.credits_pb2_grpc import CreditsStub
@@ -48,8 +49,8 @@ class Client:
         self.as_json = as_json
         self.names_server = names_server
         self._channels = (
-            open_channel(connection.listen, connection.listen_token),
-            open_channel(connection.admin_listen, connection.admin_token),
+            open_channel(connection.listen, connection.listen_token, connection.listen_tls),
+            open_channel(connection.admin_listen, connection.admin_token, connection.admin_tls),
         )
         self.switch: CallAuthorizationAsyncStub = CallAuthorizationStub(self._channels[0])
         self.credits: CreditsAsyncStub = CreditsStub(self._channels[1])
@@ -80,10 +81,21 @@ def asks_gateway(function: Callable[..., Coroutine[Any, Any, None]]) -> Callable
         admin_server: str | None,
         token: str | None,
         data_dir: Path | None,
+        tls_ca: str | None,
+        tls_client_certificate: str | None,
+        tls_client_key: str | None,
         as_json: bool,
         **own: Any,
     ) -> None:
-        connection = Connection.resolve(server=server, admin_server=admin_server, token=token, data_dir=data_dir)
+        connection = Connection.resolve(
+            server=server,
+            admin_server=admin_server,
+            token=token,
+            data_dir=data_dir,
+            tls_ca=tls_ca,
+            tls_client_certificate=tls_client_certificate,
+            tls_client_key=tls_client_key,
+        )
 
         async def run() -> None:
             client = Client(connection, as_json=as_json, names_server=bool(server or admin_server))
@@ -94,6 +106,8 @@ def asks_gateway(function: Callable[..., Coroutine[Any, Any, None]]) -> Callable
 
         try:
             asyncio.run(run())
+        except TlsFilesError as error:
+            raise CommandError(str(error), EXIT_USAGE) from None
         except grpc.RpcError as error:
             raise explain_fault(fault_of(error), connection) from None
 
@@ -174,6 +188,28 @@ _OPTIONS: Final = (
         None,
         "--data-dir",
         text="Data directory of a running gateway, which knows its addresses and a token. [TOLLGATE_DATA_DIR]",
+    ),
+    _option(
+        "tls_ca",
+        str | None,
+        None,
+        "--tls-ca",
+        text="PEM file of who signed the gateway's certificate, or `public` for who everybody trusts; given: the "
+        "connection is encrypted. [TOLLGATE_TLS_CA]",
+    ),
+    _option(
+        "tls_client_certificate",
+        str | None,
+        None,
+        "--tls-client-certificate",
+        text="PEM file of the certificate to show. [TOLLGATE_TLS_CLIENT_CERTIFICATE]",
+    ),
+    _option(
+        "tls_client_key",
+        str | None,
+        None,
+        "--tls-client-key",
+        text="PEM file of its private key. [TOLLGATE_TLS_CLIENT_KEY]",
     ),
     _option("as_json", bool, False, "--json", text="Print the whole answer as JSON; amounts are in micros."),
 )
