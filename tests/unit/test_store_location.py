@@ -6,9 +6,11 @@ import pytest
 
 from gateway.settings import load_settings
 from gateway.settings_problems import SettingsError
-from gateway.store.address import StoreAddress, StoreAddressError
+from gateway.store.address import StoreAddress
+from gateway.store.faults import StoreAddressError
 from gateway.store.location import Kind, StoreLocation
 from gateway.store.members import slot_of
+from gateway.store.tls import StoreTls
 
 
 def test_one_server() -> None:
@@ -22,8 +24,8 @@ def test_a_cluster() -> None:
     location = StoreLocation.parse("rediss+cluster://me:p%40ss@a,b:7000,[::1]:7001")
     assert location.kind is Kind.CLUSTER
     assert [(each.host, each.port) for each in location.servers] == [("a", 6379), ("b", 7000), ("::1", 7001)]
-    assert {(each.username, each.password, each.tls) for each in location.servers} == {("me", "p@ss", True)}
-    assert location.primary_at("c", 1) == StoreAddress("c", 1, None, "me", "p@ss", 0, tls=True)
+    assert {(each.username, each.password, each.tls) for each in location.servers} == {("me", "p@ss", StoreTls())}
+    assert location.primary_at("c", 1) == StoreAddress("c", 1, None, "me", "p@ss", 0, StoreTls())
     assert str(location) == "a:6379,b:7000,::1:7001"
 
 
