@@ -11,6 +11,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from gateway.startup import StartupError
 from gateway.store.address import StoreAddress
 from gateway.store.permissions import PROBES, command_of
+from gateway.store.redis_client import open_client
 
 _NOT_TRUSTED: Final = "CERTIFICATE_VERIFY_FAILED"
 
@@ -30,12 +31,7 @@ async def check_primaries(addresses: Iterable[StoreAddress]) -> None:
         redis.RedisError, OSError: One did not answer, so that nothing is known.
     """
     for address in addresses:
-        client = Redis.from_url(
-            address.url(),
-            socket_timeout=CHECK_SECONDS,
-            socket_connect_timeout=CHECK_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
+        client = open_client(address, answer_seconds=CHECK_SECONDS, retry=Retry(NoBackoff(), 0))
         try:
             await check_permissions(client, address.username or "default")
             await check_store_configuration(client)

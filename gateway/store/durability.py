@@ -16,6 +16,7 @@ from gateway.store.address import StoreAddress
 from gateway.store.connection import Server, StoreConnection
 from gateway.store.faults import StoreUnavailable
 from gateway.store.keys import barrier_key
+from gateway.store.redis_client import open_client
 
 WAIT_MS: Final = 3_000
 """How long one wait may take; everysec syncs once a second."""
@@ -93,9 +94,7 @@ class Durability:
     def _client(self, address: StoreAddress) -> Redis:
         client = self._clients.get(address)
         if client is None:
-            client = self._clients[address] = Redis.from_url(
-                address.url(), socket_timeout=_CLIENT_SECONDS, socket_connect_timeout=_CLIENT_SECONDS
-            )
+            client = self._clients[address] = open_client(address, answer_seconds=_CLIENT_SECONDS)
         return client
 
     async def _forget_others(self, servers: Servers) -> None:
