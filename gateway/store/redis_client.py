@@ -15,7 +15,7 @@ def open_client(address: StoreAddress, *, answer_seconds: float, **options: Any)
         answer_seconds: How long connecting may take, and an answer.
         **options: More of redis-py's.
     """
-    # It says nothing of itself (CLIENT SETINFO): an access list would have to allow that, which Redis 7.0 does not know.
+    # It says nothing of itself (CLIENT SETINFO): an access list would have to allow what Redis 7.0 does not know.
     return Redis.from_url(
         address.url(),
         socket_timeout=answer_seconds,
