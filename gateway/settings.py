@@ -119,7 +119,8 @@ class Settings(BaseSettings):
         repr=False,
         description="Redis (7.0 or newer) or Valkey that holds the balances. One server: redis://, rediss:// or "
         "unix://; sentinels: redis+sentinel://host:26379,host:26379/name; a Cluster: "
-        "redis+cluster://host:6379,host:6379. Not given: an embedded Valkey in data_dir.",
+        "redis+cluster://host:6379,host:6379; with rediss for TLS, the options "
+        "tls_ca, tls_certificate and tls_key name PEM files. Not given: an embedded Valkey in data_dir.",
     )
     database_url: Annotated[Text, AfterValidator(values.read_database_url)] | None = Field(
         None,

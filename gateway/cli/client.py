@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from gateway.cli.connection import Connection
 from gateway.cli.errors import EXIT_FAILED, EXIT_NOT_ALLOWED, EXIT_UNAVAILABLE, EXIT_USAGE, CommandError
 from gateway.cli.output import show_json
-from gateway.client.tls import TlsFilesError
+from gateway.client.tls import CA_VARIABLE, TlsFilesError
 from gateway.client_channel import ANSWER_SECONDS, Fault, fault_of, open_channel
 from gateway.v1.authorization_pb2_grpc import CallAuthorizationStub
 from gateway.v1.credits_pb2_grpc import CreditsStub
@@ -32,6 +32,9 @@ _EXIT_CODES: Final = {
     "RESOURCE_EXHAUSTED": EXIT_UNAVAILABLE,
     "DEADLINE_EXCEEDED": EXIT_UNAVAILABLE,
 }
+
+
+_NOT_TRUSTED: Final = "CERTIFICATE_VERIFY_FAILED"
 
 
 class Client:
@@ -127,10 +130,16 @@ def explain_fault(fault: Fault, connection: Connection) -> CommandError:
     # gRPC says in its message whom it could not reach, and nowhere else.
     if f":{connection.admin_listen.port}" in fault.message:
         address, option, variable = connection.admin_listen, "--admin-server", "TOLLGATE_ADMIN_LISTEN"
+    if _NOT_TRUSTED in fault.message:
+        return CommandError(
+            f"the certificate of {address} is not trusted ({fault.message}); name the file of who signed it with --tls-ca "
+            f"or {CA_VARIABLE}, and with {option} a host that is in it",
+            EXIT_UNAVAILABLE,
+        )
     if fault.code == "UNAVAILABLE":
         return CommandError(
             f"nothing answers at {address}; start a gateway with `tollgate serve`, or name the address of one with "
-            f"{option} or {variable}",
+            f"{option} or {variable}; one that speaks TLS answers with --tls-ca, and may ask for a certificate",
             EXIT_UNAVAILABLE,
         )
     if fault.code == "DEADLINE_EXCEEDED":

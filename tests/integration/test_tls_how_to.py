@@ -75,6 +75,9 @@ def test_step_by_step(scene: Scene, capsys: pytest.CaptureFixture[str], monkeypa
     assert here("credits", "adjust", "acme-paris", "10", "--reason", "opening").code == 0
     assert elsewhere("health").code == EXIT_UNAVAILABLE
     assert elsewhere("office", "list").code == EXIT_UNAVAILABLE
+    untrusted = elsewhere("office", "list", "--tls-ca", "public")
+    assert untrusted.code == EXIT_UNAVAILABLE
+    assert f"the certificate of {gateway.admin_server} is not trusted" in untrusted.err
     monkeypatch.setenv("TOLLGATE_TLS_CA", str(files / "ca.pem"))
     assert elsewhere("health").code == 0
     assert "acme-paris" in elsewhere("office", "list").out
