@@ -132,8 +132,8 @@ def explain_fault(fault: Fault, connection: Connection) -> CommandError:
         address, option, variable = connection.admin_listen, "--admin-server", "TOLLGATE_ADMIN_LISTEN"
     if _NOT_TRUSTED in fault.message:
         return CommandError(
-            f"the certificate of {address} is not trusted ({fault.message}); name the file of who signed it with --tls-ca "
-            f"or {CA_VARIABLE}, and with {option} a host that is in it",
+            f"the certificate of {address} is not trusted ({fault.message}); name the file of who signed it with "
+            f"--tls-ca or {CA_VARIABLE}, and with {option} a host that is in it",
             EXIT_UNAVAILABLE,
         )
     if fault.code == "UNAVAILABLE":
