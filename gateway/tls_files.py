@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import grpc
 import structlog
@@ -25,6 +25,8 @@ from gateway.settings_problems import variable_name
 from gateway.startup import StartupError
 
 log = structlog.get_logger(__name__)
+
+Extension = TypeVar("Extension", bound=x509.ExtensionType)
 
 LOOK_EVERY_SECONDS: Final = 1.0
 _OTHERS: Final = 0o007
@@ -59,12 +61,11 @@ class TlsFiles:
         return cls(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
 
     def stamps(self) -> tuple[tuple[int, int, int], ...]:
-        """Other ones after a file was written or replaced, also by a link to another one.
-
-        Raises:
-            OSError: One is not there now.
-        """
-        found = (path.stat() for path in (self.certificate, self.key, self.client_ca) if path is not None)
+        """Other ones after a file was written or replaced, also by a link to another one; none while one is missing."""
+        try:
+            found = [path.stat() for path in (self.certificate, self.key, self.client_ca) if path is not None]
+        except OSError:
+            return ()
         return tuple((each.st_mtime_ns, each.st_size, each.st_ino) for each in found)
 
 
@@ -120,7 +121,7 @@ class TlsCertificate:
     def __init__(self, files: TlsFiles, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._files = files
         self._now = now
-        self._stamps = _stamps(files)
+        self._stamps = files.stamps()
         self.material = read_material(files, now())
         self._refused = ""
         self._contexts: list[ssl.SSLContext] = []
@@ -155,20 +156,20 @@ class TlsCertificate:
 
     def look(self) -> bool:
         """Take new files over, if they fit; whether there were any."""
+        stamps = self._files.stamps()
+        if stamps == self._stamps:
+            return False
         try:
-            stamps = _stamps(self._files)
-            if stamps == self._stamps:
-                return False
             material = read_material(self._files, self._now())
             for context in self._contexts:
                 context.load_cert_chain(self._files.certificate, self._files.key)
-            if _stamps(self._files) != stamps:
-                # They are being written at this moment.
-                return False
         except (TlsError, OSError, ssl.SSLError) as error:
             if str(error) != self._refused:
                 self._refused = str(error)
                 log.error("tls_files_not_taken_over", error=self._refused)
+            return False
+        if self._files.stamps() != stamps:
+            # They are being written at this moment.
             return False
         self.material, self._stamps, self._refused = material, stamps, ""
         metrics.TLS_EXPIRES.set(material.expires_at)
@@ -198,13 +199,6 @@ def _configuration(material: TlsMaterial) -> grpc.ServerCertificateConfiguration
     )
 
 
-def _stamps(files: TlsFiles) -> tuple[tuple[int, int, int], ...]:
-    try:
-        return files.stamps()
-    except OSError as error:
-        raise TlsError("tls_certificate", f"{error.filename}: {error.strerror}; put the file back") from error
-
-
 def _read(setting: str, path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -224,9 +218,7 @@ def _certificates(setting: str, path: Path, content: bytes) -> list[x509.Certifi
         ) from error  # fmt: skip
 
 
-def _check_certificate(
-    leaf: x509.Certificate, path: Path, now: datetime
-) -> x509.Extension[x509.SubjectAlternativeName]:
+def _check_certificate(leaf: x509.Certificate, path: Path, now: datetime) -> x509.SubjectAlternativeName:
     if now > leaf.not_valid_after_utc:
         raise TlsError("tls_certificate", f"{path} expired on {leaf.not_valid_after_utc:%Y-%m-%d}; renew it")
     if now < leaf.not_valid_before_utc:
@@ -234,20 +226,29 @@ def _check_certificate(
             "tls_certificate", f"{path} is not valid before {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} UTC; wait, or "
             "set this machine's clock"
         )  # fmt: skip
-    try:
-        return leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
+    names = _extension(leaf, x509.SubjectAlternativeName, "tls_certificate", path)
+    if names is None:
         raise TlsError(
             "tls_certificate", f"{path} has no subjectAltName, by which clients know a server; have it made with one, "
             "e.g. -addext subjectAltName=DNS:gateway.example.com"
-        ) from None  # fmt: skip
+        )  # fmt: skip
+    return names
 
 
-def _a_name(names: x509.Extension[x509.SubjectAlternativeName]) -> str:
+def _extension(certificate: x509.Certificate, kind: type[Extension], setting: str, path: Path) -> Extension | None:
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise TlsError(setting, f"{path} holds a damaged certificate ({error}); have it made anew") from error
+
+
+def _a_name(names: x509.SubjectAlternativeName) -> str:
     """One of a certificate's names that somebody can ask for; empty: it has none of a host."""
-    for name in names.value.get_values_for_type(x509.DNSName):
+    for name in names.get_values_for_type(x509.DNSName):
         return name.replace("*", "any")
-    return next((str(each) for each in names.value.get_values_for_type(x509.IPAddress)), "")
+    return next((str(each) for each in names.get_values_for_type(x509.IPAddress)), "")
 
 
 def _check_key(leaf: x509.Certificate, content: bytes, files: TlsFiles) -> None:
@@ -255,14 +256,14 @@ def _check_key(leaf: x509.Certificate, content: bytes, files: TlsFiles) -> None:
     if path.stat().st_mode & _OTHERS:
         raise TlsError("tls_key", f"every user of this machine may read {path}; chmod 640 {path}")
     try:
-        key = load_pem_private_key(content, password=None)
+        fits = load_pem_private_key(content, password=None).public_key() == leaf.public_key()
     except TypeError:
         raise TlsError(
             "tls_key", f"{path} has a passphrase, which nobody is there to type; take it off: openssl pkey -in {path}"
         ) from None  # fmt: skip
     except (ValueError, UnsupportedAlgorithm) as error:
         raise TlsError("tls_key", f"{path} holds no private key in PEM, -----BEGIN PRIVATE KEY-----") from error
-    if key.public_key() != leaf.public_key():
+    if not fits:
         raise TlsError(
             "tls_key", f"{path} is not the key of the first certificate in {files.certificate}; name the pair that "
             "belongs together, the gateway's own certificate first in its file"
@@ -271,11 +272,8 @@ def _check_key(leaf: x509.Certificate, content: bytes, files: TlsFiles) -> None:
 
 def _check_authorities(authorities: list[x509.Certificate], path: Path, now: datetime) -> None:
     for each in authorities:
-        try:
-            is_authority = each.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-        except x509.ExtensionNotFound:
-            is_authority = False
-        if not is_authority:
+        constraints = _extension(each, x509.BasicConstraints, "tls_client_ca", path)
+        if constraints is None or not constraints.ca:
             raise TlsError(
                 "tls_client_ca", f"{path} holds the certificate of {each.subject.rfc4514_string()}, which is no "
                 "authority; name the file of who signs the switches' certificates"

@@ -30,8 +30,8 @@ settings; all other commands ask a running gateway. Which one, and with which to
    `TOLLGATE_DATA_DIR`, `TOLLGATE_TLS_CA`, `TOLLGATE_TLS_CLIENT_CERTIFICATE`, `TOLLGATE_TLS_CLIENT_KEY`,
 3. the file `connection.json` (mode 0600) that a running gateway leaves in its data directory: its addresses, the
    certificate to trust there, and, where no `TOLLGATE_OPERATOR_TOKEN` was set, an operator's token that the gateway
-   made for itself and that ends with it. The token of the file goes to the addresses of the file and nowhere else. Without `--data-dir` it is looked for in the
-   default data directory, then in that of a running demo,
+   made for itself and that ends with it. The token of the file goes to the addresses of the file and nowhere else.
+   Without `--data-dir` it is looked for in the default data directory, then in that of a running demo,
 4. 127.0.0.1:50051 and 127.0.0.1:50052, in the clear.
 
 Amounts are decimals of the currency, exact to 6 places: `50.00`, `-12.5`. With `--json` the whole answer is printed,

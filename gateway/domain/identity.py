@@ -19,7 +19,7 @@ ALL_OFFICES = "*"
 MAX_CERTIFICATE_NAME_LENGTH = 255
 
 _LABEL = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
-_DNS_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+_DNS_NAME = re.compile(rf"(?![0-9.]+$){_LABEL}(\.{_LABEL})*")
 _URI = re.compile(r"[a-z][a-z0-9+.-]*:[!-~]+")
 
 ADMIN_OFFICE_FIELDS = frozenset({"name"})

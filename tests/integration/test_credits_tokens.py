@@ -171,6 +171,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
             "SW1.example.com",
             "a b",
             "-a.example.com",
+            "10.0.0.1",
             "a..b",
             ":x",
             "urn:",
