@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from tests.support.rebuilds import lose_and_rebuild
 from tests.support.refills import dip, pay, with_refill
 from tests.support.servers import Login, StoreServer, running_store
 
-USERS = Path(__file__).parents[2] / "deploy/store/users.acl"
+ROOT = Path(__file__).parents[2]
+USERS = ROOT / "deploy/store/users.acl"
 ADMIN = Login("admin", "secret-of-the-admin")
 GATEWAY = Login("gateway", "secret-of-the-gateway")
 MONITOR = Login("monitor", "secret-of-the-monitor")
@@ -40,20 +42,36 @@ NEVER_SEEN = {
 """What the gateway may do and the test below does not make it do."""
 
 
-def with_passwords(text: str) -> str:
-    """As an operator fills in the file."""
-    for login in (ADMIN, GATEWAY, MONITOR):
+def with_passwords(text: str, *logins: Login) -> str:
+    """The file as an operator has filled it in."""
+    for login in logins:
         digest = hashlib.sha256(login.password.encode()).hexdigest()
         text, found = re.subn(rf"^(user {login.username} on resetpass)", rf"\1 #{digest}", text, flags=re.MULTILINE)
         assert found == 1
     return text
 
 
+def test_the_commands_of_the_how_to_fill_in_the_file(tmp_path: Path) -> None:
+    page = (ROOT / "docs/how-to/secure-the-store.md").read_text()
+    (loop,) = re.findall(r"^    for user in .*?^    done$", page, re.MULTILINE | re.DOTALL)
+    file = tmp_path / "users.acl"
+    file.write_text(USERS.read_text())
+    made = subprocess.run(
+        ["bash", "-e", "-c", loop.replace("/etc/redis/users.acl", str(file))],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    logins = [Login(*line.split()) for line in made.stdout.splitlines()]
+    assert [login.username for login in logins] == ["admin", "gateway", "monitor"]
+    assert file.read_text() == with_passwords(USERS.read_text(), *logins)
+
+
 @pytest.fixture(scope="module")
 def server(store_engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
     directory = tmp_path_factory.mktemp(f"{store_engine}-users")
     file = directory / "users.acl"
-    file.write_text(with_passwords(USERS.read_text()))
+    file.write_text(with_passwords(USERS.read_text(), ADMIN, GATEWAY, MONITOR))
     with running_store(store_engine, directory, options={"aclfile": str(file)}, login=ADMIN) as running:
         yield running
 
