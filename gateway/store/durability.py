@@ -88,6 +88,9 @@ class Durability:
             self._can_wait_for_disk = False
             return await self._settle(address, server)
         except RedisError as error:
+            # Another one is made next time, with certificates as they are then.
+            if self._clients.get(address) is client:
+                await self._clients.pop(address).aclose()
             raise StoreUnavailable(str(error)) from error
         return int(seconds) * 1000 + int(microseconds) // 1000 - SYNCED_AFTER_MS
 
