@@ -124,6 +124,7 @@ from gateway.store.offices import OfficeCache
 from gateway.store.outbox import claim_epoch
 from gateway.store.scripts import load_library
 from gateway.store.switch_lists import SwitchLists
+from gateway.tls_files import open_certificate
 from gateway.tracing.deciding import TracedBalanceStore, TracedConnection, TracedRater
 from gateway.tracing.http import TracedHttp
 from gateway.tracing.ledger import TracedDatabase, TracedJournal
@@ -245,6 +246,7 @@ class Back:
         self._tracer = tracer
         self.database = database
         self.clock, self.provider = clock, provider
+        self.certificate = open_certificate(settings)
         timeout = settings.store_timeout_ms / 1000
         self.connection = either(tracer, StoreConnection, TracedConnection)(
             location, load_library(), timeout_seconds=timeout, on_connect=self._on_connect
@@ -445,7 +447,15 @@ class Back:
             StartupError: The address is taken.
         """
         options = [("grpc.max_receive_message_length", MAX_CONTENT_BYTES + _DECK_OVERHEAD_BYTES)]
-        service = Service(SERVICE.full_name, "TOLLGATE_ADMIN_LISTEN", self._settings.admin_listen, options=options)
+        certificate = self.certificate
+        service = Service(
+            SERVICE.full_name,
+            "TOLLGATE_ADMIN_LISTEN",
+            self._settings.admin_listen,
+            # Nobody who comes here is a switch, so nobody is asked for a certificate.
+            credentials=None if certificate is None else certificate.grpc_credentials(wants_client_certificate=False),
+            options=options,
+        )
         add_CreditsServicer_to_server(self.servicer, service.server)
         return service
 
@@ -469,7 +479,13 @@ class Back:
         around = [] if self._tracer is None else [Middleware(TracedHttp, tracer=self._tracer)]
         app = make_app(routes, body_limits={WEBHOOK_PATH: MAX_WEBHOOK_BYTES}, around=around)
         settings = self._settings
-        return await HttpServer.open(app, "http_listen", settings.http_listen, drain_seconds=settings.drain_seconds)
+        return await HttpServer.open(
+            app,
+            "http_listen",
+            settings.http_listen,
+            drain_seconds=settings.drain_seconds,
+            tls=None if self.certificate is None else self.certificate.ssl_context(),
+        )
 
     async def _open_page(self) -> Page:
         """The Credits page, with the key of its cookies."""
@@ -544,6 +560,8 @@ class Back:
         ]
         if isinstance(self.clock, StoreClock):
             coroutines.append(self.clock.follow(self.connection))
+        if self.certificate is not None:
+            coroutines.append(self.certificate.follow())
         return [self.guarded(coroutine) for coroutine in coroutines]
 
     _projecting: Loop | None = None

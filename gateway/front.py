@@ -31,6 +31,7 @@ from gateway.store.location import StoreLocation
 from gateway.store.offices import OfficeCache
 from gateway.store.scripts import load_library
 from gateway.store.switch_lists import SwitchLists
+from gateway.tls_files import TlsCertificate, open_certificate
 from gateway.tracing.deciding import TracedBalanceStore, TracedConnection, TracedRater
 from gateway.tracing.open import open_tracing
 from gateway.tracing.requests import TracedRunner, TracedSession
@@ -77,7 +78,10 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
     )
     messages = Messages(store, offices, rater)
     runner = either(tracer, Runner, TracedRunner)(
-        directory, max_in_flight=settings.max_in_flight, store_timeout_seconds=timeout
+        directory,
+        max_in_flight=settings.max_in_flight,
+        store_timeout_seconds=timeout,
+        knows_certificates=settings.tls_client_ca is not None,
     )
 
     def is_healthy() -> bool:
@@ -108,7 +112,8 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
         live_calls_ms=settings.live_calls_seconds * 1000,
         shards=leases.held,
     )
-    service = Service(SERVICE, "TOLLGATE_LISTEN", settings.listen, is_shared=settings.workers > 1)
+    certificate = open_certificate(settings)
+    service = _listening(settings, certificate)
     serve_authorization(service.server, AuthorizationServicer(runner, calls, messages, sessions))
     await connection.start()
     # What is here by now stays: the collector need not walk it, some 5 % of the time of a busy front. With Python's
@@ -128,6 +133,7 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
                 sessions.recheck(directory, runner.identify),
                 _say_ready(directory, ready),
                 due.run(),
+                *([] if certificate is None else [certificate.follow()]),
             ],
             is_healthy=is_healthy,
             stop=stop,
@@ -138,6 +144,29 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
         await connection.close()
         if tracer is not None:
             await tracer.close()
+
+
+def _listening(settings: Settings, certificate: TlsCertificate | None) -> Service:
+    """Listen for switches: in the clear, with TLS, or with TLS and their certificates, there or at a second address.
+
+    Raises:
+        StartupError: An address is taken.
+    """
+    is_shared = settings.workers > 1
+    if certificate is None:
+        return Service(SERVICE, "TOLLGATE_LISTEN", settings.listen, is_shared=is_shared)
+    second = settings.mtls_listen
+    wanted_here = settings.tls_client_ca is not None and second is None
+    service = Service(
+        SERVICE,
+        "TOLLGATE_LISTEN",
+        settings.listen,
+        credentials=certificate.grpc_credentials(wants_client_certificate=wanted_here),
+        is_shared=is_shared,
+    )
+    if second is not None:
+        service.listen("TOLLGATE_MTLS_LISTEN", second, certificate.grpc_credentials(wants_client_certificate=True))
+    return service
 
 
 async def _say_ready(directory: Directory, ready: Callable[[], None]) -> None:

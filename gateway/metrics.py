@@ -142,6 +142,11 @@ STORE_CONNECTED: Final = Gauge(
     "tollgate_store_connected", "1 while the process has a connection to the store.", ["process"],
     multiprocess_mode="livemin",
 )  # fmt: skip
+TLS_EXPIRES: Final = Gauge(
+    "tollgate_tls_expires_timestamp_seconds",
+    "When the listeners' certificate that is in use expires, in Unix time; 0: they do not speak TLS.",
+    multiprocess_mode="livemin",
+)
 
 
 # What is not there cannot be seen to grow: what happens seldom is shown as 0 before it happens first.

@@ -16,7 +16,9 @@ PREFIX = "TOLLGATE_"
 HANDED_DOWN = frozenset({"TOLLGATE_READY_FD", "TOLLGATE_PARENT_FD"})
 """Variables by which the supervisor talks to its children; they are no settings."""
 
-OF_CLIENTS = frozenset({"TOLLGATE_TOKEN"})
+OF_CLIENTS = frozenset(
+    {"TOLLGATE_TOKEN", "TOLLGATE_TLS_CA", "TOLLGATE_TLS_CLIENT_CERTIFICATE", "TOLLGATE_TLS_CLIENT_KEY"}
+)
 """Variables that only the commands read which ask a gateway."""
 
 # Kubernetes puts these into every pod of a namespace that has a service called tollgate or tollgate-<something>.

@@ -15,7 +15,7 @@ from gateway.address import Address
 from gateway.domain.mail_address import is_mail_address
 from gateway.domain.money import AmountError, format_amount, parse_amount
 from gateway.domain.smtp_address import SmtpAddress
-from gateway.store.address import StoreAddressError
+from gateway.store.faults import StoreAddressError
 from gateway.store.location import SCHEMES, StoreLocation
 
 DATABASE_SCHEMES = ("sqlite", "sqlite+aiosqlite", "postgresql", "postgresql+asyncpg", "postgresql+psycopg")
@@ -58,11 +58,7 @@ def read_store_url(value: str) -> str:
     scheme = value.partition("://")[0]
     if scheme in SCHEMES and "+" in scheme:
         # Its hosts are many, which urllib takes for one with a strange port.
-        try:
-            StoreLocation.parse(value)
-        except StoreAddressError as error:
-            raise ValueError(f"{without_password(value)!r} {error}") from error
-        return value
+        return _read_location(value)
     parts = _split(value, SCHEMES, example)
     if parts.scheme == "unix":
         if not parts.path.startswith("/") or parts.hostname:
@@ -71,6 +67,14 @@ def read_store_url(value: str) -> str:
     _check_host(value, parts, example)
     if not re.fullmatch(r"/?|/[0-9]+", parts.path):
         raise ValueError(f"{without_password(value)!r} names no database number after the slash; {example}")
+    return _read_location(value)
+
+
+def _read_location(value: str) -> str:
+    try:
+        StoreLocation.parse(value)
+    except StoreAddressError as error:
+        raise ValueError(f"{without_password(value)!r} {error}") from error
     return value
 
 

@@ -194,6 +194,11 @@ ROWS: Final = {
         Panel("Spans of traces", ((rate("tollgate_trace_spans_total", by="outcome"), "{{outcome}}"),), "reqps"),
         Panel("Clock against the store's", ((f"tollgate_clock_offset_seconds{{{JOB}}}", "{{instance}}"),), "s"),
         Panel(
+            "Until the certificate expires (0: no TLS)",
+            ((f"clamp_min(tollgate_tls_expires_timestamp_seconds{{{JOB}}} - time(), 0)", "{{instance}}"),),
+            "s",
+        ),
+        Panel(
             "HTTP requests",
             ((rate("tollgate_http_requests_total", by="route, status"), "{{route}} {{status}}"),),
             "reqps",

@@ -83,7 +83,10 @@ class Sessions:
             metrics.SESSIONS.dec()
 
     async def recheck(self, directory: Directory, identify: Callable[[Context], Awaitable[Identity]]) -> None:
-        """For ever end the Sessions whose token was revoked, within a second, or has expired, within half a minute."""
+        """For ever end the Sessions whose token was revoked, within a second, or has expired, within half a minute.
+
+        Of several tokens that one certificate stands for the others may stay: the Session then has their offices.
+        """
         seen, checked_at = directory.tokens_version, perf_counter()
         while True:
             await asyncio.sleep(RECHECK_SECONDS)
@@ -92,7 +95,10 @@ class Sessions:
             seen, checked_at = directory.tokens_version, perf_counter()
             for session, context in [pair for siblings in self._of_switch.values() for pair in siblings.items()]:
                 try:
-                    await identify(context)
+                    identity = _of_a_switch(await identify(context), context)
+                    if identity.switch_id != session.identity.switch_id:
+                        raise Unauthenticated
+                    session.identity = identity
                 except Unauthenticated as error:
                     session.end(error)
                 except Unavailable:

@@ -1009,6 +1009,7 @@ class CreateTokenRequest(_message.Message):
     SWITCH_ID_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
     role: Global___Role.ValueType
     company_id: _builtins.str
     """Required for COMPANY_ADMIN, OFFICE_ADMIN and VIEWER; else empty."""
@@ -1016,6 +1017,12 @@ class CreateTokenRequest(_message.Message):
     """Required for SWITCH, 1 to 128 printable ASCII characters; else empty."""
     description: _builtins.str
     """For people, at most 200 characters."""
+    certificate: _builtins.str
+    """For SWITCH: the DNS name (lower case) or URI in the subjectAltName of the client certificate that stands for the
+    token, at most 255 characters: there is no secret then, and who shows the certificate at a listener that asks for
+    one is the switch. Several tokens of one name give the offices of all. ALREADY_EXISTS, CERTIFICATE_TAKEN: one that is
+    in force is of another switch. Empty: a token with a secret.
+    """
     @_builtins.property
     def office_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Required for OFFICE_ADMIN; for VIEWER and SWITCH empty means all it could have. At most 1,000."""
@@ -1033,10 +1040,11 @@ class CreateTokenRequest(_message.Message):
         switch_id: _builtins.str = ...,
         description: _builtins.str = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
+        certificate: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "description", b"description", "expires_at", b"expires_at", "office_ids", b"office_ids", "role", b"role", "switch_id", b"switch_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "company_id", b"company_id", "description", b"description", "expires_at", b"expires_at", "office_ids", b"office_ids", "role", b"role", "switch_id", b"switch_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1049,7 +1057,7 @@ class CreateTokenResponse(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
     secret: _builtins.str
-    """Goes into the metadata "authorization: Bearer <secret>". Shown once; only its hash is kept."""
+    """Goes into the metadata "authorization: Bearer <secret>". Shown once; only its hash is kept. Empty for a certificate."""
     @_builtins.property
     def token(self) -> Global___Token: ...
     def __init__(
@@ -1079,12 +1087,15 @@ class Token(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     REVOKED_AT_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
     token_id: _builtins.str
     """Names the token without giving it away."""
     role: Global___Role.ValueType
     company_id: _builtins.str
     switch_id: _builtins.str
     description: _builtins.str
+    certificate: _builtins.str
+    """The name in the client certificate that stands for it; empty: a secret does."""
     @_builtins.property
     def office_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -1109,10 +1120,11 @@ class Token(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         revoked_at: _timestamp_pb2.Timestamp | None = ...,
+        certificate: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "revoked_at", b"revoked_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "created_at", b"created_at", "description", b"description", "expires_at", b"expires_at", "office_ids", b"office_ids", "revoked_at", b"revoked_at", "role", b"role", "switch_id", b"switch_id", "token_id", b"token_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "company_id", b"company_id", "created_at", b"created_at", "description", b"description", "expires_at", b"expires_at", "office_ids", b"office_ids", "revoked_at", b"revoked_at", "role", b"role", "switch_id", b"switch_id", "token_id", b"token_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

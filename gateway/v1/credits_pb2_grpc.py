@@ -309,7 +309,8 @@ class CreditsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateToken(self, request, context):
-        """Operators, and admins for people within their company or offices. The secret is in this answer and nowhere else.
+        """Operators, and admins for people within their company or offices. The secret is in this answer and nowhere else. One
+        that a certificate stands for takes effect at every gateway within 1 s.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -65,7 +65,9 @@ class CreditsStub:
     ListSwitches: _grpc.UnaryUnaryMultiCallable[_credits_pb2.ListSwitchesRequest, _credits_pb2.ListSwitchesResponse]
     """Operators."""
     CreateToken: _grpc.UnaryUnaryMultiCallable[_credits_pb2.CreateTokenRequest, _credits_pb2.CreateTokenResponse]
-    """Operators, and admins for people within their company or offices. The secret is in this answer and nowhere else."""
+    """Operators, and admins for people within their company or offices. The secret is in this answer and nowhere else. One
+    that a certificate stands for takes effect at every gateway within 1 s.
+    """
     ListTokens: _grpc.UnaryUnaryMultiCallable[_credits_pb2.ListTokensRequest, _credits_pb2.ListTokensResponse]
     RevokeToken: _grpc.UnaryUnaryMultiCallable[_credits_pb2.RevokeTokenRequest, _credits_pb2.Token]
     """Takes effect at every gateway within 1 s."""
@@ -154,7 +156,9 @@ class CreditsAsyncStub(CreditsStub):
     ListSwitches: _aio.UnaryUnaryMultiCallable[_credits_pb2.ListSwitchesRequest, _credits_pb2.ListSwitchesResponse]  # type: ignore[assignment]
     """Operators."""
     CreateToken: _aio.UnaryUnaryMultiCallable[_credits_pb2.CreateTokenRequest, _credits_pb2.CreateTokenResponse]  # type: ignore[assignment]
-    """Operators, and admins for people within their company or offices. The secret is in this answer and nowhere else."""
+    """Operators, and admins for people within their company or offices. The secret is in this answer and nowhere else. One
+    that a certificate stands for takes effect at every gateway within 1 s.
+    """
     ListTokens: _aio.UnaryUnaryMultiCallable[_credits_pb2.ListTokensRequest, _credits_pb2.ListTokensResponse]  # type: ignore[assignment]
     RevokeToken: _aio.UnaryUnaryMultiCallable[_credits_pb2.RevokeTokenRequest, _credits_pb2.Token]  # type: ignore[assignment]
     """Takes effect at every gateway within 1 s."""
@@ -312,7 +316,9 @@ class CreditsServicer(metaclass=_abc_1.ABCMeta):
         request: _credits_pb2.CreateTokenRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_credits_pb2.CreateTokenResponse, _abc.Awaitable[_credits_pb2.CreateTokenResponse]]:
-        """Operators, and admins for people within their company or offices. The secret is in this answer and nowhere else."""
+        """Operators, and admins for people within their company or offices. The secret is in this answer and nowhere else. One
+        that a certificate stands for takes effect at every gateway within 1 s.
+        """
 
     @_abc_1.abstractmethod
     def ListTokens(

@@ -205,7 +205,9 @@ def test_a_switch_token_may_call_for_its_office_and_nothing_else(tollgate: Tollg
     created = tollgate("token", "create", "--role", "switch", "--switch", "pbx", "--office", office)
     secret = created.out.strip()
     token_id = re.findall(r"token (\S+);", created.err)[0]
-    assert re.search(rf"^{token_id}  switch +- +{office}  pbx +in force", tollgate("token", "list").out, re.MULTILINE)
+    assert re.search(
+        rf"^{token_id}  switch +- +{office}  pbx +- +in force", tollgate("token", "list").out, re.MULTILINE
+    )
 
     outcome = tollgate("call", office, LONDON, "--token", secret)
     assert "end" in outcome.out

@@ -79,7 +79,10 @@ Index(
 
 
 class TokenRow(Base):
-    """A token. The secret is nowhere: only its SHA-256 is, which is enough for 256 random bits."""
+    """A token. The secret is nowhere: only its SHA-256 is, which is enough for 256 random bits.
+
+    Where a client certificate stands for it there is no secret, and `certificate` is the name in that.
+    """
 
     __tablename__ = "token"
     __table_args__ = (Index(None, "created_at", "token_id"),)
@@ -97,6 +100,7 @@ class TokenRow(Base):
     revoked_at: Mapped[int | None] = mapped_column(BigInteger)
     version: Mapped[int] = mapped_column(BigInteger)
     projected_version: Mapped[int] = mapped_column(BigInteger)
+    certificate: Mapped[str] = mapped_column(String(255))
 
 
 Index(
