@@ -5,7 +5,7 @@ It has Credits, the loops between SQL and the store, what is on HTTP, and the me
 
 import asyncio
 import importlib.resources
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +38,7 @@ from gateway.api.live_calls import LiveCallsListener
 from gateway.api.messages import Messages
 from gateway.api.rating import CurrentRater
 from gateway.api.runner import Runner
+from gateway.api.switch_limits import SwitchLimits
 from gateway.background import billing as billing_loop
 from gateway.background import (
     credit_applier,
@@ -111,7 +112,7 @@ from gateway.store.clock import Clock, StoreClock
 from gateway.store.commands import follow_commands
 from gateway.store.configuration import check_primaries
 from gateway.store.connection import StoreConnection
-from gateway.store.directory import Directory
+from gateway.store.directory import Directory, read_token_uses
 from gateway.store.durability import Durability
 from gateway.store.faults import StoreUnavailable
 from gateway.store.keys import REBUILD_KEY, SHARDS, SHARDS_KEY
@@ -235,8 +236,7 @@ class Back:
         self.durability = Durability(self.connection)
         self.lifetimes = lifetimes_of(settings)
         self.store = BalanceStore(self.connection, self.clock, self.lifetimes)
-        token = settings.operator_token.get_secret_value() if settings.operator_token is not None else None
-        self.directory = Directory(self.connection, self.clock, token)
+        self.directory = Directory(self.connection, self.clock, settings.operator_tokens)
         self._put_together(database)
         self.webhooks = WebhookReceiver(provider, self.billing.events.on_event, clock.now_ms)
         self.runner = Runner(self.directory, max_in_flight=settings.max_in_flight, store_timeout_seconds=timeout)
@@ -290,7 +290,7 @@ class Back:
                 ),
             ),
             switches=SwitchRpcs(switches, switch_projection, clock),
-            tokens=TokenRpcs(tokens, token_projection, clock),
+            tokens=TokenRpcs(tokens, token_projection, self._last_uses, clock),
             sign_in_links=SignInLinkRpcs(
                 tokens, self.sign_in_links, self.directory.settled_hash, settings.base_url, clock
             ),
@@ -340,6 +340,13 @@ class Back:
             billing=BillingLoop(billing.charges, billing.chargebacks, billing.charging, billing.charging_back, clock),
         )
 
+    async def _last_uses(self, token_ids: Sequence[str]) -> Mapping[str, int]:
+        """When tokens were last used; nothing where the store does not answer, for they are listed all the same."""
+        try:
+            return await read_token_uses(self.connection, token_ids)
+        except StoreUnavailable:
+            return {}
+
     def _put_hooks_together(self, switches: Switches) -> None:
         """What switches without gRPC ask: the same deciders as in the front, on the back's own connection."""
         settings, store, connection = self._settings, self.store, self.connection
@@ -353,7 +360,8 @@ class Back:
             has_callback=self.directory.has_callback,
         )
         messages = Messages(store, offices, rater)
-        self.hooks = Hooks(self.directory, self._calls, messages, max_in_flight=settings.max_in_flight)
+        limits = SwitchLimits(self._calls, settings.switch_operations_per_second)
+        self.hooks = Hooks(self.directory, self._calls, messages, limits, max_in_flight=settings.max_in_flight)
         self.rate_lookup = RateLookup(self.offices, offices, self._calls, messages)
         self._switch_lists = SwitchLists(connection)
         self.callbacks = Callbacks(

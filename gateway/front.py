@@ -15,6 +15,7 @@ from gateway.api.rating import CurrentRater
 from gateway.api.runner import Runner
 from gateway.api.session_operations import session_operations
 from gateway.api.sessions import Sessions
+from gateway.api.switch_limits import SwitchLimits
 from gateway.background.due import DueLoop
 from gateway.background.shards import DUE_CALLS, ShardLeases
 from gateway.domain.numbers import warm_up
@@ -56,8 +57,7 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
     connection = StoreConnection(StoreLocation.parse(settings.redis_url), load_library(), timeout_seconds=timeout)
     store = BalanceStore(connection, clock, lifetimes_of(settings))
     offices = OfficeCache(connection)
-    operator_token = settings.operator_token.get_secret_value() if settings.operator_token is not None else None
-    directory = Directory(connection, clock, operator_token)
+    directory = Directory(connection, clock, settings.operator_tokens)
     rater = CurrentRater(settings.blocked_destinations)
     directory.on_deck = rater.use
     calls = Calls(
@@ -68,6 +68,7 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
         has_callback=directory.has_callback,
     )
     messages = Messages(store, offices, rater)
+    limits = SwitchLimits(calls, settings.switch_operations_per_second)
     runner = Runner(directory, max_in_flight=settings.max_in_flight, store_timeout_seconds=timeout)
 
     def is_healthy() -> bool:
@@ -78,7 +79,7 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
     lists = SwitchLists(connection)
     listener = LiveCallsListener(store, offices, lists, clock, calls)
     sessions = Sessions(
-        session_operations(calls, messages),
+        limits.around_all(session_operations(calls, messages)),
         listener.hear,
         connection.batch,
         max_operations=settings.batch_max_operations,
@@ -98,7 +99,7 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
         shards=leases.held,
     )
     service = Service(SERVICE, "TOLLGATE_LISTEN", settings.listen, is_shared=settings.workers > 1)
-    serve_authorization(service.server, AuthorizationServicer(runner, calls, messages, sessions))
+    serve_authorization(service.server, AuthorizationServicer(runner, calls, messages, limits, sessions))
     await connection.start()
     # What is here by now stays: the collector need not walk it, some 5 % of the time of a busy front. With Python's
     # threshold of 700 the operations in flight alone would set it off again and again: another 7 %.

@@ -1,4 +1,4 @@
-"""Every metric there is. None has an office or a number as a label.
+"""Every metric there is. None has an office or a number as a label; one has the few switches that are limited.
 
 Front and back write to files of one directory (prometheus_client's multiprocess mode); the back serves their sum.
 """
@@ -101,6 +101,11 @@ CALLBACKS: Final = Counter(
 )
 SESSIONS: Final = Gauge("tollgate_sessions", "Open Sessions.", multiprocess_mode="livesum")
 SESSION_OPERATIONS: Final = Counter("tollgate_session_operations_total", "Operations that came by a Session.", ["kind"])
+SWITCH_LIMITED: Final = Counter(
+    "tollgate_switch_limited_total",
+    "Operations refused because their switch asked more than it may, by switch_id of those that did.",
+    ["switch"],
+)
 SESSION_ERRORS: Final = Counter(
     "tollgate_session_errors_total", "Operations of a Session that got an error instead of an answer, by gRPC code.",
     ["code"],
@@ -166,6 +171,21 @@ def count_session_operations(kind: str, count: int) -> None:
 def count_session_error(code: str) -> None:
     """Count an operation of a Session that could not be answered, by its gRPC code."""
     SESSION_ERRORS.labels(code).inc()
+
+
+_LIMITED_SWITCHES: Final = 100
+_OTHER_SWITCHES: Final = "others"
+_limited_switches: Final[set[str]] = set()
+
+
+def count_limited(switch_id: str) -> None:
+    """Count an operation that a switch asked too much; beyond a hundred switches under one name for the rest."""
+    if switch_id not in _limited_switches:
+        if len(_limited_switches) >= _LIMITED_SWITCHES:
+            switch_id = _OTHER_SWITCHES
+        else:
+            _limited_switches.add(switch_id)
+    SWITCH_LIMITED.labels(switch_id).inc()
 
 
 def count_command(kind: str) -> None:

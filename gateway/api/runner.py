@@ -5,6 +5,7 @@ call, and cannot pass the identity on but by a context variable.
 """
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from time import perf_counter
@@ -13,13 +14,21 @@ from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 import grpc
 import grpc.aio
 import structlog
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from gateway import metrics
 from gateway.api.answers import too_many_in_flight
 from gateway.domain.identity import Identity
-from gateway.errors import Internal, InvalidArgument, ResourceExhausted, TollgateError, Unauthenticated, Unavailable
+from gateway.errors import (
+    Internal,
+    InvalidArgument,
+    RateLimited,
+    ResourceExhausted,
+    TollgateError,
+    Unauthenticated,
+    Unavailable,
+)
 from gateway.store.directory import Directory
 from gateway.store.faults import StoreUnavailable
 
@@ -255,7 +264,7 @@ def _code_of(error: BaseException) -> str:
 
 
 def status_of(error: TollgateError) -> Status:
-    """The google.rpc.Status of an error, with its ErrorInfo."""
+    """The google.rpc.Status of an error, with its ErrorInfo and, where there is a time to wait for, a RetryInfo."""
     metadata = dict(error.metadata)
     if error.field:
         metadata["field"] = error.field
@@ -264,4 +273,8 @@ def status_of(error: TollgateError) -> Status:
     if isinstance(error, InvalidArgument):
         violations = [BadRequest.FieldViolation(field=field, description=what) for field, what in error.violations]
         status.details.add().Pack(BadRequest(field_violations=violations))
+    if isinstance(error, RateLimited):
+        hint = RetryInfo()
+        hint.retry_delay.FromMicroseconds(math.ceil(error.retry_after_seconds * 1e6))
+        status.details.add().Pack(hint)
     return status

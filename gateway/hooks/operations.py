@@ -14,6 +14,8 @@ from gateway import metrics
 from gateway.api.answers import too_many_in_flight
 from gateway.api.calls import Calls
 from gateway.api.messages import Messages
+from gateway.api.session_operations import operations_of
+from gateway.api.switch_limits import SwitchLimits
 from gateway.domain.identity import Identity
 from gateway.errors import InvalidArgument, Unauthenticated
 from gateway.hooks.proto_json import message_of, object_of, packed, read_object, some_fields
@@ -48,25 +50,30 @@ class Hooks:
         directory: Knows the tokens.
         calls: Decides about calls.
         messages: Decides about messages.
+        limits: How much a switch may ask.
+        max_in_flight: Requests answered at once; more are refused, emergency calls excepted.
 
     Attributes:
         by_path: The hooks.
     """
 
-    def __init__(self, directory: Directory, calls: Calls, messages: Messages, *, max_in_flight: int) -> None:
+    def __init__(
+        self, directory: Directory, calls: Calls, messages: Messages, limits: SwitchLimits, *, max_in_flight: int
+    ) -> None:
         self._directory = directory
         self._calls = calls
         self._max_in_flight = max_in_flight
         self._in_flight = 0
-        self._quote_message = Hook("QuoteMessage", pb.QuoteMessageRequest, messages.quote)
+        of = limits.around_all(operations_of(calls, messages))
+        self._quote_message = Hook("QuoteMessage", pb.QuoteMessageRequest, of["quote_message"])
         self.by_path = {
-            "/v1/calls/authorize": Hook("AuthorizeCall", pb.AuthorizeCallRequest, calls.authorize),
-            "/v1/calls/answer": Hook("AnswerCall", pb.AnswerCallRequest, calls.answer),
-            "/v1/calls/tick": Hook("TickCall", pb.TickCallRequest, calls.tick),
-            "/v1/calls/end": Hook("EndCall", pb.EndCallRequest, calls.end),
-            "/v1/messages/authorize": Hook("AuthorizeMessage", pb.AuthorizeMessageRequest, messages.authorize),
-            "/v1/messages/refund": Hook("RefundMessage", pb.RefundMessageRequest, messages.refund),
-            "/v1/quote": Hook("QuoteCall", pb.QuoteCallRequest, calls.quote),
+            "/v1/calls/authorize": Hook("AuthorizeCall", pb.AuthorizeCallRequest, of["authorize_call"]),
+            "/v1/calls/answer": Hook("AnswerCall", pb.AnswerCallRequest, of["answer_call"]),
+            "/v1/calls/tick": Hook("TickCall", pb.TickCallRequest, of["tick_call"]),
+            "/v1/calls/end": Hook("EndCall", pb.EndCallRequest, of["end_call"]),
+            "/v1/messages/authorize": Hook("AuthorizeMessage", pb.AuthorizeMessageRequest, of["authorize_message"]),
+            "/v1/messages/refund": Hook("RefundMessage", pb.RefundMessageRequest, of["refund_message"]),
+            "/v1/quote": Hook("QuoteCall", pb.QuoteCallRequest, of["quote_call"]),
         }
 
     async def answer(self, path: str, authorization: str, body: bytes) -> bytes:

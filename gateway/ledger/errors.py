@@ -62,6 +62,17 @@ class CreditNotFound(NotFound):
         )
 
 
+class TokenReplaced(FailedPrecondition):
+    """The token was rotated before."""
+
+    reason = "TOKEN_REPLACED"
+
+    def __init__(self, token_id: str, replaced_by: str) -> None:
+        super().__init__(
+            f"The token {token_id!r} was replaced by {replaced_by!r} already: rotate that one.", field="token_id"
+        )
+
+
 class TokenNotFound(NotFound):
     """No token has this id."""
 

@@ -70,7 +70,11 @@ def gateway_under_load(given: argparse.Namespace) -> Iterator[LoadedGateway]:
     # As by Ctrl-C: what was started is stopped on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="tollgate-load-") as name:
-        variables = {"TOLLGATE_OPERATOR_TOKEN": OPERATOR_TOKEN, "TOLLGATE_LOG_LEVEL": "warning"}
+        variables = {
+            "TOLLGATE_OPERATOR_TOKEN": OPERATOR_TOKEN,
+            "TOLLGATE_LOG_LEVEL": "warning",
+            "TOLLGATE_SWITCH_OPERATIONS_PER_SECOND": "0",  # here one switch stands for all of an installation
+        }
         try:
             with mortal_gateway(Path(name), **variables) as own:
                 server, admin_server = Address.parse(own.server), Address.parse(own.admin_server)

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "rebuilding": {"rebuilding", "domain", "errors", "ledger", "store", "projection"},
     "feeds": {"feeds", "domain", "errors", "ledger", "metric_sums", "store", "projection", "structlog"},
     # What the front serves: no SQL behind it.
-    "api": {"api", "domain", "errors", "metrics", "slices", "store", "v1", "grpc", "google", "structlog"},
+    "api": {"api", "buckets", "domain", "errors", "metrics", "slices", "store", "v1", "grpc", "google", "structlog"},
     "api/credits": {"api", "domain", "errors", "metrics", "store", "v1", "ledger", "projection", "feeds", "billing"}
     | {"google", "grpc", "structlog"},
     # What people are told and the ways it goes: what is recorded and sent is the notifier's.
