@@ -38,6 +38,7 @@ from gateway.api.live_calls import LiveCallsListener
 from gateway.api.messages import Messages
 from gateway.api.rating import CurrentRater
 from gateway.api.runner import Runner
+from gateway.api.sign_ins import SignIns
 from gateway.api.switch_limits import SwitchLimits
 from gateway.background import billing as billing_loop
 from gateway.background import (
@@ -237,9 +238,12 @@ class Back:
         self.lifetimes = lifetimes_of(settings)
         self.store = BalanceStore(self.connection, self.clock, self.lifetimes)
         self.directory = Directory(self.connection, self.clock, settings.operator_tokens)
+        self.sign_ins = SignIns(self.directory)
         self._put_together(database)
         self.webhooks = WebhookReceiver(provider, self.billing.events.on_event, clock.now_ms)
-        self.runner = Runner(self.directory, max_in_flight=settings.max_in_flight, store_timeout_seconds=timeout)
+        self.runner = Runner(
+            self.directory, self.sign_ins, max_in_flight=settings.max_in_flight, store_timeout_seconds=timeout
+        )
         self.servicer = CreditsServicer(self.runner, self.operations)
 
     def _put_together(self, database: Database) -> None:
@@ -361,7 +365,7 @@ class Back:
         )
         messages = Messages(store, offices, rater)
         limits = SwitchLimits(self._calls, settings.switch_operations_per_second)
-        self.hooks = Hooks(self.directory, self._calls, messages, limits, max_in_flight=settings.max_in_flight)
+        self.hooks = Hooks(self.sign_ins, self._calls, messages, limits, max_in_flight=settings.max_in_flight)
         self.rate_lookup = RateLookup(self.offices, offices, self._calls, messages)
         self._switch_lists = SwitchLists(connection)
         self.callbacks = Callbacks(
@@ -446,8 +450,12 @@ class Back:
             routes += sandbox_routes(self.provider)
         self._page = await self._open_page()
         routes += self._page.routes()
-        app = make_app(routes, body_limits={WEBHOOK_PATH: MAX_WEBHOOK_BYTES})
         settings = self._settings
+        app = make_app(
+            routes,
+            body_limits={WEBHOOK_PATH: MAX_WEBHOOK_BYTES},
+            is_https=settings.base_url.startswith("https:"),
+        )
         return await HttpServer.open(app, "http_listen", settings.http_listen, drain_seconds=settings.drain_seconds)
 
     async def _open_page(self) -> Page:
@@ -461,6 +469,7 @@ class Back:
             desk,
             Sources(
                 links=self.sign_in_links,
+                sign_ins=self.sign_ins,
                 refills=self.open_refills,
                 usage=self.usage,
                 lookup=self.rate_lookup,

@@ -15,6 +15,7 @@ from gateway.api.rating import CurrentRater
 from gateway.api.runner import Runner
 from gateway.api.session_operations import session_operations
 from gateway.api.sessions import Sessions
+from gateway.api.sign_ins import SignIns
 from gateway.api.switch_limits import SwitchLimits
 from gateway.background.due import DueLoop
 from gateway.background.shards import DUE_CALLS, ShardLeases
@@ -69,7 +70,7 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
     )
     messages = Messages(store, offices, rater)
     limits = SwitchLimits(calls, settings.switch_operations_per_second)
-    runner = Runner(directory, max_in_flight=settings.max_in_flight, store_timeout_seconds=timeout)
+    runner = Runner(directory, SignIns(directory), max_in_flight=settings.max_in_flight, store_timeout_seconds=timeout)
 
     def is_healthy() -> bool:
         metrics.STORE_CONNECTED.labels("front").set(connection.is_connected)
@@ -115,7 +116,7 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
                 follow_commands(connection, deliver),
                 leases.run(),
                 sessions.drain_when(stop),
-                sessions.recheck(directory, runner.identify),
+                sessions.recheck(directory, runner.recheck),
                 _say_ready(directory, ready),
                 due.run(),
             ],

@@ -106,6 +106,12 @@ SWITCH_LIMITED: Final = Counter(
     "Operations refused because their switch asked more than it may, by switch_id of those that did.",
     ["switch"],
 )
+SIGN_INS_REFUSED: Final = Counter(
+    "tollgate_sign_ins_refused_total",
+    "Tokens and links that were not valid, or not looked up since too many from there were not; by way in: rpc, hook, "
+    "page or link.",
+    ["way", "outcome"],
+)
 SESSION_ERRORS: Final = Counter(
     "tollgate_session_errors_total", "Operations of a Session that got an error instead of an answer, by gRPC code.",
     ["code"],
@@ -137,13 +143,16 @@ STORE_CONNECTED: Final = Gauge(
 # What is not there cannot be seen to grow: what happens seldom is shown as 0 before it happens first.
 for _code in ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "INTERNAL"):
     SESSION_ERRORS.labels(_code)
+for _way in ("rpc", "hook", "page", "link"):
+    for _outcome in ("not_valid", "not_looked_up"):
+        SIGN_INS_REFUSED.labels(_way, _outcome)
 for _final_reason in FinalReason:
     CUTS.labels(_final_reason.name)
 for _status in (RefillStatus.NOT_NEEDED, RefillStatus.FAILED, RefillStatus.CAPPED):
     REFILLS.labels(_status.value)
 for _purpose in ChargePurpose:
-    for _outcome in (ChargeStatus.SUCCEEDED, ChargeStatus.DECLINED, ChargeStatus.NOT_CHARGED):
-        CHARGES.labels(_purpose.value, _outcome.value)
+    for _charged in (ChargeStatus.SUCCEEDED, ChargeStatus.DECLINED, ChargeStatus.NOT_CHARGED):
+        CHARGES.labels(_purpose.value, _charged.value)
 
 # labels() takes a lock and a dictionary a call; decisions are too many for that.
 _DECISIONS: Final[dict[tuple[str, int], Counter]] = {
@@ -186,6 +195,11 @@ def count_limited(switch_id: str) -> None:
         else:
             _limited_switches.add(switch_id)
     SWITCH_LIMITED.labels(switch_id).inc()
+
+
+def count_refused_sign_in(way: str, outcome: str) -> None:
+    """Count a token or link that opened nothing: its way in, and "not_valid" or "not_looked_up"."""
+    SIGN_INS_REFUSED.labels(way, outcome).inc()
 
 
 def count_command(kind: str) -> None:

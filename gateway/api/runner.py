@@ -19,6 +19,7 @@ from google.rpc.status_pb2 import Status
 
 from gateway import metrics
 from gateway.api.answers import too_many_in_flight
+from gateway.api.sign_ins import SignIns, address_of
 from gateway.domain.identity import Identity
 from gateway.errors import (
     Internal,
@@ -56,6 +57,7 @@ class Runner:
 
     Args:
         directory: Knows the tokens.
+        sign_ins: Looks at those that rpcs begin with.
         max_in_flight: Requests answered at once; more are refused, but for those that `run` is told not to refuse.
         store_timeout_seconds: How long an answer of the store may take: a shorter deadline of the caller counts.
         recheck_seconds: How often an open stream's token is looked at again.
@@ -64,12 +66,14 @@ class Runner:
     def __init__(
         self,
         directory: Directory,
+        sign_ins: SignIns,
         *,
         max_in_flight: int,
         store_timeout_seconds: float,
         recheck_seconds: float = _RECHECK_SECONDS,
     ) -> None:
         self._directory = directory
+        self._sign_ins = sign_ins
         self._max_in_flight = max_in_flight
         self._patience = store_timeout_seconds + _LONGEST_REPLY_SECONDS
         self._recheck_seconds = recheck_seconds
@@ -211,21 +215,27 @@ class Runner:
             except TimeoutError:
                 # While the store does not answer a token that was good stays good, as it does for other requests.
                 with suppress(Unavailable):
-                    await self.identify(context)
+                    await self.recheck(context)
             else:
                 raise Unavailable("This gateway is stopping; connect again and resume.", reason="STOPPING")
 
     async def identify(self, context: ServicerContext[Request, Response]) -> Identity:
-        """Return who holds the token in the metadata.
+        """Return who holds the token in the metadata of an rpc that begins.
 
         Raises:
             Unauthenticated: None, or none that is known.
+            TooManyFailures: Too many of those came from there.
         """
-        for key, value in context.invocation_metadata() or ():
-            if key == "authorization" and isinstance(value, str) and value.startswith(_BEARER):
-                secret = value[len(_BEARER) :]
-                return self._directory.identified(secret) or await self._directory.identify(secret)
-        raise Unauthenticated
+        return await self._sign_ins.identify(_secret_in(context), lambda: address_of(context.peer()), "rpc")
+
+    async def recheck(self, context: ServicerContext[Request, Response]) -> Identity:
+        """The same for one that goes on: what was valid before is no wrong token.
+
+        Raises:
+            Unauthenticated: It was revoked, or has expired.
+        """
+        secret = _secret_in(context)
+        return self._directory.identified(secret) or await self._directory.identify(secret)
 
     async def _fail(self, name: str, context: ServicerContext[Request, Response], error: BaseException) -> NoReturn:
         """End an rpc for what went wrong in it; a cancellation, or an end that grpc knows of, goes on as it is."""
@@ -254,6 +264,18 @@ class Runner:
             error.message,
             (("grpc-status-details-bin", status.SerializeToString()),),
         )
+
+
+def _secret_in(context: ServicerContext[Any, Any]) -> str:
+    """The token in the metadata.
+
+    Raises:
+        Unauthenticated: There is none.
+    """
+    for key, value in context.invocation_metadata() or ():
+        if key == "authorization" and isinstance(value, str) and value.startswith(_BEARER):
+            return value[len(_BEARER) :]
+    raise Unauthenticated
 
 
 def _code_of(error: BaseException) -> str:

@@ -138,6 +138,14 @@ class Directory:
         hashes = (hashed for hashed, token in self._settled.items() if token.identity.token_id == token_id)
         return next(hashes, None)
 
+    def is_settled(self, hashed: str) -> bool:
+        """Whether a token is one from the settings, by the hash of its secret; people choose those."""
+        return hashed in self._settled
+
+    def is_published(self, hashed: str) -> bool:
+        """Whether a token is known here without the store being asked, by the hash of its secret."""
+        return hashed in self._published
+
     def has_callback(self, switch_id: str) -> bool:
         """Whether a switch has a callback, so that the gateway ticks its calls; never waits."""
         return switch_id in self._with_callback

@@ -14,16 +14,21 @@ from gateway.web.errors import answer_fault, answer_http_exception
 from gateway.web.middleware import BodyLimit, Observed, SecurityHeaders
 
 
-def make_app(routes: Sequence[BaseRoute], *, body_limits: Mapping[str, int]) -> ASGIApp:
+def make_app(routes: Sequence[BaseRoute], *, body_limits: Mapping[str, int], is_https: bool = False) -> ASGIApp:
     """Put routes together.
 
     Args:
         routes: Of all parts of the gateway that are on HTTP.
         body_limits: The largest body in bytes, by path, where the usual limit is not the right one.
+        is_https: Whether browsers come by https, to us or to a proxy before us.
     """
     return Starlette(
         routes=routes,
-        middleware=[Middleware(SecurityHeaders), Middleware(Observed), Middleware(BodyLimit, limits=body_limits)],
+        middleware=[
+            Middleware(SecurityHeaders, is_https=is_https),
+            Middleware(Observed),
+            Middleware(BodyLimit, limits=body_limits),
+        ],
         exception_handlers={
             TollgateError: answer_fault,
             HTTPException: answer_http_exception,

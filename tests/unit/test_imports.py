@@ -47,7 +47,7 @@ MAY_IMPORT = {
     # A front for switches that speak Diameter: on their side, like the client.
     "diameter": {"diameter", "client", "client_channel", "address", "v1"} | {"google", "grpc", "structlog"},
     # Switches without gRPC: the deciders by HTTP, and posts to callbacks.
-    "hooks": {"hooks", "api", "domain", "errors", "metrics", "signature", "store", "v1"}
+    "hooks": {"hooks", "api", "domain", "errors", "metrics", "signature", "store", "v1", "web"}
     | {"aiohttp", "google", "starlette", "structlog"},
     # Before SMS gateways that ask nobody: a switch's side as well, and a process of its own.
     "sms": {"sms", "client", "segments", "v1", "aiohttp", "starlette", "uvicorn", "yarl"},
