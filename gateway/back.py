@@ -34,6 +34,7 @@ from gateway.api.credits.tokens import TokenRpcs
 from gateway.api.credits.transactions import TransactionRpcs
 from gateway.api.credits.usage import UsageRpcs
 from gateway.api.credits.watches import BalanceWatch, RefillWatch
+from gateway.api.handlers import register_handlers
 from gateway.api.live_calls import LiveCallsListener
 from gateway.api.messages import Messages
 from gateway.api.rating import CurrentRater
@@ -431,6 +432,7 @@ class Back:
         options = [("grpc.max_receive_message_length", MAX_CONTENT_BYTES + _DECK_OVERHEAD_BYTES)]
         service = Service(SERVICE.full_name, "TOLLGATE_ADMIN_LISTEN", self._settings.admin_listen, options=options)
         add_CreditsServicer_to_server(self.servicer, service.server)
+        register_handlers(service.server, SERVICE, self.servicer, self.runner)
         return service
 
     async def open_http(self) -> HttpServer:

@@ -78,9 +78,10 @@ class TokenNotFound(NotFound):
 
     reason = "TOKEN_NOT_FOUND"
 
-    def __init__(self, token_id: str) -> None:
+    def __init__(self) -> None:
         super().__init__(
-            f"There is no token {token_id!r}: ListTokens has the ids. A token is named by its id, not by its secret.",
+            # Not repeated: whoever took a secret for an id would find it in a log.
+            "There is no token of this id: ListTokens has the ids. A token is named by its id, not by its secret.",
             field="token_id",
         )
 

@@ -181,7 +181,7 @@ class Tokens:
             query = select(TokenRow).where(TokenRow.token_id == token_id).with_for_update()
             row = (await session.scalars(query)).one_or_none()
             if row is None:
-                raise TokenNotFound(token_id)
+                raise TokenNotFound
             before = _token(row)
             if not before.is_in_force(now_ms):
                 raise TokenNotInForce(token_id)
@@ -211,7 +211,7 @@ class Tokens:
             query = select(TokenRow).where(TokenRow.token_id == token_id).with_for_update()
             row = (await session.scalars(query)).one_or_none()
             if row is None:
-                raise TokenNotFound(token_id)
+                raise TokenNotFound
             before = _token(row)
             if before.revoked_at is not None:
                 return HashedToken(row.token_hash, before)
@@ -242,7 +242,7 @@ class Tokens:
         async with self._database.read() as session:
             row = (await session.scalars(select(TokenRow).where(TokenRow.token_id == token_id))).one_or_none()
         if row is None:
-            raise TokenNotFound(token_id)
+            raise TokenNotFound
         return HashedToken(row.token_hash, _token(row))
 
     async def list(self, page: PageRequest, company_id: str | None = None) -> Page[Token]:

@@ -61,6 +61,7 @@ REQUESTS: Final[dict[str, Make]] = {
     "ListTokens": lambda at: pb.ListTokensRequest(),
     "CreateSignInLink: for oneself": lambda at: pb.CreateSignInLinkRequest(),
     "CreateSignInLink: for another": lambda at: pb.CreateSignInLinkRequest(token_id=at.token_id),
+    "RotateToken": lambda at: pb.RotateTokenRequest(token_id=at.token_id),
     "RevokeToken": lambda at: pb.RevokeTokenRequest(token_id=at.token_id),
     "ImportRates": lambda at: pb.ImportRatesRequest(deck=DECK.encode()),
     "ListRateDecks": lambda at: pb.ListRateDecksRequest(),

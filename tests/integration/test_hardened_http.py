@@ -134,4 +134,4 @@ async def test_wrong_tokens_are_held_up_and_no_others(valkey: StoreServer, tmp_p
             assert hook.status == 200
         if way == "rpc":
             request = stub.ListTokens(pb.ListTokensRequest(), metadata=bearer("wrong"))
-            await refused(held_up, "TOO_MANY_FAILURES", request)
+            await refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_FAILURES", request)

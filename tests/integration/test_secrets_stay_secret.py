@@ -20,8 +20,8 @@ from gateway.v1.authorization_pb2_grpc import CallAuthorizationStub
 from gateway.v1.credits_pb2_grpc import CreditsStub
 from tests.support.gateway_process import GatewayProcess, clean_environment, running_gateway
 from tests.support.http import ask
-from tests.support.operator import COMPANY, Operator
 from tests.support.operator import OPERATOR_TOKEN as OPERATOR
+from tests.support.operator import Operator
 from tests.support.servers import StoreServer, free_port, running_store, wait_until
 
 STORE_PASSWORD = "store-password-4f1c"
@@ -119,7 +119,6 @@ async def drive(gateway: GatewayProcess, heard: Heard, store: StoreServer) -> No
     await heard.http(http, "/sign-in", urlencode({"token": WRONG_TOKEN}), **form)
     await heard.http(http, f"/sign-in/{WRONG_LINK}", "x=1", **form)
     await heard.http(http, "/", Cookie=f"tollgate={WRONG_COOKIE}", Accept="text/html")
-    await heard.http(http, f"/offices/{office}/cards?token={WRONG_TOKEN}", Accept="text/html")
     for token in (WRONG_TOKEN, switch):
         await heard.http(http, "/v1/calls/authorize", "{", Authorization=f"Bearer {token}")
     signed = {"stripe-signature": WRONG_SIGNATURE}
@@ -132,8 +131,9 @@ async def drive(gateway: GatewayProcess, heard: Heard, store: StoreServer) -> No
         await heard.http(http, "/", Cookie=cookie, Accept="text/html")
     finally:
         os.kill(store.pid, signal.SIGCONT)
+    # The failures were met and told of, so that they could have told too much.
     log = gateway.log.read_text
-    assert await asyncio.to_thread(wait_until, lambda: "notice_failed" in log() or "notice" in log(), 20.0)
+    assert await asyncio.to_thread(wait_until, lambda: log().count("notice_failed") >= 2, 20.0)
     os.kill(store.pid, signal.SIGKILL)
     await heard.http(http, "/health/ready")
     await heard.http(Address.parse(gateway.metrics).port, "/metrics")
@@ -198,4 +198,3 @@ def test_no_secret_is_in_why_a_gateway_does_not_start(tmp_path: Path) -> None:
         assert "TOLLGATE_DATABASE_URL" in done.stderr + done.stdout
         heard.texts += [done.stdout, done.stderr]
     assert heard.leaks() == []
-    assert COMPANY not in heard.texts
