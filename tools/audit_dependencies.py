@@ -1,6 +1,6 @@
 """Asks for known vulnerabilities of every pinned dependency (pip-audit, requirements/*.txt).
 
-A finding fails. An advisory database that cannot be reached does not, and is told plainly: no change is to blame for it.
+A finding fails. An advisory database that cannot be reached does not, and is told plainly: no change is to blame.
 Run from anywhere: python tools/audit_dependencies.py
 """
 
