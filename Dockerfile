@@ -19,7 +19,9 @@ COPY scripts scripts
 COPY gateway gateway
 RUN /opt/build/bin/python -m build --wheel --no-isolation --outdir /dist \
     && /opt/tollgate/bin/pip install --no-deps --no-index /dist/*.whl \
-    && /opt/tollgate/bin/python -m compileall -q /opt/tollgate/lib
+    && /opt/tollgate/bin/python -m compileall -q /opt/tollgate/lib \
+    && /opt/build/bin/cyclonedx-py requirements requirements/run.txt --pyproject pyproject.toml --output-reproducible --of JSON \
+        --output-file /opt/tollgate/tollgate.cdx.json
 
 
 FROM python:3.11-slim-bookworm

@@ -78,6 +78,23 @@ load: $(VENV)/.installed ## Load a gateway with users, and audit its books: PROF
 .PHONY: soak
 soak: $(VENV)/.installed ## Half an hour of steady load: whether memory, file handles and lag stay what they are.
 	$(BIN)/python -m loadtest.soak --results loadtest/results $(OPTIONS)
+.PHONY: fuzz
+fuzz: $(VENV)/.installed ## Try bytes at each way in for SECONDS, led by what the code does with them (atheris, by pip).
+	$(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=3'
+	$(BIN)/python tools/fuzz.py | while read -r entrance; do \
+		$(BIN)/python tools/fuzz.py "$$entrance" -max_total_time=$(SECONDS) -max_len=4096 || exit 1; \
+	done
+
+.PHONY: audit-dependencies
+audit-dependencies: $(VENV)/.installed ## Ask for known vulnerabilities of what is locked; fails only where some are known.
+	$(BIN)/python tools/audit_dependencies.py
+
+SBOM := $(BIN)/cyclonedx-py requirements requirements/run.txt --pyproject pyproject.toml --output-reproducible --of JSON
+
+.PHONY: sbom
+sbom: $(VENV)/.installed ## Write what a gateway is made of to dist/tollgate.cdx.json (CycloneDX), from the lock.
+	mkdir -p dist
+	$(SBOM) --output-file dist/tollgate.cdx.json
 
 .PHONY: fmt
 fmt: $(VENV)/.installed ## Format the Python code, and sort its imports.

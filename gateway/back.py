@@ -5,7 +5,7 @@ It has Credits, the loops between SQL and the store, what is on HTTP, and the me
 
 import asyncio
 import importlib.resources
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -35,10 +35,13 @@ from gateway.api.credits.tokens import TokenRpcs
 from gateway.api.credits.transactions import TransactionRpcs
 from gateway.api.credits.usage import UsageRpcs
 from gateway.api.credits.watches import BalanceWatch, RefillWatch
+from gateway.api.handlers import register_handlers
 from gateway.api.live_calls import LiveCallsListener
 from gateway.api.messages import Messages
 from gateway.api.rating import CurrentRater, Rater
 from gateway.api.runner import Runner
+from gateway.api.sign_ins import SignIns
+from gateway.api.switch_limits import SwitchLimits
 from gateway.background import billing as billing_loop
 from gateway.background import (
     credit_applier,
@@ -115,7 +118,7 @@ from gateway.store.clock import Clock, StoreClock
 from gateway.store.commands import follow_commands
 from gateway.store.configuration import check_primaries
 from gateway.store.connection import StoreConnection
-from gateway.store.directory import Directory
+from gateway.store.directory import Directory, read_token_uses
 from gateway.store.durability import Durability
 from gateway.store.faults import StoreUnavailable
 from gateway.store.keys import REBUILD_KEY, SHARDS, SHARDS_KEY
@@ -255,12 +258,12 @@ class Back:
         self.lifetimes = lifetimes_of(settings)
         balances = BalanceStore if tracer is None else TracedBalanceStore
         self.store = balances(self.connection, self.clock, self.lifetimes)
-        token = settings.operator_token.get_secret_value() if settings.operator_token is not None else None
-        self.directory = Directory(self.connection, self.clock, token)
+        self.directory = Directory(self.connection, self.clock, settings.operator_tokens)
+        self.sign_ins = SignIns(self.directory)
         self._put_together(database)
         self.webhooks = WebhookReceiver(provider, self.billing.events.on_event, clock.now_ms)
         self.runner = either(tracer, Runner, TracedRunner)(
-            self.directory, max_in_flight=settings.max_in_flight, store_timeout_seconds=timeout
+            self.directory, self.sign_ins, max_in_flight=settings.max_in_flight, store_timeout_seconds=timeout
         )
         self.servicer = CreditsServicer(self.runner, self.operations)
 
@@ -314,7 +317,7 @@ class Back:
                 ),
             ),
             switches=SwitchRpcs(switches, switch_projection, clock),
-            tokens=TokenRpcs(tokens, token_projection, clock),
+            tokens=TokenRpcs(tokens, token_projection, self._last_uses, clock),
             sign_in_links=SignInLinkRpcs(
                 tokens, self.sign_in_links, self.directory.settled_hash, settings.base_url, clock
             ),
@@ -368,6 +371,13 @@ class Back:
             billing=BillingLoop(billing.charges, billing.chargebacks, billing.charging, billing.charging_back, clock),
         )
 
+    async def _last_uses(self, token_ids: Sequence[str]) -> Mapping[str, int]:
+        """When tokens were last used; nothing where the store does not answer, for they are listed all the same."""
+        try:
+            return await read_token_uses(self.connection, token_ids)
+        except StoreUnavailable:
+            return {}
+
     def _put_hooks_together(self, switches: Switches) -> None:
         """What switches without gRPC ask: the same deciders as in the front, on the back's own connection."""
         settings, store, connection = self._settings, self.store, self.connection
@@ -382,7 +392,8 @@ class Back:
             has_callback=self.directory.has_callback,
         )
         messages = Messages(store, offices, rater)
-        self.hooks = Hooks(self.directory, self._calls, messages, max_in_flight=settings.max_in_flight)
+        limits = SwitchLimits(self._calls, settings.switch_operations_per_second)
+        self.hooks = Hooks(self.sign_ins, self._calls, messages, limits, max_in_flight=settings.max_in_flight)
         self.rate_lookup = RateLookup(self.offices, offices, self._calls, messages)
         self._switch_lists = SwitchLists(connection)
         self.callbacks = Callbacks(
@@ -457,6 +468,7 @@ class Back:
             options=options,
         )
         add_CreditsServicer_to_server(self.servicer, service.server)
+        register_handlers(service.server, SERVICE, self.servicer, self.runner)
         return service
 
     async def open_http(self) -> HttpServer:
@@ -476,9 +488,13 @@ class Back:
             routes += sandbox_routes(self.provider)
         self._page = await self._open_page()
         routes += self._page.routes()
-        around = [] if self._tracer is None else [Middleware(TracedHttp, tracer=self._tracer)]
-        app = make_app(routes, body_limits={WEBHOOK_PATH: MAX_WEBHOOK_BYTES}, around=around)
         settings = self._settings
+        app = make_app(
+            routes,
+            body_limits={WEBHOOK_PATH: MAX_WEBHOOK_BYTES},
+            around=[] if self._tracer is None else [Middleware(TracedHttp, tracer=self._tracer)],
+            is_https=settings.base_url.startswith("https:"),
+        )
         return await HttpServer.open(
             app,
             "http_listen",
@@ -498,6 +514,7 @@ class Back:
             desk,
             Sources(
                 links=self.sign_in_links,
+                sign_ins=self.sign_ins,
                 refills=self.open_refills,
                 usage=self.usage,
                 lookup=self.rate_lookup,

@@ -111,6 +111,20 @@ class ResourceExhausted(TollgateError):
     reason = "OVERLOADED"
 
 
+class RateLimited(ResourceExhausted):
+    """One caller asked more than it may, before anything was done; others are not concerned.
+
+    Attributes:
+        retry_after_seconds: When it will be listened to again, above 0.
+    """
+
+    reason = "RATE_LIMITED"
+
+    def __init__(self, message: str, *, retry_after_seconds: float, reason: str | None = None) -> None:
+        super().__init__(message, reason=reason)
+        self.retry_after_seconds = retry_after_seconds
+
+
 class Unavailable(TollgateError):
     """Something needed did not answer: the outcome may be unknown, and a retry with the same id is safe."""
 

@@ -16,6 +16,8 @@ from gateway.api.runner import Runner
 from gateway.api.session import Session
 from gateway.api.session_operations import session_operations
 from gateway.api.sessions import Sessions
+from gateway.api.sign_ins import SignIns
+from gateway.api.switch_limits import SwitchLimits
 from gateway.background.due import DueLoop
 from gateway.background.shards import DUE_CALLS, ShardLeases
 from gateway.domain.numbers import warm_up
@@ -65,8 +67,7 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
     )
     store = (BalanceStore if tracer is None else TracedBalanceStore)(connection, clock, lifetimes_of(settings))
     offices = OfficeCache(connection)
-    operator_token = settings.operator_token.get_secret_value() if settings.operator_token is not None else None
-    directory = Directory(connection, clock, operator_token)
+    directory = Directory(connection, clock, settings.operator_tokens)
     rater = CurrentRater(settings.blocked_destinations, either(tracer, Rater, TracedRater))
     directory.on_deck = rater.use
     calls = Calls(
@@ -77,8 +78,10 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
         has_callback=directory.has_callback,
     )
     messages = Messages(store, offices, rater)
+    limits = SwitchLimits(calls, settings.switch_operations_per_second)
     runner = either(tracer, Runner, TracedRunner)(
         directory,
+        SignIns(directory),
         max_in_flight=settings.max_in_flight,
         store_timeout_seconds=timeout,
         knows_certificates=settings.tls_client_ca is not None,
@@ -92,7 +95,7 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
     lists = SwitchLists(connection)
     listener = LiveCallsListener(store, offices, lists, clock, calls)
     sessions = Sessions(
-        session_operations(calls, messages),
+        limits.around_all(session_operations(calls, messages)),
         listener.hear,
         connection.batch,
         max_operations=settings.batch_max_operations,
@@ -114,7 +117,7 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
     )
     certificate = open_certificate(settings)
     service = _listening(settings, certificate)
-    serve_authorization(service.server, AuthorizationServicer(runner, calls, messages, sessions))
+    serve_authorization(service.server, AuthorizationServicer(runner, calls, messages, limits, sessions))
     await connection.start()
     # What is here by now stays: the collector need not walk it, some 5 % of the time of a busy front. With Python's
     # threshold of 700 the operations in flight alone would set it off again and again: another 7 %.
@@ -130,7 +133,7 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
                 follow_commands(connection, deliver),
                 leases.run(),
                 sessions.drain_when(stop),
-                sessions.recheck(directory, runner.identify),
+                sessions.recheck(directory, runner.recheck),
                 _say_ready(directory, ready),
                 due.run(),
                 *([] if certificate is None else [certificate.follow()]),

@@ -1,4 +1,4 @@
-"""Every metric there is. None has an office or a number as a label.
+"""Every metric there is. None has an office or a number as a label; one has the few switches that are limited.
 
 Front and back write to files of one directory (prometheus_client's multiprocess mode); the back serves their sum.
 """
@@ -111,6 +111,17 @@ CALLBACKS: Final = Counter(
 )
 SESSIONS: Final = Gauge("tollgate_sessions", "Open Sessions.", multiprocess_mode="livesum")
 SESSION_OPERATIONS: Final = Counter("tollgate_session_operations_total", "Operations that came by a Session.", ["kind"])
+SWITCH_LIMITED: Final = Counter(
+    "tollgate_switch_limited_total",
+    "Operations refused because their switch asked more than it may, by switch_id of those that did.",
+    ["switch"],
+)
+SIGN_INS_REFUSED: Final = Counter(
+    "tollgate_sign_ins_refused_total",
+    "Tokens and links that were not valid, or not looked up since too many from there were not; by way in: rpc, hook, "
+    "page or link.",
+    ["way", "outcome"],
+)
 SESSION_ERRORS: Final = Counter(
     "tollgate_session_errors_total", "Operations of a Session that got an error instead of an answer, by gRPC code.",
     ["code"],
@@ -152,6 +163,9 @@ TLS_EXPIRES: Final = Gauge(
 # What is not there cannot be seen to grow: what happens seldom is shown as 0 before it happens first.
 for _code in ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "INTERNAL"):
     SESSION_ERRORS.labels(_code)
+for _way in ("rpc", "hook", "page", "link"):
+    for _outcome in ("not_valid", "not_looked_up"):
+        SIGN_INS_REFUSED.labels(_way, _outcome)
 for _final_reason in FinalReason:
     CUTS.labels(_final_reason.name)
 for _status in (RefillStatus.NOT_NEEDED, RefillStatus.FAILED, RefillStatus.CAPPED, RefillStatus.BRAKED):
@@ -161,8 +175,8 @@ for _guard in GuardKind:
 for _outcome_of_spans in ("sent", "lost"):
     TRACE_SPANS.labels(_outcome_of_spans)
 for _purpose in ChargePurpose:
-    for _outcome in (ChargeStatus.SUCCEEDED, ChargeStatus.DECLINED, ChargeStatus.NOT_CHARGED):
-        CHARGES.labels(_purpose.value, _outcome.value)
+    for _charged in (ChargeStatus.SUCCEEDED, ChargeStatus.DECLINED, ChargeStatus.NOT_CHARGED):
+        CHARGES.labels(_purpose.value, _charged.value)
 
 # labels() takes a lock and a dictionary a call; decisions are too many for that.
 _DECISIONS: Final[dict[tuple[str, int], Counter]] = {
@@ -190,6 +204,26 @@ def count_session_operations(kind: str, count: int) -> None:
 def count_session_error(code: str) -> None:
     """Count an operation of a Session that could not be answered, by its gRPC code."""
     SESSION_ERRORS.labels(code).inc()
+
+
+_LIMITED_SWITCHES: Final = 100
+_OTHER_SWITCHES: Final = "others"
+_limited_switches: Final[set[str]] = set()
+
+
+def count_limited(switch_id: str) -> None:
+    """Count an operation that a switch asked too much; beyond a hundred switches under one name for the rest."""
+    if switch_id not in _limited_switches:
+        if len(_limited_switches) >= _LIMITED_SWITCHES:
+            switch_id = _OTHER_SWITCHES
+        else:
+            _limited_switches.add(switch_id)
+    SWITCH_LIMITED.labels(switch_id).inc()
+
+
+def count_refused_sign_in(way: str, outcome: str) -> None:
+    """Count a token or link that opened nothing: its way in, and "not_valid" or "not_looked_up"."""
+    SIGN_INS_REFUSED.labels(way, outcome).inc()
 
 
 def count_command(kind: str) -> None:

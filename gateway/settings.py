@@ -136,6 +136,11 @@ class Settings(BaseSettings):
         description="Bearer token of the first operator; 1 to 128 printable ASCII characters. Never shown or logged; "
         "better in the environment than in a flag, which every user of the machine can read.",
     )
+    old_operator_token: Annotated[SecretStr, AfterValidator(values.read_token)] | None = Field(
+        None,
+        description="The operator's token of before, still valid while everybody changes over to operator_token; take "
+        "it away afterwards. Never shown or logged.",
+    )
     currency: Annotated[Text, AfterValidator(values.read_currency)] = Field(
         "USD", description="The one currency of this installation, an ISO 4217 code."
     )
@@ -249,6 +254,13 @@ class Settings(BaseSettings):
         ge=1,
         le=100_000,
         description="Requests answered at once by the front; beyond that RESOURCE_EXHAUSTED, emergency calls excepted.",
+    )
+    switch_operations_per_second: Number = Field(
+        5_000,
+        ge=0,
+        le=1_000_000,
+        description="Operations that one switch token may ask of each front, and of the hooks; two seconds' worth at "
+        "once. A token may have a rate of its own. Emergency calls are never limited. 0: no limit.",
     )
     blocked_destinations: Annotated[tuple[str, ...], BeforeValidator(values.read_prefixes)] = Field(
         (),
@@ -374,6 +386,12 @@ class Settings(BaseSettings):
                     f"{variable_name(name)}: given, and {provider} is {self.payment_provider}; set {provider}=stripe, "
                     "or leave the other out"
                 )
+
+    @property
+    def operator_tokens(self) -> dict[str, str]:
+        """The operators' tokens of the settings, by their token_id."""
+        named = {"settings": self.operator_token, "settings-old": self.old_operator_token}
+        return {token_id: token.get_secret_value() for token_id, token in named.items() if token is not None}
 
     @property
     def stripe_webhook_secrets(self) -> tuple[str, ...]:

@@ -103,6 +103,15 @@ ROWS: Final = {
             ((rate("tollgate_session_errors_total", by="code"), "{{code}}"),),
             "reqps",
         ),
+        Panel(
+            "Refused for who asks",
+            (
+                (f"{rate('tollgate_switch_limited_total', by='switch')} or vector(0)", "limited: {{switch}}"),
+                (rate("tollgate_sign_ins_refused_total", by="way, outcome"), "{{way}}: {{outcome}}"),
+            ),
+            "reqps",
+            help="Operations of switches that ask more than they may, and tokens and links that were not valid.",
+        ),
     ),
     "Calls": (
         Panel("Live calls", ((now("tollgate_live_calls"), "live"),)),

@@ -7,22 +7,28 @@ import grpc
 import grpc.aio
 
 from gateway.api.calls import Calls
+from gateway.api.handlers import reader_of, register_handlers
 from gateway.api.messages import Messages
 from gateway.api.runner import Runner, ServicerContext
+from gateway.api.session_operations import operations_of
 from gateway.api.sessions import Sessions
+from gateway.api.switch_limits import SwitchLimits
 from gateway.v1 import authorization_pb2 as pb
 from gateway.v1.authorization_pb2_grpc import CallAuthorizationServicer, add_CallAuthorizationServicer_to_server
 
-SERVICE: Final = pb.DESCRIPTOR.services_by_name["CallAuthorization"].full_name
+_SERVICE: Final = pb.DESCRIPTOR.services_by_name["CallAuthorization"]
+SERVICE: Final = _SERVICE.full_name
 
 
 class AuthorizationServicer(CallAuthorizationServicer):
     """The rpcs of CallAuthorization."""
 
-    def __init__(self, runner: Runner, calls: Calls, messages: Messages, sessions: Sessions) -> None:
-        self._runner = runner
-        self._calls = calls
-        self._messages = messages
+    def __init__(
+        self, runner: Runner, calls: Calls, messages: Messages, limits: SwitchLimits, sessions: Sessions
+    ) -> None:
+        self.runner = runner
+        self._is_emergency = calls.is_emergency
+        self._of = limits.around_all(operations_of(calls, messages))
         self._sessions = sessions
 
     async def AuthorizeCall(  # noqa: N802  # the contract's name, here and below
@@ -31,26 +37,26 @@ class AuthorizationServicer(CallAuthorizationServicer):
         context: ServicerContext[pb.AuthorizeCallRequest, pb.AuthorizeCallResponse],
     ) -> pb.AuthorizeCallResponse:
         """Reserve the first tick of a call; an emergency is neither shed nor refused."""
-        sheddable = not self._calls.is_emergency(request)
-        return await self._runner.run("AuthorizeCall", context, request, self._calls.authorize, sheddable=sheddable)
+        sheddable = not self._is_emergency(request)
+        return await self.runner.run("AuthorizeCall", context, request, self._of["authorize_call"], sheddable=sheddable)
 
     async def AnswerCall(  # noqa: N802
         self, request: pb.AnswerCallRequest, context: ServicerContext[pb.AnswerCallRequest, pb.AnswerCallResponse]
     ) -> pb.AnswerCallResponse:
         """Start the clock of a call."""
-        return await self._runner.run("AnswerCall", context, request, self._calls.answer)
+        return await self.runner.run("AnswerCall", context, request, self._of["answer_call"])
 
     async def TickCall(  # noqa: N802
         self, request: pb.TickCallRequest, context: ServicerContext[pb.TickCallRequest, pb.TickCallResponse]
     ) -> pb.TickCallResponse:
         """Debit what was used and reserve the next tick."""
-        return await self._runner.run("TickCall", context, request, self._calls.tick)
+        return await self.runner.run("TickCall", context, request, self._of["tick_call"])
 
     async def EndCall(  # noqa: N802
         self, request: pb.EndCallRequest, context: ServicerContext[pb.EndCallRequest, pb.EndCallResponse]
     ) -> pb.EndCallResponse:
         """Settle a call."""
-        return await self._runner.run("EndCall", context, request, self._calls.end)
+        return await self.runner.run("EndCall", context, request, self._of["end_call"])
 
     async def AuthorizeMessage(  # noqa: N802
         self,
@@ -58,7 +64,7 @@ class AuthorizationServicer(CallAuthorizationServicer):
         context: ServicerContext[pb.AuthorizeMessageRequest, pb.AuthorizeMessageResponse],
     ) -> pb.AuthorizeMessageResponse:
         """Debit a message, or block it."""
-        return await self._runner.run("AuthorizeMessage", context, request, self._messages.authorize)
+        return await self.runner.run("AuthorizeMessage", context, request, self._of["authorize_message"])
 
     async def RefundMessage(  # noqa: N802
         self,
@@ -66,13 +72,13 @@ class AuthorizationServicer(CallAuthorizationServicer):
         context: ServicerContext[pb.RefundMessageRequest, pb.RefundMessageResponse],
     ) -> pb.RefundMessageResponse:
         """Give the debit of a message back."""
-        return await self._runner.run("RefundMessage", context, request, self._messages.refund)
+        return await self.runner.run("RefundMessage", context, request, self._of["refund_message"])
 
     async def QuoteCall(  # noqa: N802
         self, request: pb.QuoteCallRequest, context: ServicerContext[pb.QuoteCallRequest, pb.QuoteCallResponse]
     ) -> pb.QuoteCallResponse:
         """Say what a call would be decided and cost."""
-        return await self._runner.run("QuoteCall", context, request, self._calls.quote)
+        return await self.runner.run("QuoteCall", context, request, self._of["quote_call"])
 
     async def QuoteMessage(  # noqa: N802
         self,
@@ -80,7 +86,7 @@ class AuthorizationServicer(CallAuthorizationServicer):
         context: ServicerContext[pb.QuoteMessageRequest, pb.QuoteMessageResponse],
     ) -> pb.QuoteMessageResponse:
         """Say what a message would be decided and cost."""
-        return await self._runner.run("QuoteMessage", context, request, self._messages.quote)
+        return await self.runner.run("QuoteMessage", context, request, self._of["quote_message"])
 
     async def Session(  # type: ignore[override]  # noqa: N802  # written to the context, which the stubs do not know
         self,
@@ -88,14 +94,17 @@ class AuthorizationServicer(CallAuthorizationServicer):
         context: ServicerContext[pb.SessionRequest, bytes],
     ) -> None:
         """Serve one Session to its end."""
-        await self._runner.run_session(context, self._sessions.serve)
+        await self.runner.run_session(context, self._sessions.serve)
 
 
 def serve_authorization(server: grpc.aio.Server, servicer: AuthorizationServicer) -> None:
     """Have a server answer CallAuthorization; the responses of a Session come packed (session_codec.py)."""
     add_CallAuthorizationServicer_to_server(servicer, server)
+    register_handlers(server, _SERVICE, servicer, servicer.runner)
     session: grpc.RpcMethodHandler[pb.SessionRequest, bytes] = grpc.stream_stream_rpc_method_handler(
-        servicer.Session, request_deserializer=pb.SessionRequest.FromString, response_serializer=None
+        servicer.Session,
+        request_deserializer=reader_of(_SERVICE.methods_by_name["Session"]),
+        response_serializer=None,
     )
     # The last one that is registered for a method counts.
     server.add_registered_method_handlers(SERVICE, {"Session": session})

@@ -5,6 +5,7 @@ call, and cannot pass the identity on but by a context variable.
 """
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from time import perf_counter
@@ -13,13 +14,22 @@ from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, TypeVar
 import grpc
 import grpc.aio
 import structlog
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from gateway import metrics
 from gateway.api.answers import too_many_in_flight
+from gateway.api.sign_ins import SignIns, address_of
 from gateway.domain.identity import Identity
-from gateway.errors import Internal, InvalidArgument, ResourceExhausted, TollgateError, Unauthenticated, Unavailable
+from gateway.errors import (
+    Internal,
+    InvalidArgument,
+    RateLimited,
+    ResourceExhausted,
+    TollgateError,
+    Unauthenticated,
+    Unavailable,
+)
 from gateway.request_context import REQUEST_ID, TRACEPARENT, request_id, request_id_from
 from gateway.store.directory import Directory
 from gateway.store.faults import StoreUnavailable
@@ -74,6 +84,7 @@ class Runner:
 
     Args:
         directory: Knows the tokens.
+        sign_ins: Looks at those that rpcs begin with.
         max_in_flight: Requests answered at once; more are refused, but for those that `run` is told not to refuse.
         store_timeout_seconds: How long an answer of the store may take: a shorter deadline of the caller counts.
         knows_certificates: Whether clients may be known by a certificate that they show, too.
@@ -83,6 +94,7 @@ class Runner:
     def __init__(
         self,
         directory: Directory,
+        sign_ins: SignIns,
         *,
         max_in_flight: int,
         store_timeout_seconds: float,
@@ -90,6 +102,7 @@ class Runner:
         recheck_seconds: float = _RECHECK_SECONDS,
     ) -> None:
         self._directory = directory
+        self._sign_ins = sign_ins
         self._max_in_flight = max_in_flight
         self._patience = store_timeout_seconds + _LONGEST_REPLY_SECONDS
         self._knows_certificates = knows_certificates
@@ -235,27 +248,44 @@ class Runner:
             except TimeoutError:
                 # While the store does not answer a token that was good stays good, as it does for other requests.
                 with suppress(Unavailable):
-                    await self.identify(context)
+                    await self.recheck(context)
             else:
                 raise Unavailable("This gateway is stopping; connect again and resume.", reason="STOPPING")
 
     async def identify(self, context: ServicerContext[Request, Response]) -> Identity:
-        """Return who holds the token in the metadata, or else has shown a certificate.
+        """Return who holds the token in the metadata of an rpc that begins, or else has shown a certificate.
 
         Raises:
             Unauthenticated: None, or none that is known; or the token is not of the switch that the certificate is of.
+            TooManyFailures: Too many of those came from there.
             Unavailable: It cannot be told now.
         """
         return await self._identify(context, caller_of(context).token)
 
+    async def recheck(self, context: ServicerContext[Request, Response]) -> Identity:
+        """The same for one that goes on: what was valid before is no wrong token.
+
+        Raises:
+            Unauthenticated: It was revoked, or has expired.
+            Unavailable: It cannot be told now.
+        """
+        token = caller_of(context).token
+        bearer = (self._directory.identified(token) or await self._directory.identify(token)) if token else None
+        return self._asker(context, bearer)
+
     async def _identify(self, context: ServicerContext[Request, Response], token: str) -> Identity:
+        if not token:
+            return self._asker(context, None)
+        return self._asker(context, await self._sign_ins.identify(token, lambda: address_of(context.peer()), "rpc"))
+
+    def _asker(self, context: ServicerContext[Request, Response], bearer: Identity | None) -> Identity:
+        """Who asks, by the token's bearer and by the certificate that the client has shown."""
         names = certificate_names(context) if self._knows_certificates else ()
         switch = self._directory.certified(names) if names else None
-        if token:
-            identity = self._directory.identified(token) or await self._directory.identify(token)
-            if switch is not None and switch.switch_id != identity.switch_id:
+        if bearer is not None:
+            if switch is not None and switch.switch_id != bearer.switch_id:
                 raise Unauthenticated(_ANOTHER_SWITCH)
-            return identity
+            return bearer
         if switch is not None:
             return switch
         if names:
@@ -323,7 +353,7 @@ def _code_of(error: BaseException) -> str:
 
 
 def status_of(error: TollgateError) -> Status:
-    """The google.rpc.Status of an error, with its ErrorInfo."""
+    """The google.rpc.Status of an error, with its ErrorInfo and, where there is a time to wait for, a RetryInfo."""
     metadata = dict(error.metadata)
     if error.field:
         metadata["field"] = error.field
@@ -332,4 +362,8 @@ def status_of(error: TollgateError) -> Status:
     if isinstance(error, InvalidArgument):
         violations = [BadRequest.FieldViolation(field=field, description=what) for field, what in error.violations]
         status.details.add().Pack(BadRequest(field_violations=violations))
+    if isinstance(error, RateLimited):
+        hint = RetryInfo()
+        hint.retry_delay.FromMicroseconds(math.ceil(error.retry_after_seconds * 1e6))
+        status.details.add().Pack(hint)
     return status

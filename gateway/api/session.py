@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from gateway import metrics
+from gateway.api.handlers import Malformed
 from gateway.api.runner import ServicerContext, status_of
 from gateway.api.session_codec import packed_response, packed_result
 from gateway.domain.identity import Identity
@@ -181,8 +182,10 @@ class Session:
             while True:
                 await self._room.wait()
                 request = await context.read()
-                if not isinstance(request, pb.SessionRequest):  # grpc's end of file
-                    break
+                if not isinstance(request, pb.SessionRequest):
+                    if isinstance(request, Malformed):
+                        request.refuse()
+                    break  # grpc's end of file
                 if len(request.operations) > self._max_operations:
                     raise InvalidArgument(
                         "operations",

@@ -3,7 +3,6 @@
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
-from time import perf_counter
 from typing import Final
 
 import structlog
@@ -22,7 +21,6 @@ log = structlog.get_logger(__name__)
 MAX_SESSIONS: Final = 20_000
 MAX_SESSIONS_OF_A_SWITCH: Final = 12_000
 RECHECK_SECONDS: Final = 0.5
-EXPIRY_CHECK_SECONDS: Final = 30.0
 
 
 class Sessions:
@@ -83,16 +81,17 @@ class Sessions:
             metrics.SESSIONS.dec()
 
     async def recheck(self, directory: Directory, identify: Callable[[Context], Awaitable[Identity]]) -> None:
-        """For ever end the Sessions whose token was revoked, within a second, or has expired, within half a minute.
+        """For ever end the Sessions whose token was revoked or has expired, within a second.
 
         Of several tokens that one certificate stands for the others may stay: the Session then has their offices.
         """
-        seen, checked_at = directory.tokens_version, perf_counter()
+        seen, checked_ms = directory.tokens_version, directory.now_ms()
         while True:
             await asyncio.sleep(RECHECK_SECONDS)
-            if directory.tokens_version == seen and perf_counter() - checked_at < EXPIRY_CHECK_SECONDS:
+            now_ms = directory.now_ms()
+            if directory.tokens_version == seen and not directory.expired_since(checked_ms, now_ms):
                 continue
-            seen, checked_at = directory.tokens_version, perf_counter()
+            seen, checked_ms = directory.tokens_version, now_ms
             for session, context in [pair for siblings in self._of_switch.values() for pair in siblings.items()]:
                 try:
                     identity = _of_a_switch(await identify(context), context)

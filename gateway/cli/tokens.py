@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Tokens: who may ask, and for what.", no_args_is_help=True, rich_markup_mode=None)
     group.command("create")(create)
     group.command("list")(show_all)
+    group.command("rotate")(rotate)
     group.command("revoke")(revoke)
     group.command("link")(link)
     app.add_typer(group, name="token")
@@ -52,6 +53,9 @@ async def create(
     ] = "",
     description: Annotated[str, typer.Option(help="For people.")] = "",
     days: Annotated[int, typer.Option(min=0, help="How long it is valid; 0: until revoked.")] = 0,
+    operations_per_second: Annotated[
+        int, typer.Option(min=0, help="For switches: how much it may ask of each front; 0: as the setting says.")
+    ] = 0,
 ) -> None:
     """Make a token and print its secret, which is shown this once and kept nowhere.
 
@@ -64,16 +68,38 @@ async def create(
         switch_id=switch,
         description=description,
         certificate=certificate,
+        operations_per_second=operations_per_second,
     )
     if days:
-        # What was typed is a span, so it begins now, on this machine's clock.
-        request.expires_at.CopyFrom(_timestamp(datetime.now(UTC) + timedelta(days=days)))
+        request.expires_at.CopyFrom(_in_days(days))
     answer = await client.credits.CreateToken(request)
     # The secret stands alone on standard output, so that TOKEN=$(tollgate token create ...) works.
     if not client.as_json:
         stands = f"{certificate} stands for it" if certificate else "its secret is shown this once:"
         typer.echo(f"token {answer.token.token_id}; {stands}", err=True)
     client.show(answer, [answer.secret] if answer.secret else [])
+
+
+@asks_gateway
+async def rotate(
+    client: Client,
+    token_id: Annotated[str, typer.Argument(metavar="TOKEN", help="Its id.")],
+    *,
+    overlap_hours: Annotated[
+        int, typer.Option(min=0, max=720, help="How long the token that is replaced stays valid; 0: 24.")
+    ] = 0,
+    days: Annotated[int, typer.Option(min=0, help="How long the new one is valid; 0: as long as the old was.")] = 0,
+) -> None:
+    """Make another token with the same rights and print its secret; the old one stays valid until its bearer has it."""
+    request = pb.RotateTokenRequest(token_id=token_id, overlap_seconds=overlap_hours * 3600)
+    if days:
+        request.expires_at.CopyFrom(_in_days(days))
+    answer = await client.credits.RotateToken(request)
+    if not client.as_json:
+        replaced = answer.replaced
+        typer.echo(f"{replaced.token_id} is valid until {instant(replaced.expires_at)}", err=True)
+        typer.echo(f"token {answer.token.token_id}; its secret is shown this once:", err=True)
+    client.show(answer, [answer.secret])
 
 
 @asks_gateway
@@ -91,12 +117,16 @@ async def show_all(client: Client) -> None:
             each.switch_id or NOTHING,
             each.certificate or NOTHING,
             _state(each),
+            instant(each.last_used_at) if each.HasField("last_used_at") else NOTHING,
             each.description,
         )
         for each in whole.tokens
     ]
     client.show(
-        whole, columns(("TOKEN", "ROLE", "COMPANY", "OFFICES", "SWITCH", "CERTIFICATE", "STATE", "DESCRIPTION"), rows)
+        whole,
+        columns(
+            ("TOKEN", "ROLE", "COMPANY", "OFFICES", "SWITCH", "CERTIFICATE", "STATE", "LAST USED", "DESCRIPTION"), rows
+        ),
     )
 
 
@@ -127,10 +157,12 @@ async def link(
 def _state(token: pb.Token) -> str:
     if token.HasField("revoked_at"):
         return f"revoked {instant(token.revoked_at)}"
-    return f"until {instant(token.expires_at)}" if token.HasField("expires_at") else "in force"
+    replaced = f", replaced by {token.replaced_by}" if token.replaced_by else ""
+    return (f"until {instant(token.expires_at)}" if token.HasField("expires_at") else "in force") + replaced
 
 
-def _timestamp(moment: datetime) -> Timestamp:
+def _in_days(days: int) -> Timestamp:
+    """What was typed is a span, so it begins now, on this machine's clock."""
     stamp = Timestamp()
-    stamp.FromDatetime(moment)
+    stamp.FromDatetime(datetime.now(UTC) + timedelta(days=days))
     return stamp

@@ -57,6 +57,8 @@ class Identity:
 
     A company admin is scoped by company_id, an office admin by company_id and office_ids, a viewer by company_id and,
     where given, office_ids, a switch by switch_id and office_ids (or ALL_OFFICES). An operator has no scope.
+
+    `operations_per_second` is how much a switch may ask of each process, 0 as the setting says; no other role has it.
     """
 
     role: Role
@@ -64,6 +66,7 @@ class Identity:
     company_id: str = ""
     office_ids: frozenset[str] = frozenset()
     switch_id: str = ""
+    operations_per_second: int = 0
 
     @property
     def actor(self) -> str:

@@ -14,10 +14,12 @@ from gateway import metrics
 from gateway.api.answers import too_many_in_flight
 from gateway.api.calls import Calls
 from gateway.api.messages import Messages
+from gateway.api.session_operations import operations_of
+from gateway.api.sign_ins import SignIns
+from gateway.api.switch_limits import SwitchLimits
 from gateway.domain.identity import Identity
 from gateway.errors import InvalidArgument, Unauthenticated
 from gateway.hooks.proto_json import message_of, object_of, packed, read_object, some_fields
-from gateway.store.directory import Directory
 from gateway.v1 import authorization_pb2 as pb
 
 _BEARER: Final = "bearer "
@@ -45,36 +47,42 @@ class Hooks:
     """Answers posts.
 
     Args:
-        directory: Knows the tokens.
+        sign_ins: Looks at the tokens.
         calls: Decides about calls.
         messages: Decides about messages.
+        limits: How much a switch may ask.
+        max_in_flight: Requests answered at once; more are refused, emergency calls excepted.
 
     Attributes:
         by_path: The hooks.
     """
 
-    def __init__(self, directory: Directory, calls: Calls, messages: Messages, *, max_in_flight: int) -> None:
-        self._directory = directory
+    def __init__(
+        self, sign_ins: SignIns, calls: Calls, messages: Messages, limits: SwitchLimits, *, max_in_flight: int
+    ) -> None:
+        self._sign_ins = sign_ins
         self._calls = calls
         self._max_in_flight = max_in_flight
         self._in_flight = 0
-        self._quote_message = Hook("QuoteMessage", pb.QuoteMessageRequest, messages.quote)
+        of = limits.around_all(operations_of(calls, messages))
+        self._quote_message = Hook("QuoteMessage", pb.QuoteMessageRequest, of["quote_message"])
         self.by_path = {
-            "/v1/calls/authorize": Hook("AuthorizeCall", pb.AuthorizeCallRequest, calls.authorize),
-            "/v1/calls/answer": Hook("AnswerCall", pb.AnswerCallRequest, calls.answer),
-            "/v1/calls/tick": Hook("TickCall", pb.TickCallRequest, calls.tick),
-            "/v1/calls/end": Hook("EndCall", pb.EndCallRequest, calls.end),
-            "/v1/messages/authorize": Hook("AuthorizeMessage", pb.AuthorizeMessageRequest, messages.authorize),
-            "/v1/messages/refund": Hook("RefundMessage", pb.RefundMessageRequest, messages.refund),
-            "/v1/quote": Hook("QuoteCall", pb.QuoteCallRequest, calls.quote),
+            "/v1/calls/authorize": Hook("AuthorizeCall", pb.AuthorizeCallRequest, of["authorize_call"]),
+            "/v1/calls/answer": Hook("AnswerCall", pb.AnswerCallRequest, of["answer_call"]),
+            "/v1/calls/tick": Hook("TickCall", pb.TickCallRequest, of["tick_call"]),
+            "/v1/calls/end": Hook("EndCall", pb.EndCallRequest, of["end_call"]),
+            "/v1/messages/authorize": Hook("AuthorizeMessage", pb.AuthorizeMessageRequest, of["authorize_message"]),
+            "/v1/messages/refund": Hook("RefundMessage", pb.RefundMessageRequest, of["refund_message"]),
+            "/v1/quote": Hook("QuoteCall", pb.QuoteCallRequest, of["quote_call"]),
         }
 
-    async def answer(self, path: str, authorization: str, body: bytes) -> bytes:
+    async def answer(self, path: str, authorization: str, peer: str, body: bytes) -> bytes:
         """Answer one post; every fault is one of the tree in gateway/errors.py.
 
         Args:
             path: One of `by_path`.
             authorization: The header.
+            peer: The address that it came from.
             body: JSON.
 
         Raises:
@@ -83,7 +91,7 @@ class Hooks:
         started = perf_counter()
         self._in_flight += 1
         try:
-            identity = await self._identify(authorization)
+            identity = await self._identify(authorization, peer)
             hook, request = self._read(path, read_object(body))
             if self._in_flight > self._max_in_flight and not self._is_emergency(request):
                 raise too_many_in_flight()
@@ -111,7 +119,7 @@ class Hooks:
     def _is_emergency(self, request: Message) -> bool:
         return isinstance(request, pb.AuthorizeCallRequest) and self._calls.is_emergency(request)
 
-    async def _identify(self, authorization: str) -> Identity:
+    async def _identify(self, authorization: str, peer: str) -> Identity:
         if authorization[: len(_BEARER)].lower() != _BEARER:
             raise Unauthenticated
-        return await self._directory.identify(authorization[len(_BEARER) :].strip())
+        return await self._sign_ins.identify(authorization[len(_BEARER) :].strip(), lambda: peer, "hook")

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from gateway.hooks.operations import Hooks
+from gateway.web.peers import peer_of
 
 OPENAPI_PATH: Final = "/v1/openapi.json"
 OPENAPI_FILE: Final = "openapi.json"
@@ -19,7 +20,8 @@ def hook_routes(hooks: Hooks) -> Sequence[BaseRoute]:
     """Where switches post."""
 
     async def hook(request: Request) -> Response:
-        body = await hooks.answer(request.scope["path"], request.headers.get("authorization", ""), await request.body())
+        token, peer = request.headers.get("authorization", ""), peer_of(request)
+        body = await hooks.answer(request.scope["path"], token, peer, await request.body())
         return Response(body, media_type="application/json")
 
     async def openapi(_: Request) -> Response:

@@ -76,14 +76,39 @@ class CreditNotFound(NotFound):
         )
 
 
+class TokenReplaced(FailedPrecondition):
+    """The token was rotated before."""
+
+    reason = "TOKEN_REPLACED"
+
+    def __init__(self, token_id: str, replaced_by: str) -> None:
+        super().__init__(
+            f"The token {token_id!r} was replaced by {replaced_by!r} already: rotate that one.", field="token_id"
+        )
+
+
+class TokenWithoutSecret(FailedPrecondition):
+    """A certificate stands for the token, so there is nothing to rotate."""
+
+    reason = "TOKEN_WITHOUT_SECRET"
+
+    def __init__(self, token_id: str, certificate: str) -> None:
+        super().__init__(
+            f"The certificate {certificate!r} stands for the token {token_id!r}, which has no secret: renew the "
+            "certificate under the same name instead.",
+            field="token_id",
+        )
+
+
 class TokenNotFound(NotFound):
     """No token has this id."""
 
     reason = "TOKEN_NOT_FOUND"
 
-    def __init__(self, token_id: str) -> None:
+    def __init__(self) -> None:
         super().__init__(
-            f"There is no token {token_id!r}: ListTokens has the ids. A token is named by its id, not by its secret.",
+            # Not repeated: whoever took a secret for an id would find it in a log.
+            "There is no token of this id: ListTokens has the ids. A token is named by its id, not by its secret.",
             field="token_id",
         )
 

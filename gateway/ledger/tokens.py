@@ -12,7 +12,15 @@ from gateway.domain.vocabulary import Role
 from gateway.errors import InvalidArgument, Unauthenticated
 from gateway.ledger import audit
 from gateway.ledger.database import Database
-from gateway.ledger.errors import CertificateTaken, CompanyNotFound, OfficeNotFound, TokenNotFound
+from gateway.ledger.errors import (
+    CertificateTaken,
+    CompanyNotFound,
+    OfficeNotFound,
+    TokenNotFound,
+    TokenNotInForce,
+    TokenReplaced,
+    TokenWithoutSecret,
+)
 from gateway.ledger.models import CompanyRow, OfficeRow, TokenRow
 from gateway.ledger.paging import Page, PageRequest
 
@@ -21,6 +29,7 @@ SECRET_PREFIX = "tg_"  # noqa: S105  It marks a secret, for scanners of leaked o
 CERTIFICATE_PREFIX = "x509:"
 """Of what stands for the hash of a secret in a token that a certificate stands for. No hash begins so, so that nothing
 that is sent as a secret finds such a token."""
+MAX_OPERATIONS_PER_SECOND = 1_000_000
 
 MAX_OFFICES = 1_000
 """How many offices one token may name; a switch for more uses ALL_OFFICES."""
@@ -50,6 +59,7 @@ class TokenRequest:
     description: str = ""
     expires_at: int | None = None
     certificate: str = ""
+    operations_per_second: int = 0
 
     def validate(self, now_ms: int) -> None:
         """Hold every value against its range, and the scope against the role.
@@ -75,6 +85,15 @@ class TokenRequest:
         validate_text(self.description, "description", may_be_empty=True)
         if self.expires_at is not None and self.expires_at <= now_ms:
             raise InvalidArgument("expires_at", "must be in the future, or absent for a token that does not expire")
+        if not 0 <= self.operations_per_second <= MAX_OPERATIONS_PER_SECOND:
+            raise InvalidArgument(
+                "operations_per_second",
+                f"is {self.operations_per_second}, it must be 0 (as the setting says) to {MAX_OPERATIONS_PER_SECOND}",
+            )
+        if self.operations_per_second and self.role is not Role.SWITCH:
+            raise InvalidArgument(
+                "operations_per_second", f"a token with the role {self.role.name} is not limited; leave it 0."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +110,22 @@ class Token:
     created_at: int
     expires_at: int | None
     revoked_at: int | None
+    operations_per_second: int
+    replaced_by: str
     version: int
     certificate: str = ""
 
     @property
     def identity(self) -> Identity:
         """The bearer."""
-        return Identity(self.role, self.token_id, self.company_id, self.office_ids, self.switch_id)
+        return Identity(
+            self.role,
+            self.token_id,
+            self.company_id,
+            self.office_ids,
+            self.switch_id,
+            self.operations_per_second,
+        )
 
     def is_in_force(self, now_ms: int) -> bool:
         """Whether it is neither revoked nor expired."""
@@ -110,6 +138,14 @@ class HashedToken:
 
     token_hash: str
     token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """A token that replaces another, and that other as it is from now on."""
+
+    made: HashedToken
+    replaced: HashedToken
 
 
 class Tokens:
@@ -136,46 +172,65 @@ class Tokens:
         """
         request.validate(now_ms)
         token_hash = new_certificate_key() if request.certificate else hash_secret(secret)
-        token = Token(
-            token_id=token_hash.removeprefix(CERTIFICATE_PREFIX)[:12],
-            role=request.role,
-            company_id=request.company_id,
-            office_ids=request.office_ids,
-            switch_id=request.switch_id,
-            description=request.description,
-            created_by=actor,
-            created_at=now_ms,
-            expires_at=request.expires_at,
-            revoked_at=None,
-            version=1,
-            certificate=request.certificate,
-        )
 
         async def insert(session: AsyncSession) -> HashedToken:
             await _require_scope(session, request)
             await _require_certificate(session, request, now_ms)
-            session.add(
-                TokenRow(
-                    token_hash=token_hash,
-                    token_id=token.token_id,
-                    role=token.role,
-                    company_id=token.company_id or None,
-                    office_ids=sorted(token.office_ids),
-                    switch_id=token.switch_id,
-                    description=token.description,
-                    created_by=actor,
-                    created_at=now_ms,
-                    expires_at=token.expires_at,
-                    revoked_at=None,
-                    version=token.version,
-                    projected_version=0,
-                    certificate=token.certificate,
-                )
-            )
+            row = _row(request, token_hash, actor, now_ms)
+            session.add(row)
+            token = _token(row)
             _record(session, now_ms, actor, "token.create", None, token)
             return HashedToken(token_hash, token)
 
         return await self._database.transact(insert)
+
+    async def rotate(
+        self, token_id: str, secret: str, *, overlap_ms: int, expires_at: int | None, actor: str, now_ms: int
+    ) -> Rotation:
+        """Record a token with the rights of another, which stays valid for a while.
+
+        Args:
+            token_id: Of the other.
+            secret: Of `new_secret`; its bearer has to be told it now, since it is kept nowhere.
+            overlap_ms: For so long the other stays valid, if it would anyway.
+            expires_at: Of the new one, in Unix milliseconds; None: after as long a time as the other was made for.
+            actor: Who does it.
+            now_ms: When.
+
+        Raises:
+            InvalidArgument: It would have expired already.
+            TokenNotFound: There is no token of this id.
+            TokenNotInForce: It was revoked, or has expired.
+            TokenReplaced: It was rotated before.
+            TokenWithoutSecret: A certificate stands for it.
+        """
+        token_hash = hash_secret(secret)
+
+        async def replace(session: AsyncSession) -> Rotation:
+            query = select(TokenRow).where(TokenRow.token_id == token_id).with_for_update()
+            row = (await session.scalars(query)).one_or_none()
+            if row is None:
+                raise TokenNotFound
+            before = _token(row)
+            if before.certificate:
+                raise TokenWithoutSecret(token_id, before.certificate)
+            if not before.is_in_force(now_ms):
+                raise TokenNotInForce(token_id)
+            if before.replaced_by:
+                raise TokenReplaced(token_id, before.replaced_by)
+            request = _same_rights(before, expires_at, now_ms)
+            request.validate(now_ms)
+            made = _row(request, token_hash, actor, now_ms)
+            session.add(made)
+            ends_at = now_ms + overlap_ms
+            row.expires_at = ends_at if row.expires_at is None else min(row.expires_at, ends_at)
+            row.replaced_by = made.token_id
+            row.version += 1
+            _record(session, now_ms, actor, "token.rotate", before, _token(row))
+            _record(session, now_ms, actor, "token.create", None, _token(made))
+            return Rotation(HashedToken(token_hash, _token(made)), HashedToken(row.token_hash, _token(row)))
+
+        return await self._database.transact(replace)
 
     async def revoke(self, token_id: str, *, actor: str, now_ms: int) -> HashedToken:
         """Take a token out of force, for ever; a repeat changes nothing.
@@ -187,7 +242,7 @@ class Tokens:
             query = select(TokenRow).where(TokenRow.token_id == token_id).with_for_update()
             row = (await session.scalars(query)).one_or_none()
             if row is None:
-                raise TokenNotFound(token_id)
+                raise TokenNotFound
             before = _token(row)
             if before.revoked_at is not None:
                 return HashedToken(row.token_hash, before)
@@ -218,7 +273,7 @@ class Tokens:
         async with self._database.read() as session:
             row = (await session.scalars(select(TokenRow).where(TokenRow.token_id == token_id))).one_or_none()
         if row is None:
-            raise TokenNotFound(token_id)
+            raise TokenNotFound
         return HashedToken(row.token_hash, _token(row))
 
     async def list(self, page: PageRequest, company_id: str | None = None) -> Page[Token]:
@@ -269,6 +324,42 @@ class Tokens:
             )
 
 
+def _same_rights(token: Token, expires_at: int | None, now_ms: int) -> TokenRequest:
+    """What would make such a token now."""
+    if expires_at is None and token.expires_at is not None:
+        expires_at = now_ms + token.expires_at - token.created_at
+    return TokenRequest(
+        token.role,
+        token.company_id,
+        token.office_ids,
+        token.switch_id,
+        token.description,
+        expires_at,
+        operations_per_second=token.operations_per_second,
+    )
+
+
+def _row(request: TokenRequest, token_hash: str, actor: str, now_ms: int) -> TokenRow:
+    return TokenRow(
+        token_hash=token_hash,
+        token_id=token_hash.removeprefix(CERTIFICATE_PREFIX)[:12],
+        role=request.role,
+        company_id=request.company_id or None,
+        office_ids=sorted(request.office_ids),
+        switch_id=request.switch_id,
+        description=request.description,
+        created_by=actor,
+        created_at=now_ms,
+        expires_at=request.expires_at,
+        revoked_at=None,
+        operations_per_second=request.operations_per_second,
+        replaced_by="",
+        version=1,
+        projected_version=0,
+        certificate=request.certificate,
+    )
+
+
 async def _require_scope(session: AsyncSession, request: TokenRequest) -> None:
     if request.company_id and await session.get(CompanyRow, request.company_id) is None:
         raise CompanyNotFound(request.company_id)
@@ -313,6 +404,8 @@ def _token(row: TokenRow) -> Token:
         created_at=row.created_at,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
+        operations_per_second=row.operations_per_second,
+        replaced_by=row.replaced_by,
         version=row.version,
         certificate=row.certificate,
     )

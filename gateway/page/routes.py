@@ -6,6 +6,7 @@ from starlette.routing import BaseRoute
 
 from gateway.api.credits.rate_lookup import RateLookup
 from gateway.api.credits.refill_queue import RefillQueue
+from gateway.api.sign_ins import SignIns
 from gateway.feeds.decisions import DecisionFeed
 from gateway.ledger.open_refills import OpenRefills
 from gateway.ledger.sign_in_links import SignInLinks
@@ -29,6 +30,7 @@ class Sources:
     """What pages show besides what clients of the contract are told."""
 
     links: SignInLinks
+    sign_ins: SignIns
     refills: OpenRefills
     usage: Usage
     lookup: RateLookup
@@ -43,7 +45,7 @@ class Page:
     def __init__(self, desk: Desk, sources: Sources) -> None:
         self.streams = LiveStreams(desk)
         self._parts = (
-            SignIn(desk, sources.links),
+            SignIn(desk, sources.links, sources.sign_ins),
             OfficesPages(desk),
             PurchasePages(desk),
             CardPages(desk, sources.public_url),

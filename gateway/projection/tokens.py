@@ -10,6 +10,7 @@ from gateway.store.connection import StoreConnection
 from gateway.store.directory import (
     PublishedToken,
     announce_tokens,
+    forget_token_uses,
     put_tokens,
     read_tokens,
     remove_tokens,
@@ -68,6 +69,7 @@ class TokenProjection:
                 await put_tokens(self._connection, missing)
                 stale |= missing.keys() - (await self._in_force()).keys()
             await remove_tokens(self._connection, stale)
+            await forget_token_uses(self._connection, {token.identity.token_id for token in wanted.values()})
             if missing or stale or not await tokens_are_announced(self._connection):
                 await announce_tokens(self._connection)
 

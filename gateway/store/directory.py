@@ -7,7 +7,8 @@ three version numbers twice a second and read what changed.
 import asyncio
 import json
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import islice
 from typing import Final
@@ -21,11 +22,12 @@ from gateway.errors import Unauthenticated, Unavailable
 from gateway.store.clock import Clock
 from gateway.store.connection import StoreConnection
 from gateway.store.faults import StoreFault, StoreUnavailable
-from gateway.store.keys import CALLBACKS_KEY, DIRECTORY_KEY, TOKENS_KEY, rates_key
+from gateway.store.keys import CALLBACKS_KEY, DIRECTORY_KEY, TOKEN_USES_KEY, TOKENS_KEY, rates_key
 
 log = structlog.get_logger(__name__)
 
 FOLLOW_EVERY_SECONDS: Final = 0.5
+NOTE_USES_EVERY_MS: Final = 30_000
 _RATES, _TOKENS, _SWITCHES = b"rates", b"tokens", b"switches"
 _UNKNOWN_REMEMBERED: Final = 10_000
 _TOKENS_A_COMMAND: Final = 500
@@ -41,14 +43,16 @@ class PublishedToken:
         identity: The bearer.
         expires_at_ms: Unix milliseconds; None: never.
         certificate: The name in the client certificate that stands for it; empty: a secret does.
+        is_used: Whether it was shown here since that was last noted in the store.
     """
 
-    __slots__ = ("certificate", "expires_at_ms", "identity")
+    __slots__ = ("certificate", "expires_at_ms", "identity", "is_used")
 
     def __init__(self, identity: Identity, expires_at_ms: int | None, certificate: str = "") -> None:
         self.identity = identity
         self.expires_at_ms = expires_at_ms
         self.certificate = certificate
+        self.is_used = False
 
     def has_expired(self, now_ms: int) -> bool:
         """Whether it is good no longer."""
@@ -63,6 +67,7 @@ class PublishedToken:
             "company_id": identity.company_id,
             "office_ids": sorted(identity.office_ids),
             "switch_id": identity.switch_id,
+            "operations_per_second": identity.operations_per_second,
             "expires_at_ms": self.expires_at_ms,
         }
         # Only where it says something: gateways of two versions on one store write the same for all other tokens.
@@ -78,6 +83,7 @@ class PublishedToken:
             fields["company_id"],
             frozenset(fields["office_ids"]),
             fields["switch_id"],
+            fields.get("operations_per_second", 0),  # a gateway of before writes none
         )
         return cls(identity, fields["expires_at_ms"], fields.get("certificate", ""))
 
@@ -88,20 +94,25 @@ class Directory:
     Args:
         connection: To the store.
         clock: Says when a token has expired.
-        operator_token: The first operator's secret, from the settings; None: there is none.
+        operator_tokens: The secrets of the operators in the settings, by their token_id.
     """
 
-    def __init__(self, connection: StoreConnection, clock: Clock, operator_token: str | None = None) -> None:
+    def __init__(
+        self, connection: StoreConnection, clock: Clock, operator_tokens: Mapping[str, str] | None = None
+    ) -> None:
         self._connection = connection
         self._clock = clock
-        self._settled: dict[str, PublishedToken] = {}
-        if operator_token:
-            self._settled[hash_secret(operator_token)] = PublishedToken(Identity(Role.OPERATOR, "settings"), None)
+        self._settled = {
+            hash_secret(secret): PublishedToken(Identity(Role.OPERATOR, token_id), None)
+            for token_id, secret in (operator_tokens or {}).items()
+        }
         self._published: Mapping[str, PublishedToken] = {}
         self._by_certificate: Mapping[str, Sequence[PublishedToken]] = {}
         # Secret -> token: saves the SHA-256 of every request.
         self._by_secret: dict[str, PublishedToken] = {}
         self._unknown: dict[str, int] = {}
+        self._uses_noted_ms = 0
+        self._expiries_ms: list[int] = []
         self._tokens_version: bytes | None = None
         self._rates_version: bytes | None = None
         self._switches_version: bytes | None = None
@@ -120,6 +131,14 @@ class Directory:
         """Names the tokens as they were last read; another name: some were made or revoked."""
         return self._tokens_version
 
+    def now_ms(self) -> int:
+        """The present by which tokens expire, in Unix milliseconds."""
+        return self._clock.now_ms()
+
+    def expired_since(self, since_ms: int, now_ms: int) -> bool:
+        """Whether a published token expired after one instant and until another, both in Unix milliseconds."""
+        return bisect_right(self._expiries_ms, now_ms) > bisect_right(self._expiries_ms, since_ms)
+
     @property
     def switches_version(self) -> bytes | None:
         """Names the switches as they were last read; another name: a callback was set, changed or removed."""
@@ -130,6 +149,14 @@ class Directory:
         hashes = (hashed for hashed, token in self._settled.items() if token.identity.token_id == token_id)
         return next(hashes, None)
 
+    def is_settled(self, hashed: str) -> bool:
+        """Whether a token is one from the settings, by the hash of its secret; people choose those."""
+        return hashed in self._settled
+
+    def is_published(self, hashed: str) -> bool:
+        """Whether a token is known here without the store being asked, by the hash of its secret."""
+        return hashed in self._published
+
     def has_callback(self, switch_id: str) -> bool:
         """Whether a switch has a callback, so that the gateway ticks its calls; never waits."""
         return switch_id in self._with_callback
@@ -137,7 +164,10 @@ class Directory:
     def identified(self, secret: str) -> Identity | None:
         """Return the bearer of a token that was seen before; never waits."""
         token = self._by_secret.get(secret)
-        return None if token is None or token.has_expired(self._clock.now_ms()) else token.identity
+        if token is None or token.has_expired(self._clock.now_ms()):
+            return None
+        token.is_used = True
+        return token.identity
 
     async def identify(self, secret: str) -> Identity:
         """Return the bearer of a token, asking the store for one that is not known here yet.
@@ -170,14 +200,16 @@ class Directory:
             raise Unavailable(_NOT_READ)
         now_ms = self._clock.now_ms()
         found = [
-            token.identity
+            token
             for name in names
             for token in self._by_certificate.get(name, ())
             if not token.has_expired(now_ms)
         ]
+        for token in found:
+            token.is_used = True
         if len(found) < 2:
-            return found[0] if found else None
-        first, *others = found
+            return found[0].identity if found else None
+        first, *others = (token.identity for token in found)
         if any(each.switch_id != first.switch_id for each in others):
             raise Unauthenticated("The names in this certificate are of several switches: have one made for each.")
         return replace(first, office_ids=first.office_ids.union(*(each.office_ids for each in others)))
@@ -193,6 +225,7 @@ class Directory:
             token = await self._ask_for(hashed, now_ms)
         if token is None or token.has_expired(now_ms):
             raise Unauthenticated
+        token.is_used = True
         return token
 
     async def _ask_for(self, hashed: str, now_ms: int) -> PublishedToken | None:
@@ -216,9 +249,26 @@ class Directory:
             await self._connection.wait_connected()
             try:
                 await self.refresh()
+                if self._clock.now_ms() - self._uses_noted_ms >= NOTE_USES_EVERY_MS:
+                    await self.note_uses()
             except (StoreUnavailable, StoreFault) as error:
                 log.warning("rates and tokens were not read", error=str(error))
             await asyncio.sleep(FOLLOW_EVERY_SECONDS)
+
+    async def note_uses(self) -> None:
+        """Write into the store which of the published tokens were used here since the last time.
+
+        Raises:
+            StoreUnavailable: Some of it may not be written; it will be when they are used again.
+        """
+        now_ms = self._uses_noted_ms = self._clock.now_ms()
+        used = [token for token in self._published.values() if token.is_used]
+        for token in used:
+            token.is_used = False
+        for start in range(0, len(used), _TOKENS_A_COMMAND):
+            some = used[start : start + _TOKENS_A_COMMAND]
+            flat = [part for token in some for part in (token.identity.token_id, now_ms)]
+            await self._connection.ask("HSET", TOKEN_USES_KEY, *flat)
 
     async def refresh(self) -> None:
         """Read what changed since the last time.
@@ -230,8 +280,14 @@ class Directory:
         if tokens is not None and tokens != self._tokens_version:
             flat = await self._connection.ask("HGETALL", TOKENS_KEY)
             pairs = zip(flat[::2], flat[1::2], strict=True)
-            self._published = {hashed.decode(): PublishedToken.from_json(text) for hashed, text in pairs}
+            before, self._published = (
+                self._published,
+                {hashed.decode(): PublishedToken.from_json(text) for hashed, text in pairs},
+            )
+            for hashed, token in self._published.items():
+                token.is_used = hashed in before and before[hashed].is_used
             self._by_certificate = _by_certificate(self._published.values())
+            self._expiries_ms = sorted(each.expires_at_ms for each in self._published.values() if each.expires_at_ms)
             self._by_secret.clear()
             self._unknown.clear()
             self._tokens_version = tokens
@@ -360,6 +416,30 @@ async def remove_tokens(connection: StoreConnection, hashes: Iterable[str]) -> N
     remaining = iter(hashes)
     while some := list(islice(remaining, _TOKENS_A_COMMAND)):
         await connection.ask("HDEL", TOKENS_KEY, *some)
+
+
+async def read_token_uses(connection: StoreConnection, token_ids: Sequence[str]) -> dict[str, int]:
+    """When each of some tokens was last used, in Unix milliseconds; those that were not, or not for long, are missing.
+
+    Raises:
+        StoreUnavailable: The store did not answer.
+    """
+    if not token_ids:
+        return {}
+    uses = await connection.ask("HMGET", TOKEN_USES_KEY, *token_ids)
+    return {token_id: int(use) for token_id, use in zip(token_ids, uses, strict=True) if use is not None}
+
+
+async def forget_token_uses(connection: StoreConnection, kept_token_ids: Set[str]) -> None:
+    """Forget when tokens were last used that are no longer in force.
+
+    Raises:
+        StoreUnavailable: The store did not answer; some of them may be forgotten.
+    """
+    noted = {token_id.decode() for token_id in await connection.ask("HKEYS", TOKEN_USES_KEY)}
+    remaining = iter(noted - kept_token_ids)
+    while some := list(islice(remaining, _TOKENS_A_COMMAND)):
+        await connection.ask("HDEL", TOKEN_USES_KEY, *some)
 
 
 async def announce_tokens(connection: StoreConnection) -> None:

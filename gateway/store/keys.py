@@ -17,6 +17,9 @@ DIRECTORY_KEY: Final = b"tg:directory"
 TOKENS_KEY: Final = b"tg:tokens"
 """Hash: SHA-256 of a token's secret -> its identity."""
 
+TOKEN_USES_KEY: Final = b"tg:token_uses"
+"""Hash: token_id -> when the token was last used, in Unix milliseconds and to within a minute."""
+
 GATEWAYS_KEY: Final = b"tg:gateways"
 """Sorted set: the fronts that share the shards' due calls, by when they last said so."""
 

@@ -1010,6 +1010,7 @@ class CreateTokenRequest(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     CERTIFICATE_FIELD_NUMBER: _builtins.int
+    OPERATIONS_PER_SECOND_FIELD_NUMBER: _builtins.int
     role: Global___Role.ValueType
     company_id: _builtins.str
     """Required for COMPANY_ADMIN, OFFICE_ADMIN and VIEWER; else empty."""
@@ -1022,6 +1023,10 @@ class CreateTokenRequest(_message.Message):
     token, at most 255 characters: there is no secret then, and who shows the certificate at a listener that asks for
     one is the switch. Several tokens of one name give the offices of all. ALREADY_EXISTS, CERTIFICATE_TAKEN: one that is
     in force is of another switch. Empty: a token with a secret.
+    """
+    operations_per_second: _builtins.int
+    """For SWITCH: operations a second that it may ask of each front, 0 to 1,000,000; twice as many at once. Beyond that
+    RESOURCE_EXHAUSTED with a google.rpc.RetryInfo. 0: as the gateway's setting says.
     """
     @_builtins.property
     def office_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1041,10 +1046,11 @@ class CreateTokenRequest(_message.Message):
         description: _builtins.str = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         certificate: _builtins.str = ...,
+        operations_per_second: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "company_id", b"company_id", "description", b"description", "expires_at", b"expires_at", "office_ids", b"office_ids", "role", b"role", "switch_id", b"switch_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "company_id", b"company_id", "description", b"description", "expires_at", b"expires_at", "office_ids", b"office_ids", "operations_per_second", b"operations_per_second", "role", b"role", "switch_id", b"switch_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1088,6 +1094,9 @@ class Token(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     REVOKED_AT_FIELD_NUMBER: _builtins.int
     CERTIFICATE_FIELD_NUMBER: _builtins.int
+    OPERATIONS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    REPLACED_BY_FIELD_NUMBER: _builtins.int
+    LAST_USED_AT_FIELD_NUMBER: _builtins.int
     token_id: _builtins.str
     """Names the token without giving it away."""
     role: Global___Role.ValueType
@@ -1096,6 +1105,10 @@ class Token(_message.Message):
     description: _builtins.str
     certificate: _builtins.str
     """The name in the client certificate that stands for it; empty: a secret does."""
+    operations_per_second: _builtins.int
+    """0: as the gateway's setting says."""
+    replaced_by: _builtins.str
+    """The token that RotateToken made instead of it; empty: none."""
     @_builtins.property
     def office_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -1107,6 +1120,10 @@ class Token(_message.Message):
     @_builtins.property
     def revoked_at(self) -> _timestamp_pb2.Timestamp:
         """Absent: not revoked."""
+
+    @_builtins.property
+    def last_used_at(self) -> _timestamp_pb2.Timestamp:
+        """To within a minute. Absent: not used yet, or no longer in force for long, or the store did not answer."""
 
     def __init__(
         self,
@@ -1121,10 +1138,13 @@ class Token(_message.Message):
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         revoked_at: _timestamp_pb2.Timestamp | None = ...,
         certificate: _builtins.str = ...,
+        operations_per_second: _builtins.int = ...,
+        replaced_by: _builtins.str = ...,
+        last_used_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "revoked_at", b"revoked_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "last_used_at", b"last_used_at", "revoked_at", b"revoked_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "company_id", b"company_id", "created_at", b"created_at", "description", b"description", "expires_at", b"expires_at", "office_ids", b"office_ids", "revoked_at", b"revoked_at", "role", b"role", "switch_id", b"switch_id", "token_id", b"token_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "company_id", b"company_id", "created_at", b"created_at", "description", b"description", "expires_at", b"expires_at", "last_used_at", b"last_used_at", "office_ids", b"office_ids", "operations_per_second", b"operations_per_second", "replaced_by", b"replaced_by", "revoked_at", b"revoked_at", "role", b"role", "switch_id", b"switch_id", "token_id", b"token_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1195,6 +1215,70 @@ class RevokeTokenRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RevokeTokenRequest: _TypeAlias = RevokeTokenRequest  # noqa: Y015
+
+@_typing.final
+class RotateTokenRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_ID_FIELD_NUMBER: _builtins.int
+    OVERLAP_SECONDS_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    token_id: _builtins.str
+    """Required."""
+    overlap_seconds: _builtins.int
+    """How long the token that is replaced stays valid, in seconds, 0 to 2,592,000, and no longer than it would anyway.
+    0: 86,400.
+    """
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """Of the new token. Absent: as long from now as the one that is replaced was made for, which may be for ever."""
+
+    def __init__(
+        self,
+        *,
+        token_id: _builtins.str = ...,
+        overlap_seconds: _builtins.int = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "overlap_seconds", b"overlap_seconds", "token_id", b"token_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateTokenRequest: _TypeAlias = RotateTokenRequest  # noqa: Y015
+
+@_typing.final
+class RotateTokenResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    REPLACED_FIELD_NUMBER: _builtins.int
+    secret: _builtins.str
+    """Goes into the metadata "authorization: Bearer <secret>". Shown once; only its hash is kept."""
+    @_builtins.property
+    def token(self) -> Global___Token:
+        """The new one."""
+
+    @_builtins.property
+    def replaced(self) -> Global___Token:
+        """The one that it replaces, with the time until which it is valid."""
+
+    def __init__(
+        self,
+        *,
+        token: Global___Token | None = ...,
+        secret: _builtins.str = ...,
+        replaced: Global___Token | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["replaced", b"replaced", "token", b"token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replaced", b"replaced", "secret", b"secret", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateTokenResponse: _TypeAlias = RotateTokenResponse  # noqa: Y015
 
 @_typing.final
 class CreateSignInLinkRequest(_message.Message):

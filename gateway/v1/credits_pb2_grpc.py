@@ -105,6 +105,11 @@ class CreditsStub:
                 request_serializer=gateway_dot_v1_dot_credits__pb2.RevokeTokenRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_credits__pb2.Token.FromString,
                 _registered_method=True)
+        self.RotateToken = channel.unary_unary(
+                '/gateway.v1.Credits/RotateToken',
+                request_serializer=gateway_dot_v1_dot_credits__pb2.RotateTokenRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_credits__pb2.RotateTokenResponse.FromString,
+                _registered_method=True)
         self.CreateSignInLink = channel.unary_unary(
                 '/gateway.v1.Credits/CreateSignInLink',
                 request_serializer=gateway_dot_v1_dot_credits__pb2.CreateSignInLinkRequest.SerializeToString,
@@ -324,6 +329,15 @@ class CreditsServicer:
 
     def RevokeToken(self, request, context):
         """Takes effect at every gateway within 1 s.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateToken(self, request, context):
+        """Who may revoke a token: another secret for the same rights. The token stays valid for a while, so that its bearer
+        can change over without being refused in between. FAILED_PRECONDITION for one that was replaced already, was revoked
+        or has expired.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -570,6 +584,11 @@ def add_CreditsServicer_to_server(servicer, server):
                     servicer.RevokeToken,
                     request_deserializer=gateway_dot_v1_dot_credits__pb2.RevokeTokenRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_credits__pb2.Token.SerializeToString,
+            ),
+            'RotateToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateToken,
+                    request_deserializer=gateway_dot_v1_dot_credits__pb2.RotateTokenRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_credits__pb2.RotateTokenResponse.SerializeToString,
             ),
             'CreateSignInLink': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateSignInLink,
@@ -1071,6 +1090,33 @@ class Credits:
             '/gateway.v1.Credits/RevokeToken',
             gateway_dot_v1_dot_credits__pb2.RevokeTokenRequest.SerializeToString,
             gateway_dot_v1_dot_credits__pb2.Token.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.Credits/RotateToken',
+            gateway_dot_v1_dot_credits__pb2.RotateTokenRequest.SerializeToString,
+            gateway_dot_v1_dot_credits__pb2.RotateTokenResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -71,6 +71,11 @@ class CreditsStub:
     ListTokens: _grpc.UnaryUnaryMultiCallable[_credits_pb2.ListTokensRequest, _credits_pb2.ListTokensResponse]
     RevokeToken: _grpc.UnaryUnaryMultiCallable[_credits_pb2.RevokeTokenRequest, _credits_pb2.Token]
     """Takes effect at every gateway within 1 s."""
+    RotateToken: _grpc.UnaryUnaryMultiCallable[_credits_pb2.RotateTokenRequest, _credits_pb2.RotateTokenResponse]
+    """Who may revoke a token: another secret for the same rights. The token stays valid for a while, so that its bearer
+    can change over without being refused in between. FAILED_PRECONDITION for one that was replaced already, was revoked
+    or has expired.
+    """
     CreateSignInLink: _grpc.UnaryUnaryMultiCallable[_credits_pb2.CreateSignInLinkRequest, _credits_pb2.CreateSignInLinkResponse]
     """Everybody for their own token, and who may revoke a token for it: a link that signs a browser in to the page, once,
     as the bearer of the token. FAILED_PRECONDITION for a switch's token, and for one that was revoked or has expired.
@@ -162,6 +167,11 @@ class CreditsAsyncStub(CreditsStub):
     ListTokens: _aio.UnaryUnaryMultiCallable[_credits_pb2.ListTokensRequest, _credits_pb2.ListTokensResponse]  # type: ignore[assignment]
     RevokeToken: _aio.UnaryUnaryMultiCallable[_credits_pb2.RevokeTokenRequest, _credits_pb2.Token]  # type: ignore[assignment]
     """Takes effect at every gateway within 1 s."""
+    RotateToken: _aio.UnaryUnaryMultiCallable[_credits_pb2.RotateTokenRequest, _credits_pb2.RotateTokenResponse]  # type: ignore[assignment]
+    """Who may revoke a token: another secret for the same rights. The token stays valid for a while, so that its bearer
+    can change over without being refused in between. FAILED_PRECONDITION for one that was replaced already, was revoked
+    or has expired.
+    """
     CreateSignInLink: _aio.UnaryUnaryMultiCallable[_credits_pb2.CreateSignInLinkRequest, _credits_pb2.CreateSignInLinkResponse]  # type: ignore[assignment]
     """Everybody for their own token, and who may revoke a token for it: a link that signs a browser in to the page, once,
     as the bearer of the token. FAILED_PRECONDITION for a switch's token, and for one that was revoked or has expired.
@@ -334,6 +344,17 @@ class CreditsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_credits_pb2.Token, _abc.Awaitable[_credits_pb2.Token]]:
         """Takes effect at every gateway within 1 s."""
+
+    @_abc_1.abstractmethod
+    def RotateToken(
+        self,
+        request: _credits_pb2.RotateTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_credits_pb2.RotateTokenResponse, _abc.Awaitable[_credits_pb2.RotateTokenResponse]]:
+        """Who may revoke a token: another secret for the same rights. The token stays valid for a while, so that its bearer
+        can change over without being refused in between. FAILED_PRECONDITION for one that was replaced already, was revoked
+        or has expired.
+        """
 
     @_abc_1.abstractmethod
     def CreateSignInLink(

@@ -15,7 +15,11 @@ from gateway.web.middleware import BodyLimit, Observed, RequestIds, SecurityHead
 
 
 def make_app(
-    routes: Sequence[BaseRoute], *, body_limits: Mapping[str, int], around: Sequence[Middleware] = ()
+    routes: Sequence[BaseRoute],
+    *,
+    body_limits: Mapping[str, int],
+    around: Sequence[Middleware] = (),
+    is_https: bool = False,
 ) -> ASGIApp:
     """Put routes together.
 
@@ -23,13 +27,14 @@ def make_app(
         routes: Of all parts of the gateway that are on HTTP.
         body_limits: The largest body in bytes, by path, where the usual limit is not the right one.
         around: What else every request passes, once it has its id.
+        is_https: Whether browsers come by https, to us or to a proxy before us.
     """
     return Starlette(
         routes=routes,
         middleware=[
             Middleware(RequestIds),
             *around,
-            Middleware(SecurityHeaders),
+            Middleware(SecurityHeaders, is_https=is_https),
             Middleware(Observed),
             Middleware(BodyLimit, limits=body_limits),
         ],

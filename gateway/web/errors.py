@@ -1,5 +1,6 @@
 """From exceptions to answers: JSON for programs, a page for browsers, and nobody's inner words for either."""
 
+import math
 from http import HTTPStatus
 from typing import Final
 
@@ -9,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
-from gateway.errors import Internal, TollgateError, Unavailable
+from gateway.errors import Internal, RateLimited, TollgateError, Unavailable
 from gateway.web.pages import render_page
 
 log = structlog.get_logger(__name__)
@@ -63,6 +64,8 @@ def error_response(scope: Scope, error: TollgateError) -> Response:
     headers = {}
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["retry-after"] = str(RETRY_AFTER_SECONDS)
+    elif isinstance(error, RateLimited):
+        headers["retry-after"] = str(math.ceil(error.retry_after_seconds))
     elif status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
     return _respond(scope, status, error.reason, error.message, field=error.field, headers=headers)

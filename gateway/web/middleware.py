@@ -32,9 +32,16 @@ SECURITY_HEADERS: Final = {
     "x-frame-options": "DENY",
     # To ourselves only: without it browsers would not say from where a form of ours was posted either.
     "referrer-policy": "same-origin",
+    # No page asks for any of these, and none is to be asked for in our name.
+    "permissions-policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
+}
+
+HTTPS_HEADERS: Final = {
+    # Two years, of this host alone: what its neighbours speak is not ours to say.
+    "strict-transport-security": "max-age=63072000",
 }
 
 
@@ -98,10 +105,16 @@ def route_of(scope: Scope) -> str:
 
 
 class SecurityHeaders:
-    """Adds to each response what a browser is to hold itself to, where the response does not say so itself."""
+    """Adds to each response what a browser is to hold itself to, where the response does not say so itself.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        app: What answers.
+        is_https: Whether browsers come by https: they are then to come by nothing else.
+    """
+
+    def __init__(self, app: ASGIApp, *, is_https: bool) -> None:
         self._app = app
+        self._headers = SECURITY_HEADERS | HTTPS_HEADERS if is_https else SECURITY_HEADERS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request with those headers."""
@@ -109,7 +122,7 @@ class SecurityHeaders:
         async def add_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
             await send(message)
 

@@ -84,6 +84,7 @@ def gateway_under_load(given: argparse.Namespace, **settings: str) -> Iterator[L
             "TOLLGATE_OPERATOR_TOKEN": OPERATOR_TOKEN,
             "TOLLGATE_LOG_LEVEL": "warning",
             **UNGUARDED,
+            "TOLLGATE_SWITCH_OPERATIONS_PER_SECOND": "0",  # here one switch stands for all of an installation
             **settings,
         }
         try:

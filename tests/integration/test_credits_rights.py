@@ -62,6 +62,7 @@ REQUESTS: Final[dict[str, Make]] = {
     "ListTokens": lambda at: pb.ListTokensRequest(),
     "CreateSignInLink: for oneself": lambda at: pb.CreateSignInLinkRequest(),
     "CreateSignInLink: for another": lambda at: pb.CreateSignInLinkRequest(token_id=at.token_id),
+    "RotateToken": lambda at: pb.RotateTokenRequest(token_id=at.token_id),
     "RevokeToken": lambda at: pb.RevokeTokenRequest(token_id=at.token_id),
     "ImportRates": lambda at: pb.ImportRatesRequest(deck=DECK.encode()),
     "ListRateDecks": lambda at: pb.ListRateDecksRequest(),
@@ -197,6 +198,9 @@ async def test_every_cell_of_the_table(valkey: StoreServer, tmp_path: Path) -> N
                     elif rpc in ("GetCall", "ExplainCall", "CutCall") and at is foreign:
                         assert found is not None, where
                         assert found.reason == "CALL_NOT_FOUND", (where, found)
+                    elif rpc == "RotateToken" and found is not None:
+                        # Who came before has done it.
+                        assert found.reason == "TOKEN_REPLACED", (where, found)
                     else:
                         assert found is None, (where, found)
         assert len(words) == 1

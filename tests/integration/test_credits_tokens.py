@@ -143,7 +143,172 @@ async def test_expiry(valkey: StoreServer, tmp_path: Path) -> None:
         assert hash_secret(made.secret) not in await held_secrets(back)
 
 
+async def rotate(back: BackUnderTest, token_id: str, **fields: Any) -> Any:
+    return await back.stub.RotateToken(pb.RotateTokenRequest(token_id=token_id, **fields), metadata=ME)
+
+
+async def test_a_rotated_token_and_its_successor_are_good_together_for_a_while(
+    valkey: StoreServer, tmp_path: Path
+) -> None:
+    async with running_back(valkey, tmp_path) as back:
+        await back.open_office()
+        old = await make(
+            back, role=pb.ROLE_SWITCH, switch_id="sw1", office_ids=[OFFICE], description="rack 7",
+            operations_per_second=70,
+        )  # fmt: skip
+        front = await front_of(back)
+        back.clock.move(10)
+        made = await rotate(back, old.token.token_id, overlap_seconds=3_600)
+        assert made.secret != old.secret
+        same = ("role", "switch_id", "office_ids", "description", "operations_per_second")
+        assert [getattr(made.token, name) for name in same] == [getattr(old.token, name) for name in same]
+        assert not made.token.HasField("expires_at")
+        assert made.replaced.token_id == old.token.token_id
+        assert made.replaced.replaced_by == made.token.token_id
+        assert made.replaced.expires_at.ToMilliseconds() == NOON + 3_610_000
+        await front.refresh()
+        both = [await front.identify(secret) for secret in (old.secret, made.secret)]
+        assert [each.switch_id for each in both] == ["sw1", "sw1"]
+        assert [each.operations_per_second for each in both] == [70, 70]
+        assert both[0].office_ids == both[1].office_ids
+        # A Session that was opened with the old one is told: sessions.py looks whether something expired since.
+        then = back.clock.now_ms()
+        assert not front.expired_since(then, NOON + 3_609_999)
+        back.clock.move(3_600)
+        assert front.expired_since(then, back.clock.now_ms())
+        with pytest.raises(Unauthenticated):
+            await front.identify(old.secret)
+        assert await front.identify(made.secret)
+        assert await back.ledger.tokens.unprojected(10) == ()
+        assert [line.action for line in await back.audit(f"token:{old.token.token_id}")] == [
+            "token.create",
+            "token.rotate",
+        ]
+        assert made.secret not in str(await back.audit(f"token:{old.token.token_id}"))
+
+
+async def test_a_successor_lasts_as_long_as_what_it_replaces_did(valkey: StoreServer, tmp_path: Path) -> None:
+    async with running_back(valkey, tmp_path) as back:
+        await back.open_office()
+        request = pb.CreateTokenRequest(role=pb.ROLE_VIEWER, company_id=COMPANY)
+        request.expires_at.FromMilliseconds(NOON + 100_000)
+        old = await back.stub.CreateToken(request, metadata=ME)
+        back.clock.move(90)
+        made = await rotate(back, old.token.token_id)
+        assert made.token.expires_at.ToMilliseconds() == NOON + 190_000
+        assert made.replaced.expires_at.ToMilliseconds() == NOON + 100_000, "no longer than it would be anyway"
+        # Only the newest can be rotated, and only while it is in force.
+        replaced = await refused(StatusCode.FAILED_PRECONDITION, "TOKEN_REPLACED", rotate(back, old.token.token_id))
+        assert made.token.token_id in replaced.message
+        given = pb.RotateTokenRequest(token_id=made.token.token_id)
+        given.expires_at.FromMilliseconds(NOON + 500_000)
+        newest = await back.stub.RotateToken(given, metadata=ME)
+        assert newest.token.expires_at.ToMilliseconds() == NOON + 500_000
+        assert newest.replaced.expires_at.ToMilliseconds() == NOON + 190_000
+        back.clock.move(1_000)
+        await refused(StatusCode.FAILED_PRECONDITION, "TOKEN_NOT_IN_FORCE", rotate(back, newest.token.token_id))
+
+
+async def test_who_may_rotate_what(valkey: StoreServer, tmp_path: Path) -> None:
+    async with running_back(valkey, tmp_path) as back:
+        await back.open_office()
+        switch = await make(back, role=pb.ROLE_SWITCH, switch_id="sw1")
+        viewer = await make(back, role=pb.ROLE_VIEWER, company_id=COMPANY)
+        admin = await make(back, role=pb.ROLE_COMPANY_ADMIN, company_id=COMPANY)
+
+        def ask(secret: str, token_id: str) -> Any:
+            return back.stub.RotateToken(pb.RotateTokenRequest(token_id=token_id), metadata=bearer(secret))
+
+        for secret in (switch.secret, viewer.secret):
+            for target in (switch, viewer, admin):
+                await refused(*DENIED, ask(secret, target.token.token_id))
+        await refused(*DENIED, ask(admin.secret, switch.token.token_id))
+        await refused(*DENIED, ask(admin.secret, "no such"))
+        assert (await ask(admin.secret, viewer.token.token_id)).token.role == pb.ROLE_VIEWER
+        assert (await ask(admin.secret, admin.token.token_id)).token.role == pb.ROLE_COMPANY_ADMIN
+        await refused(StatusCode.NOT_FOUND, "TOKEN_NOT_FOUND", rotate(back, "no such"))
+        for seconds in (-1, 2_592_001):
+            await invalid("overlap_seconds", rotate(back, switch.token.token_id, overlap_seconds=seconds))
+        await invalid("token_id", rotate(back, ""))
+        past = pb.RotateTokenRequest(token_id=switch.token.token_id)
+        past.expires_at.FromSeconds(1)
+        await invalid("expires_at", back.stub.RotateToken(past, metadata=ME))
+
+
+async def test_what_the_store_did_not_hear_of_a_rotation_is_told_by_the_projector(
+    valkey: StoreServer, tmp_path: Path
+) -> None:
+    async with running_back(valkey, tmp_path) as back:
+        old = await make(back, role=pb.ROLE_SWITCH, switch_id="sw1")
+        front = await front_of(back)
+        Fault(back.back.connection, "ask", done=False)
+        await refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", rotate(back, old.token.token_id))
+        await back.back.background.projector.turn()
+        await front.refresh()
+        assert await front.identify(old.secret)
+        back.clock.move(86_400)
+        with pytest.raises(Unauthenticated):
+            await front.identify(old.secret)
+        # The secret went with the answer. Whoever rotates again is told which token has it, and rotates that one.
+        page = await back.stub.ListTokens(pb.ListTokensRequest(), metadata=ME)
+        [successor] = [token for token in page.tokens if not token.replaced_by]
+        made = await rotate(back, successor.token_id)
+        await front.refresh()
+        assert await front.identify(made.secret)
+
+
+async def test_when_a_token_was_last_used_is_told_beside_it(valkey: StoreServer, tmp_path: Path) -> None:
+    async with running_back(valkey, tmp_path) as back:
+        used = await make(back, role=pb.ROLE_SWITCH, switch_id="sw1")
+        unused = await make(back, role=pb.ROLE_SWITCH, switch_id="sw2")
+
+        async def last_uses() -> dict[str, int | None]:
+            page = await back.stub.ListTokens(pb.ListTokensRequest(), metadata=ME)
+            return {
+                each.token_id: each.last_used_at.ToMilliseconds() if each.HasField("last_used_at") else None
+                for each in page.tokens
+            }
+
+        front = await front_of(back)
+        await front.identify(used.secret)
+        assert await last_uses() == {used.token.token_id: None, unused.token.token_id: None}
+        back.clock.move(5)
+        await front.note_uses()
+        seen = {used.token.token_id: NOON + 5_000, unused.token.token_id: None}
+        assert await last_uses() == seen
+        back.clock.move(60)
+        await front.note_uses()
+        assert await last_uses() == seen, "it was not used since"
+        # What was used is not forgotten when other tokens are made meanwhile.
+        assert front.identified(used.secret)
+        await make(back, role=pb.ROLE_SWITCH, switch_id="sw3")
+        await front.refresh()
+        await front.note_uses()
+        assert (await last_uses())[used.token.token_id] == NOON + 65_000
+        Fault(back.back.connection, "ask", done=False)
+        assert set((await last_uses()).values()) == {None}, "they are listed while the store does not answer"
+        # A token that is not in force any more leaves nothing behind.
+        await back.stub.RevokeToken(pb.RevokeTokenRequest(token_id=used.token.token_id), metadata=ME)
+        back.back.background.reconciler.ask()
+        await back.back.background.reconciler.turn()
+        assert await back.till.connection.ask("HKEYS", "tg:token_uses") == []
+
+
+async def test_the_operators_token_of_before_is_good_beside_the_new_one(valkey: StoreServer, tmp_path: Path) -> None:
+    async with running_back(valkey, tmp_path, old_operator_token="what-it-was-before") as back:
+        for secret in (ME[0][1].removeprefix("Bearer "), "what-it-was-before"):
+            await back.stub.ListTokens(pb.ListTokensRequest(), metadata=bearer(secret))
+        request = pb.CreateSignInLinkRequest()
+        assert (await back.stub.CreateSignInLink(request, metadata=bearer("what-it-was-before"))).url
+    async with running_back(valkey, tmp_path, flush=False) as back:
+        gone = back.stub.ListTokens(pb.ListTokensRequest(), metadata=bearer("what-it-was-before"))
+        await refused(StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED", gone)
+
+
 BAD: list[tuple[str, dict[str, Any]]] = [
+    ("operations_per_second", {"role": pb.ROLE_SWITCH, "switch_id": "s", "operations_per_second": -1}),
+    ("operations_per_second", {"role": pb.ROLE_SWITCH, "switch_id": "s", "operations_per_second": 1_000_001}),
+    ("operations_per_second", {"role": pb.ROLE_OPERATOR, "operations_per_second": 1}),
     ("role", {}),
     ("role", {"role": 6}),
     ("role", {"role": -1}),

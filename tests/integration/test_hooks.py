@@ -155,6 +155,20 @@ async def test_ten_megabytes_and_wrong_methods(valkey: StoreServer, tmp_path: Pa
         assert "/v1/calls/authorize" in document["paths"]
 
 
+async def test_a_switch_that_asks_too_much_is_told_when_to_come_again(valkey: StoreServer, tmp_path: Path) -> None:
+    async with hooked_back(valkey, tmp_path, switch_operations_per_second=1) as hooks:
+        request = {"officeId": "springfield"} | OUTBOUND
+        answers = [await hooks.post("/v1/quote", request) for _ in range(20)]
+        assert {answer.status for answer in answers} == {200, 429}
+        refused = next(answer for answer in answers if answer.status == 429)
+        assert refused.json()["error"]["reason"] == "RATE_LIMITED"
+        assert refused.headers["retry-after"] == "1"
+        emergency = request | {"callId": "e", "calledNumber": "911"}
+        assert (await hooks.post("/v1/calls/authorize", emergency)).json()["reason"] == "EMERGENCY"
+        unknown = await hooks.post("/v1/calls/end", {"officeId": "springfield", "callId": "x", "durationSeconds": 5})
+        assert unknown.status == 404, "what settles is not held up"
+
+
 async def test_an_emergency_is_granted_whatever_is_wrong(valkey: StoreServer, tmp_path: Path) -> None:
     async with hooked_back(valkey, tmp_path, balance=0, max_in_flight=1) as there:
         broken = {"officeId": 5, "direction": "nowhere", "nonsense": [1], "calledNumber": "911"}

@@ -1,19 +1,23 @@
 """The Session stream over real gRPC on a real store."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
-from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import REGISTRY
 
 from gateway.api import sessions
 from gateway.api.session import MAX_IN_FLIGHT
-from gateway.store.directory import publish_tokens
+from gateway.domain.identity import Identity, hash_secret
+from gateway.domain.vocabulary import Role
+from gateway.store.directory import PublishedToken, announce_tokens, publish_tokens, put_tokens
 from gateway.store.offices import OfficeCache
 from gateway.v1 import authorization_pb2 as pb
 from gateway.v1.authorization_pb2_grpc import CallAuthorizationStub
@@ -517,6 +521,68 @@ async def _office(front: Front) -> Any:
     office = await OfficeCache(front.connection).get("a")
     assert office is not None
     return office
+
+
+def test_an_expired_token_ends_the_session(valkey: StoreServer) -> None:
+    async def test(front: Front) -> None:
+        await front.add_office("a", 1_000_000)
+        expires_at_ms = time.time_ns() // 1_000_000 + 1_500
+        identity = Identity(Role.SWITCH, "short", office_ids=frozenset({"*"}), switch_id="switch-c")
+        await put_tokens(front.connection, {hash_secret("tg_short"): PublishedToken(identity, expires_at_ms)})
+        await announce_tokens(front.connection)
+        stream, other = Stream(front, "tg_short"), Stream(front)
+        [granted] = await stream.ask(call("a", "c1"))
+        assert granted.decision == pb.GRANTED
+        async with asyncio.timeout(20):
+            code, _ = await stream.fails()
+        assert code is grpc.StatusCode.UNAUTHENTICATED
+        late_ms = time.time_ns() // 1_000_000 - expires_at_ms
+        assert 0 <= late_ms < 5_000, "it is looked at twice a second; the rest is for a busy machine"
+        [granted] = await other.ask(call("a", "c2"))
+        assert granted.decision == pb.GRANTED, "nobody else is concerned"
+
+    run(valkey, test)
+
+
+def test_a_switch_that_asks_too_much_is_refused_and_no_other(valkey: StoreServer) -> None:
+    async def test(front: Front) -> None:
+        await front.add_office("a", 10_000_000)
+        await front.add_office("b", 10_000_000)
+        greedy, modest = Stream(front, SWITCH_A), Stream(front, SWITCH_B)
+        # Twice the rate at once, in any number of batches; what settles has its own measure.
+        await greedy.ask(*[call("a", f"c{n}") for n in range(6)])
+        tags = await greedy.send(
+            *[call("a", f"d{n}") for n in range(10)],
+            pb.AnswerCallRequest(office_id="a", call_id="c0"),
+            call("a", "e", "911"),
+            pb.EndCallRequest(office_id="a", call_id="c0"),
+        )
+        *tried, answered, emergency, ended = await greedy.collect(tags)
+        refused = [each for each in tried if isinstance(each, Status)]
+        assert len(tried) - len(refused) <= 3, "2 that are left, and what has come since on a slow machine"
+        assert isinstance(answered, Status)
+        for each in refused:
+            assert each.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+            info, hint = ErrorInfo(), RetryInfo()
+            assert each.details[0].Unpack(info)
+            assert each.details[1].Unpack(hint)
+            assert (info.reason, info.domain) == ("RATE_LIMITED", "tollgate")
+            assert 0 < hint.retry_delay.ToTimedelta().total_seconds() <= 0.25
+        assert emergency.reason == pb.EMERGENCY
+        assert ended.billed_seconds == 0
+        [granted] = await modest.ask(call("b", "c1"))
+        assert granted.decision == pb.GRANTED
+        [by_operator] = await Stream(front, OPERATOR, ("x-switch-id", "switch-a")).ask(call("a", "op"))
+        assert by_operator.decision == pb.GRANTED
+        # The same by itself, in a status.
+        unary = [front.stub.AuthorizeCall(call("a", f"u{n}"), metadata=metadata(SWITCH_A)) for n in range(50)]
+        answers = await asyncio.gather(*unary, return_exceptions=True)
+        codes = {each.code() for each in answers if isinstance(each, grpc.aio.AioRpcError)}
+        assert codes == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        spared = await front.stub.AuthorizeCall(call("a", "e2", "112"), metadata=metadata(SWITCH_A))
+        assert spared.reason == pb.EMERGENCY
+
+    run(valkey, test, switch_operations_per_second=4)
 
 
 def test_a_revoked_token_ends_the_session(valkey: StoreServer) -> None:

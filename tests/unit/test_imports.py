@@ -30,7 +30,7 @@ MAY_IMPORT = {
     | {"grpc", "opentelemetry", "sqlalchemy", "starlette", "structlog"},
     "feeds": {"feeds", "domain", "errors", "ledger", "metric_sums", "store", "projection", "structlog"},
     # What the front serves: no SQL behind it.
-    "api": {"api", "domain", "errors", "metrics", "request_context", "slices", "store", "v1"}
+    "api": {"api", "buckets", "domain", "errors", "metrics", "request_context", "slices", "store", "v1"}
     | {"grpc", "google", "structlog"},
     "api/credits": {"api", "domain", "errors", "metrics", "store", "v1", "ledger", "projection", "feeds", "billing"}
     | {"google", "grpc", "structlog"},
@@ -53,7 +53,7 @@ MAY_IMPORT = {
     # A front for switches that speak Diameter: on their side, like the client.
     "diameter": {"diameter", "client", "client_channel", "address", "v1"} | {"google", "grpc", "structlog"},
     # Switches without gRPC: the deciders by HTTP, and posts to callbacks.
-    "hooks": {"hooks", "api", "domain", "errors", "metrics", "request_context", "signature", "store", "v1"}
+    "hooks": {"hooks", "api", "domain", "errors", "metrics", "request_context", "signature", "store", "v1", "web"}
     | {"aiohttp", "google", "starlette", "structlog"},
     # Before SMS gateways that ask nobody: a switch's side as well, and a process of its own.
     "sms": {"sms", "client", "segments", "v1", "aiohttp", "starlette", "uvicorn", "yarl"},

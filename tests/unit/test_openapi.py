@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from gateway.api.switch_limits import SwitchLimits
 from gateway.hooks.operations import Hooks
 from tools.make_openapi import HOOKS, TARGET, render
 
@@ -15,7 +16,7 @@ def test_it_is_fresh() -> None:
 
 
 def test_it_has_every_hook() -> None:
-    hooks = Hooks(None, _Anything(), _Anything(), max_in_flight=1)  # type: ignore[arg-type]
+    hooks = Hooks(_Anything(), _Anything(), _Anything(), SwitchLimits(_Anything(), 0), max_in_flight=1)  # type: ignore[arg-type]
     assert set(DOCUMENT["paths"]) == set(hooks.by_path)
     for path, hook in hooks.by_path.items():
         name, [request, *_], _ = HOOKS[path]

@@ -138,6 +138,12 @@ class CreditsServicer(Base):
         """Revoke a token."""
         return await self._runner.run("RevokeToken", context, request, self._of.tokens.revoke)
 
+    async def RotateToken(  # noqa: N802
+        self, request: pb.RotateTokenRequest, context: ServicerContext[pb.RotateTokenRequest, pb.RotateTokenResponse]
+    ) -> pb.RotateTokenResponse:
+        """Give the bearer of a token another secret."""
+        return await self._runner.run("RotateToken", context, request, self._of.tokens.rotate)
+
     async def CreateSignInLink(  # noqa: N802
         self,
         request: pb.CreateSignInLinkRequest,

@@ -1,5 +1,8 @@
 """Tokens: made, listed and revoked by operators, and by admins for people within their own scope."""
 
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
+
 from gateway.api.credits.fields import enum_of, instant, read_enum, read_instant, read_page
 from gateway.domain.identity import ALL_OFFICES, Identity
 from gateway.domain.ids import validate_id
@@ -11,13 +14,30 @@ from gateway.projection.tokens import TokenProjection
 from gateway.store.clock import Clock
 from gateway.v1 import credits_pb2 as pb
 
+DEFAULT_OVERLAP_SECONDS: Final = 86_400
+MAX_OVERLAP_SECONDS: Final = 30 * 86_400
+
 
 class TokenRpcs:
-    """What is asked about tokens."""
+    """What is asked about tokens.
 
-    def __init__(self, tokens: Tokens, projection: TokenProjection, clock: Clock) -> None:
+    Args:
+        tokens: Where they are kept.
+        projection: Brings them to the gateways.
+        last_uses: When each of some tokens was last used, by token_id, in Unix milliseconds.
+        clock: Says what has expired.
+    """
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        projection: TokenProjection,
+        last_uses: Callable[[Sequence[str]], Awaitable[Mapping[str, int]]],
+        clock: Clock,
+    ) -> None:
         self._tokens = tokens
         self._projection = projection
+        self._last_uses = last_uses
         self._clock = clock
 
     async def create(self, request: pb.CreateTokenRequest, identity: Identity) -> pb.CreateTokenResponse:
@@ -55,9 +75,44 @@ class TokenRpcs:
         """
         company_id = _administered_company(identity)
         page = await self._tokens.list(read_page(request.page_size, request.page_token), company_id)
-        return pb.ListTokensResponse(
+        answer = pb.ListTokensResponse(
             tokens=[_message(token) for token in page.items if _is_within(identity, token)],
             next_page_token=page.next_page_token,
+        )
+        uses = await self._last_uses([token.token_id for token in answer.tokens])
+        for token in answer.tokens:
+            if token.token_id in uses:
+                token.last_used_at.CopyFrom(instant(uses[token.token_id]))
+        return answer
+
+    async def rotate(self, request: pb.RotateTokenRequest, identity: Identity) -> pb.RotateTokenResponse:
+        """Make a token with the rights of another, which stays valid for a while.
+
+        Raises:
+            InvalidArgument: A value is out of its range.
+            PermissionDenied: The bearer is no admin, or the token is not within their scope or does not exist.
+            TokenNotFound: An operator named one that does not exist.
+            TokenNotInForce: It was revoked, or has expired.
+            TokenReplaced: It was rotated before.
+            Unavailable: It may be done; the new secret is lost then, so rotate the token that replaced it.
+        """
+        _administered_company(identity)
+        overlap_ms = 1000 * _read_overlap_seconds(request.overlap_seconds)
+        expires_at = _read_expiry(request)
+        await administered_token(self._tokens, request.token_id, identity)
+        secret = new_secret()
+        rotation = await self._tokens.rotate(
+            request.token_id,
+            secret,
+            overlap_ms=overlap_ms,
+            expires_at=expires_at,
+            actor=identity.actor,
+            now_ms=self._clock.now_ms(),
+        )
+        await self._projection.project(rotation.made)
+        await self._projection.project(rotation.replaced)
+        return pb.RotateTokenResponse(
+            token=_message(rotation.made.token), secret=secret, replaced=_message(rotation.replaced.token)
         )
 
     async def revoke(self, request: pb.RevokeTokenRequest, identity: Identity) -> pb.Token:
@@ -103,16 +158,28 @@ def _read(request: pb.CreateTokenRequest) -> TokenRequest:
         raise InvalidArgument("office_ids", "must be office_ids; leave it empty for a switch that may use all offices")
     if role is Role.SWITCH and not office_ids:
         office_ids = frozenset({ALL_OFFICES})
-    expires_at = read_instant(request.expires_at, "expires_at") if request.HasField("expires_at") else None
     return TokenRequest(
         role,
         request.company_id,
         office_ids,
         request.switch_id,
         request.description,
-        expires_at,
+        _read_expiry(request),
         request.certificate,
+        request.operations_per_second,
     )
+
+
+def _read_expiry(request: pb.CreateTokenRequest | pb.RotateTokenRequest) -> int | None:
+    return read_instant(request.expires_at, "expires_at") if request.HasField("expires_at") else None
+
+
+def _read_overlap_seconds(value: int) -> int:
+    if not 0 <= value <= MAX_OVERLAP_SECONDS:
+        raise InvalidArgument(
+            "overlap_seconds", f"is {value}, it must be 0 (for {DEFAULT_OVERLAP_SECONDS}) to {MAX_OVERLAP_SECONDS}"
+        )
+    return value or DEFAULT_OVERLAP_SECONDS
 
 
 def _administered_company(identity: Identity) -> str | None:
@@ -160,6 +227,8 @@ def _message(token: Token) -> pb.Token:
         description=token.description,
         created_at=instant(token.created_at),
         certificate=token.certificate,
+        operations_per_second=token.operations_per_second,
+        replaced_by=token.replaced_by,
     )
     if token.expires_at is not None:
         message.expires_at.CopyFrom(instant(token.expires_at))

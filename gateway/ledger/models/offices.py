@@ -98,6 +98,8 @@ class TokenRow(Base):
     created_at: Mapped[int] = mapped_column(BigInteger)
     expires_at: Mapped[int | None] = mapped_column(BigInteger)
     revoked_at: Mapped[int | None] = mapped_column(BigInteger)
+    operations_per_second: Mapped[int] = mapped_column(Integer, server_default="0")
+    replaced_by: Mapped[str] = mapped_column(String(32), server_default="")
     version: Mapped[int] = mapped_column(BigInteger)
     projected_version: Mapped[int] = mapped_column(BigInteger)
     certificate: Mapped[str] = mapped_column(String(255))
