@@ -62,16 +62,21 @@ def fault_of(error: grpc.RpcError) -> Fault:
     return Fault(code, message)
 
 
+def reachable(address: Address) -> Address:
+    """Where to go to for an address that is listened on; 0.0.0.0 and [::] stand for this machine."""
+    return Address(_ANY_INTERFACE.get(address.host, address.host), address.port)
+
+
 def open_channel(address: Address, token: str = "") -> grpc.aio.Channel:
     """Open a channel to a gateway; it connects with the first call.
 
     Args:
-        address: Where the gateway listens; 0.0.0.0 and [::] are taken for this machine.
+        address: Where the gateway listens, as `reachable` takes it.
         token: Goes as bearer token with every call, in the clear, as the channel is not encrypted. Empty: none.
     """
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     return grpc.aio.insecure_channel(
-        str(Address(_ANY_INTERFACE.get(address.host, address.host), address.port)),
+        str(reachable(address)),
         options=(
             *CHANNEL_OPTIONS,
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "rebuild": "rebuild",
     "diameter": "diameter",
     "health": "health",
+    "doctor": "doctor",
 }
 """Each command, and group of commands, with the module that has it; in the order in which help shows them."""
 

@@ -15,6 +15,7 @@ from gateway.cli.errors import EXIT_UNAVAILABLE, CommandError
 from gateway.client_channel import open_channel
 
 SERVING: Final = "serving"
+NO_ANSWER: Final = "no answer"
 
 
 def register(app: typer.Typer) -> None:
@@ -45,11 +46,11 @@ async def _ask_both(addresses: tuple[Address, Address], limit_seconds: float) ->
 
 
 async def ask_health(address: Address, limit_seconds: float) -> str:
-    """What a service says of itself: SERVING, "not serving", or "no answer"."""
+    """What a service says of itself: SERVING, "not serving", or NO_ANSWER."""
     async with open_channel(address) as channel:
         try:
             answer = await HealthStub(channel).Check(HealthCheckRequest(), timeout=limit_seconds)
         except grpc.RpcError:
-            return "no answer"
+            return NO_ANSWER
     state: str = HealthCheckResponse.ServingStatus.Name(answer.status)
     return state.lower().replace("_", " ")

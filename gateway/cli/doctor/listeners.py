@@ -1,0 +1,93 @@
+"""The listeners: answered by the gateway that runs, or free for the one that is to."""
+
+import asyncio
+from ipaddress import ip_address
+from typing import Final
+
+import aiohttp
+
+from gateway.address import Address
+from gateway.cli.connection import ConnectionFile
+from gateway.cli.doctor.findings import Findings
+from gateway.cli.health import NO_ANSWER, SERVING, ask_health
+from gateway.client_channel import reachable
+from gateway.ports import PortError, check_ports_free
+from gateway.settings import LISTEN_SETTINGS, Settings
+from gateway.settings_problems import variable_name
+
+ANSWER_SECONDS: Final = 3.0
+
+_HTTP_PATHS: Final = {"http_listen": "/health/ready", "metrics_listen": "/healthz"}
+"""Where those answer that speak no gRPC."""
+
+
+async def examine_listeners(settings: Settings, gateway: ConnectionFile | None) -> Findings:
+    """Ask each listener how it is."""
+    findings = Findings("listeners")
+    addresses: dict[str, Address] = {name: getattr(settings, name) for name in LISTEN_SETTINGS}
+    fixed = {name: address for name, address in addresses.items() if address.port}
+    states = dict(zip(fixed, await asyncio.gather(*(_state_of(*each) for each in fixed.items())), strict=True))
+    runs = gateway is not None or SERVING in states.values()
+    for name, address in fixed.items():
+        if states[name] == SERVING:
+            findings.ok(f"{variable_name(name)}: {address} serves")
+        elif states[name] != NO_ANSWER:
+            findings.fail(
+                f"{variable_name(name)}: {address} is {states[name]}", "it lacks store, deck or database: see above"
+            )
+        else:
+            await _examine_silent(name, address, findings, runs=runs)
+    if gateway is None and SERVING in states.values():
+        findings.warn(
+            "a gateway answers, and it is not that of this data directory", "name the data directory of the one meant"
+        )
+    # Encryption, once it is the gateway's own, is to be looked at here: what is open to others, and with what.
+    for name, address in addresses.items():
+        if name != "metrics_listen" and not _is_of_this_machine(address.host):
+            findings.warn(
+                f"{variable_name(name)}: {address} can be reached from other machines, and does not encrypt: tokens go "
+                "in the clear",
+                "keep it on a network of its own, or behind a proxy that speaks TLS",
+            )
+    return findings
+
+
+async def _examine_silent(name: str, address: Address, findings: Findings, *, runs: bool) -> None:
+    try:
+        await check_ports_free({name: address}, patience_seconds=0)
+    except PortError as error:
+        findings.fail_as_told(error)
+        return
+    if runs:
+        findings.fail(
+            f"{variable_name(name)}: nothing listens at {address}, though a gateway runs",
+            "does that one have other settings? Its log names what it listens on",
+        )
+    else:
+        findings.ok(f"{variable_name(name)}: {address} is free, and no gateway runs")
+
+
+async def _state_of(name: str, address: Address) -> str:
+    path = _HTTP_PATHS.get(name)
+    if path is None:
+        return await ask_health(address, ANSWER_SECONDS)
+    return await ask_http_health(f"http://{reachable(address)}{path}")
+
+
+async def ask_http_health(url: str) -> str:
+    """What a listener says of itself over HTTP: as `ask_health`."""
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS)) as session,
+            session.get(url, allow_redirects=False) as answer,
+        ):
+            return {200: SERVING, 503: "not serving"}.get(answer.status, f"answering with {answer.status}")
+    except (aiohttp.ClientError, TimeoutError, ValueError):
+        return NO_ANSWER
+
+
+def _is_of_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
