@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "diameter": "diameter",
     "health": "health",
     "doctor": "doctor",
+    "top": "top",
 }
 """Each command, and group of commands, with the module that has it; in the order in which help shows them."""
 

@@ -23,6 +23,7 @@ DEMO_POINTER: Final = "demo.json"
 
 DEFAULT_LISTEN: Final = Address("127.0.0.1", 50051)
 DEFAULT_ADMIN_LISTEN: Final = Address("127.0.0.1", 50052)
+DEFAULT_METRICS_LISTEN: Final = Address("127.0.0.1", 9464)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class ConnectionFile:
         token: Made by the gateway for itself, and gone with it. Empty where the operator set one: that one is the
             operator's to keep.
         http_listen: Where pages and webhooks are.
+        metrics_listen: Where the metrics are; None: an older version wrote the file.
     """
 
     pid: int
@@ -43,6 +45,7 @@ class ConnectionFile:
     admin_listen: Address
     token: str
     http_listen: Address
+    metrics_listen: Address | None = None
 
     @classmethod
     def find(cls, data_dir: Path) -> Self | None:
@@ -55,6 +58,7 @@ class ConnectionFile:
                 Address.parse(content["admin_listen"]),
                 str(content["token"]),
                 Address.parse(content["http_listen"]),
+                Address.parse(content["metrics_listen"]) if content.get("metrics_listen") else None,
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -71,6 +75,7 @@ class ConnectionFile:
                 "admin_listen": str(self.admin_listen),
                 "token": self.token,
                 "http_listen": str(self.http_listen),
+                "metrics_listen": str(self.metrics_listen or ""),
             },
         )
         try:
@@ -149,6 +154,22 @@ class Connection:
             given or (file.token if admin_listen in {None, file.admin_listen} else ""),
             source,
         )
+
+
+def find_metrics(given: str | None, data_dir: Path | None, environment: Mapping[str, str] = os.environ) -> Address:
+    """Where the metrics of the gateway to ask are; found as the services of a `Connection` are.
+
+    Args:
+        given: The option, if it was.
+        data_dir: Of the gateway, if it was named.
+        environment: Has the variables.
+
+    Raises:
+        CommandError: The address makes no sense.
+    """
+    file, _ = _find_file(data_dir or _path(environment.get("TOLLGATE_DATA_DIR")))
+    named = _address("--metrics", given, "TOLLGATE_METRICS_LISTEN", environment)
+    return named or (file.metrics_listen if file is not None else None) or DEFAULT_METRICS_LISTEN
 
 
 def _find_file(named_dir: Path | None) -> tuple[ConnectionFile | None, str]:

@@ -52,7 +52,14 @@ def run_gateway(settings: Settings) -> int:
     with ExitStack() as files:
 
         def leave_connection_file() -> None:
-            file = ConnectionFile(os.getpid(), settings.listen, settings.admin_listen, token, settings.http_listen)
+            file = ConnectionFile(
+                os.getpid(),
+                settings.listen,
+                settings.admin_listen,
+                token,
+                settings.http_listen,
+                settings.metrics_listen,
+            )
             try:
                 files.enter_context(file.left_in(settings.data_dir))
             except OSError as error:

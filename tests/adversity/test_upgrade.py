@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -46,7 +46,7 @@ class Switch:
         async with open_channel(Address.parse(gateway.server), OPERATOR_TOKEN) as channel:
             yield cls(CallAuthorizationStub(channel), office_id)
 
-    def _named(self, call_id: str) -> dict[str, str]:
+    def _named(self, call_id: str) -> dict[str, Any]:
         return {"office_id": self._office_id, "call_id": call_id}
 
     async def authorize(self, call_id: str, *, replayed: bool = False) -> None:

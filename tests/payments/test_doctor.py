@@ -13,7 +13,7 @@ from tests.support.stripe import WEBHOOK_SECRET, stripe_stand_in
 
 
 def by_stripe(key: str) -> Settings:
-    return Settings(payment_provider="stripe", stripe_api_key=key, stripe_webhook_secret=WEBHOOK_SECRET)  # type: ignore[arg-type]
+    return Settings(payment_provider="stripe", stripe_api_key=key, stripe_webhook_secret=WEBHOOK_SECRET)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ class Tables:
 def tables_of(connection: Connection) -> Tables:
     """Read them."""
     found = inspect(connection)
-    columns, rules = {}, set()
+    columns: dict[tuple[str, str], Any] = {}
+    rules: set[tuple[str, str]] = set()
     for table in found.get_table_names():
         columns |= {(table, column["name"]): column for column in found.get_columns(table)}
         rules |= {(table, f"unique {sorted(each['column_names'])}") for each in found.get_unique_constraints(table)}

@@ -38,7 +38,7 @@ def doctor(
     Run it as the gateway's user and with its settings. A line a finding: ok, warn or fail, what was looked at, what was
     found, and what mends it. Exit code 0: all is well, 1: something is worth a look, 2: something fails.
     """
-    configure_logging("critical", "console", process="command")
+    configure_logging("error", "console", process="command")
     findings = asyncio.run(examine(config, data_dir))
     if as_json:
         typer.echo(json.dumps({"verdict": worst_of(findings), "findings": [each.as_json() for each in findings]}))
