@@ -186,6 +186,13 @@ ROWS: Final = {
         ),
         Panel("Clock against the store's", ((f"tollgate_clock_offset_seconds{{{JOB}}}", "{{instance}}"),), "s"),
         Panel(
+            "Way to the store and back",
+            ((f"tollgate_store_round_trip_seconds{{{JOB}}}", "{{instance}}"),),
+            "s",
+            help="When its clock was last read.",
+        ),
+        Panel("Fronts", ((f"tollgate_fronts{{{JOB}}}", "{{instance}}"),)),
+        Panel(
             "HTTP requests",
             ((rate("tollgate_http_requests_total", by="route, status"), "{{route}} {{status}}"),),
             "reqps",
