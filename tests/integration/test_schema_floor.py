@@ -16,7 +16,18 @@ from gateway.ledger import migrations
 from gateway.ledger.database import open_database
 from gateway.ledger.errors import DatabaseUnusable
 from gateway.ledger.migrations import EXPANDS_ONLY, FLOOR, Schema, SchemaState, floor_of
-from tests.support.ledger import NOW, SQLITE_FILE, WHO, ledger_of, sqlite_url
+from tests.support.ledger import (
+    NOW,
+    SQLITE_FILE,
+    WHO,
+    Ledger,
+    credit,
+    ledger_of,
+    settings,
+    sqlite_url,
+    with_ledger,
+    with_office,
+)
 from tests.support.migrated import place_migrated
 from tests.support.schema_changes import contractions, tables_of
 
@@ -153,3 +164,23 @@ def test_what_takes_away_is_seen(connection: Connection, statements: list[str], 
     for statement in statements:
         connection.execute(text(statement))
     assert sorted(contractions(before, tables_of(connection))) == found
+
+
+def test_work_goes_on_while_a_newer_version_adds_columns(ledger_url: str) -> None:
+    """PostgreSQL's statements are prepared, with the columns that there were."""
+
+    async def scenario(ledger: Ledger) -> None:
+        await with_office(ledger)
+        before = await ledger.offices.get("o1")
+        newer = await open_database(ledger_url)
+        try:
+            async with newer.write() as session:
+                await session.execute(text("ALTER TABLE office ADD COLUMN motto VARCHAR(64)"))
+                await session.execute(text("ALTER TABLE credit ADD COLUMN weight INTEGER NOT NULL DEFAULT 0"))
+        finally:
+            await newer.close()
+        assert await ledger.offices.get("o1") == before
+        await ledger.credits.new_credit(credit(), actor=WHO, now_ms=NOW)
+        await ledger.offices.create(settings("o2"), actor=WHO, now_ms=NOW)
+
+    with_ledger(ledger_url, scenario)

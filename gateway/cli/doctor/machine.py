@@ -61,6 +61,11 @@ def examine_data_directory(settings: Settings) -> Findings:
         findings.fail(
             f"{path} has mode {mode:04o}: other users can read balances and hashes of tokens", f"chmod 700 {path}"
         )
+    elif not os.getuid() and status.st_uid:
+        findings.warn(
+            f"{path} is user {status.st_uid}'s, and this is root, who may do what that user may not",
+            "run this as the user of the gateway",
+        )
     elif not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         findings.fail(
             f"this user may not write to {path}, which is user {status.st_uid}'s",

@@ -16,7 +16,7 @@ def examine_settings(settings: Settings) -> Findings:
     findings = Findings("settings")
     if settings.config is not None:
         _examine_file(settings, settings.config, findings)
-    cores = len(os.sched_getaffinity(0))
+    cores = os.cpu_count() or 1
     if settings.workers > cores:
         findings.warn(
             f"TOLLGATE_WORKERS is {settings.workers}, and this machine has {cores} cores",

@@ -59,6 +59,8 @@ async def top(
         try:
             async with aclosing(_frames(scraper, offices)) as frames:
                 if once:
+                    # Who looks on sees them in the next frame.
+                    await offices.first()
                     _print(await anext(frames))
                 elif can_redraw():
                     await _redraw(frames)
@@ -72,7 +74,6 @@ async def top(
 async def _frames(scraper: Scraper, offices: OfficeWatch) -> AsyncGenerator[list[Text], None]:
     """A frame each second, the first when there are two scrapes."""
     scrapes = deque([await scraper.scrape()], maxlen=WINDOW)
-    await offices.first()
     console = Console()
     while True:
         await asyncio.sleep(EVERY_SECONDS)
