@@ -58,7 +58,7 @@ def run_gateway(settings: Settings) -> int:
                 settings.admin_listen,
                 token,
                 settings.http_listen,
-                settings.metrics_listen,
+                metrics_listen=settings.metrics_listen,
             )
             try:
                 files.enter_context(file.left_in(settings.data_dir))

@@ -1,6 +1,7 @@
 """The listeners: answered by the gateway that runs, or free for the one that is to."""
 
 import asyncio
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Final
 
@@ -41,7 +42,12 @@ async def examine_listeners(settings: Settings, gateway: ConnectionFile | None) 
         findings.warn(
             "a gateway answers, and it is not that of this data directory", "name the data directory of the one meant"
         )
-    # Encryption, once it is the gateway's own, is to be looked at here: what is open to others, and with what.
+    _examine_encryption(addresses, findings)
+    return findings
+
+
+def _examine_encryption(addresses: Mapping[str, Address], findings: Findings) -> None:
+    """Of the listeners those that carry tokens; what other machines cannot reach needs none."""
     for name, address in addresses.items():
         if name != "metrics_listen" and not _is_of_this_machine(address.host):
             findings.warn(
@@ -49,7 +55,6 @@ async def examine_listeners(settings: Settings, gateway: ConnectionFile | None) 
                 "in the clear",
                 "keep it on a network of its own, or behind a proxy that speaks TLS",
             )
-    return findings
 
 
 async def _examine_silent(name: str, address: Address, findings: Findings, *, runs: bool) -> None:
