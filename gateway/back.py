@@ -86,6 +86,7 @@ from gateway.ledger.errors import DatabaseUnusable
 from gateway.ledger.fraud_guards import FraudGuards
 from gateway.ledger.installation import page_key
 from gateway.ledger.journal import Journal
+from gateway.ledger.migrations import SchemaState
 from gateway.ledger.notices import Notices
 from gateway.ledger.offices import Offices
 from gateway.ledger.open_refills import OpenRefills
@@ -116,7 +117,7 @@ from gateway.startup import StartupError
 from gateway.store.balances import BalanceStore
 from gateway.store.clock import Clock, StoreClock
 from gateway.store.commands import follow_commands
-from gateway.store.configuration import check_primaries
+from gateway.store.configuration import HALF_REBUILT, check_primaries, foreign_shards
 from gateway.store.connection import StoreConnection
 from gateway.store.directory import Directory, read_token_uses
 from gateway.store.durability import Durability
@@ -202,6 +203,8 @@ async def open_back(settings: Settings, stack: AsyncExitStack, *, clock: Clock |
     except DatabaseUnusable as error:
         raise StartupError(f"TOLLGATE_DATABASE_URL: {error.message}") from error
     stack.push_async_callback(database.close)
+    if database.schema is not None and database.schema.state is SchemaState.NEWER:
+        log.warning("database_is_newer", revision=database.schema.revision, this_version_has=database.schema.newest)
     clock = clock or StoreClock()
     provider = await open_provider(settings, clock_ms=clock.now_ms)
     stack.push_async_callback(provider.close)
@@ -649,19 +652,13 @@ class Back:
         if held is None:
             await self.connection.ask("SET", SHARDS_KEY, SHARDS, "NX")
             held = await self.connection.ask("GET", SHARDS_KEY)
-        if held != str(SHARDS).encode():
-            raise StartupError(
-                f"TOLLGATE_REDIS_URL: the store is divided into {held!r} shards and this gateway into {SHARDS}; use "
-                "the version that made it, or another store"
-            )
+        if (foreign := foreign_shards(held)) is not None:
+            raise StartupError(f"TOLLGATE_REDIS_URL: {foreign}")
 
     async def _claim_epoch(self) -> None:
         """Give a new store its epoch; refuse one from before the ledger's last rebuild, or in the midst of one."""
         if await self.connection.ask("EXISTS", REBUILD_KEY):
-            raise StartupError(
-                "TOLLGATE_REDIS_URL: the store is being rebuilt from the ledger, or that was broken off; let "
-                "`tollgate rebuild` finish, or run it again"
-            )
+            raise StartupError(f"TOLLGATE_REDIS_URL: {HALF_REBUILT}")
         ledger = await self._outbox.epoch()
         store = await claim_epoch(self.connection, ledger)
         if store < ledger:

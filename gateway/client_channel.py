@@ -63,11 +63,16 @@ def fault_of(error: grpc.RpcError) -> Fault:
     return Fault(code, message)
 
 
+def reachable(address: Address) -> Address:
+    """Where to go to for an address that is listened on; 0.0.0.0 and [::] stand for this machine."""
+    return Address(_ANY_INTERFACE.get(address.host, address.host), address.port)
+
+
 def open_channel(address: Address, token: str = "", tls: Tls | None = None) -> grpc.aio.Channel:
     """Open a channel to a gateway; it connects with the first call.
 
     Args:
-        address: Where the gateway listens; 0.0.0.0 and [::] are taken for this machine.
+        address: Where the gateway listens, as `reachable` takes it.
         token: Goes as bearer token with every call, in the clear where the channel is not encrypted. Empty: none.
         tls: How it is encrypted; None: it is not.
 
@@ -76,7 +81,7 @@ def open_channel(address: Address, token: str = "", tls: Tls | None = None) -> g
     """
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     return dial(
-        str(Address(_ANY_INTERFACE.get(address.host, address.host), address.port)),
+        str(reachable(address)),
         tls,
         (
             *CHANNEL_OPTIONS,

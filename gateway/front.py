@@ -90,6 +90,8 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
     def is_healthy() -> bool:
         metrics.STORE_CONNECTED.labels("front").set(connection.is_connected)
         metrics.CLOCK_OFFSET.set(clock.offset_ms / 1000)
+        metrics.STORE_ROUND_TRIP.set(clock.round_trip_seconds)
+        metrics.FRONTS.set(1)
         return connection.is_connected and directory.is_ready
 
     lists = SwitchLists(connection)

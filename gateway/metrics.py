@@ -149,6 +149,12 @@ CLOCK_OFFSET: Final = Gauge(
     "The store's clock less this machine's.",
     multiprocess_mode="mostrecent",
 )
+STORE_ROUND_TRIP: Final = Gauge(
+    "tollgate_store_round_trip_seconds",
+    "Time from a question to the store to its answer, when its clock was last read.",
+    multiprocess_mode="mostrecent",
+)
+FRONTS: Final = Gauge("tollgate_fronts", "Front processes that run.", multiprocess_mode="livesum")
 STORE_CONNECTED: Final = Gauge(
     "tollgate_store_connected", "1 while the process has a connection to the store.", ["process"],
     multiprocess_mode="livemin",

@@ -208,6 +208,13 @@ ROWS: Final = {
             "s",
         ),
         Panel(
+            "Way to the store and back",
+            ((f"tollgate_store_round_trip_seconds{{{JOB}}}", "{{instance}}"),),
+            "s",
+            help="When its clock was last read.",
+        ),
+        Panel("Fronts", ((f"tollgate_fronts{{{JOB}}}", "{{instance}}"),)),
+        Panel(
             "HTTP requests",
             ((rate("tollgate_http_requests_total", by="route, status"), "{{route}} {{status}}"),),
             "reqps",

@@ -35,6 +35,8 @@ COMMANDS: Final = {
     "rebuild": "rebuild",
     "diameter": "diameter",
     "health": "health",
+    "doctor": "doctor",
+    "top": "top",
 }
 """Each command, and group of commands, with the module that has it; in the order in which help shows them."""
 

@@ -45,11 +45,20 @@ class Client:
         credits: Credits.
         as_json: Whether the answer is to be JSON, for programs.
         names_server: Whether the command line says which gateway to ask.
+        data_dir: Of the gateway, if the command line names it.
     """
 
-    def __init__(self, connection: Connection, *, as_json: bool = False, names_server: bool = False) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        as_json: bool = False,
+        names_server: bool = False,
+        data_dir: Path | None = None,
+    ) -> None:
         """Open both channels; must run inside the event loop."""
         self.as_json = as_json
+        self.data_dir = data_dir
         self.names_server = names_server
         self._channels = (
             open_channel(connection.listen, connection.listen_token, connection.listen_tls),
@@ -101,7 +110,7 @@ def asks_gateway(function: Callable[..., Coroutine[Any, Any, None]]) -> Callable
         )
 
         async def run() -> None:
-            client = Client(connection, as_json=as_json, names_server=bool(server or admin_server))
+            client = Client(connection, as_json=as_json, names_server=bool(server or admin_server), data_dir=data_dir)
             try:
                 await function(client, **own)
             finally:

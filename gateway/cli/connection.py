@@ -25,6 +25,7 @@ DEMO_POINTER: Final = "demo.json"
 
 DEFAULT_LISTEN: Final = Address("127.0.0.1", 50051)
 DEFAULT_ADMIN_LISTEN: Final = Address("127.0.0.1", 50052)
+DEFAULT_METRICS_LISTEN: Final = Address("127.0.0.1", 9464)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class ConnectionFile:
             operator's to keep.
         http_listen: Where pages and webhooks are.
         tls: Trusts the gateway's own certificate, by a name that is in it; None: the gateway speaks in the clear.
+        metrics_listen: Where the metrics are; None: an older version wrote the file.
     """
 
     pid: int
@@ -47,6 +49,7 @@ class ConnectionFile:
     token: str
     http_listen: Address
     tls: Tls | None = None
+    metrics_listen: Address | None = None
 
     @classmethod
     def find(cls, data_dir: Path) -> Self | None:
@@ -60,6 +63,7 @@ class ConnectionFile:
                 str(content["token"]),
                 Address.parse(content["http_listen"]),
                 Tls(Path(tls["certificate"]), server_name=tls["server_name"]) if (tls := content.get("tls")) else None,
+                Address.parse(content["metrics_listen"]) if content.get("metrics_listen") else None,
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -79,6 +83,7 @@ class ConnectionFile:
                 "tls": None
                 if self.tls is None
                 else {"certificate": str(self.tls.ca), "server_name": self.tls.server_name},
+                "metrics_listen": str(self.metrics_listen or ""),
             },
         )
         try:
@@ -179,6 +184,22 @@ class Connection:
             )
         except TlsFilesError as error:
             raise CommandError(str(error), EXIT_USAGE) from None
+
+
+def find_metrics(given: str | None, data_dir: Path | None, environment: Mapping[str, str] = os.environ) -> Address:
+    """Where the metrics of the gateway to ask are; found as the services of a `Connection` are.
+
+    Args:
+        given: The option, if it was.
+        data_dir: Of the gateway, if it was named.
+        environment: Has the variables.
+
+    Raises:
+        CommandError: The address makes no sense.
+    """
+    file, _ = _find_file(data_dir or _path(environment.get("TOLLGATE_DATA_DIR")))
+    named = _address("--metrics", given, "TOLLGATE_METRICS_LISTEN", environment)
+    return named or (file.metrics_listen if file is not None else None) or DEFAULT_METRICS_LISTEN
 
 
 def _find_file(named_dir: Path | None) -> tuple[ConnectionFile | None, str]:

@@ -16,6 +16,7 @@ from gateway.client.tls import Tls, TlsFilesError
 from gateway.client_channel import open_channel
 
 SERVING: Final = "serving"
+NO_ANSWER: Final = "no answer"
 
 
 def register(app: typer.Typer) -> None:
@@ -55,11 +56,11 @@ async def _ask_both(
 
 
 async def ask_health(address: Address, limit_seconds: float, tls: Tls | None = None) -> str:
-    """What a service says of itself: SERVING, "not serving", or "no answer"; raises as `open_channel`."""
+    """What a service says of itself: SERVING, "not serving", or NO_ANSWER; raises as `open_channel`."""
     async with open_channel(address, tls=tls) as channel:
         try:
             answer = await HealthStub(channel).Check(HealthCheckRequest(), timeout=limit_seconds)
         except grpc.RpcError:
-            return "no answer"
+            return NO_ANSWER
     state: str = HealthCheckResponse.ServingStatus.Name(answer.status)
     return state.lower().replace("_", " ")

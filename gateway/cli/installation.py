@@ -63,7 +63,7 @@ async def _store_url(settings: Settings, *, alone: bool) -> AsyncIterator[str]:
         yield settings.redis_url
         return
     store = EmbeddedStore(settings.data_dir)
-    if not alone and await _answers(settings):
+    if not alone and await embedded_store_answers(settings):
         yield store.address.url
         return
     await store.start()
@@ -73,7 +73,7 @@ async def _store_url(settings: Settings, *, alone: bool) -> AsyncIterator[str]:
         await store.stop()
 
 
-async def _answers(settings: Settings) -> bool:
+async def embedded_store_answers(settings: Settings) -> bool:
     """Whether a store runs in the data directory: a gateway's, or one that outlived its gateway."""
     try:
         probe = await Probe.connect(recorded_socket_path(settings.data_dir.resolve()))

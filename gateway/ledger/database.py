@@ -115,11 +115,21 @@ class Database:
         """Make or migrate the tables; several processes may do so at once.
 
         Raises:
-            UnknownRevision: A newer Tollgate has migrated them.
+            UnknownRevision: A newer Tollgate has migrated them, so that this one cannot work on them.
             Exception: As the driver has it, where the database cannot be used.
         """
         async with self._engine.begin() as connection:
-            await connection.run_sync(_migrate)
+            self.schema = await connection.run_sync(_migrate)
+
+    async def look_at_schema(self) -> migrations.Schema:
+        """See how the tables stand to this version; changes nothing.
+
+        Raises:
+            DatabaseError: The database did not answer.
+        """
+        with _translated():
+            async with self._engine.execution_options(**{READS: True}).connect() as connection:
+                return await connection.run_sync(migrations.look_at_schema)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -145,7 +155,8 @@ async def open_database(url: str, make: Callable[[AsyncEngine], Database] = Data
     except migrations.UnknownRevision as error:
         await database.close()
         raise DatabaseUnusable(
-            f"The database {_public(parsed)} was migrated by a newer Tollgate ({error}): install that version."
+            f"The database {_public(parsed)} was migrated by a newer Tollgate: {error}. Install that version, or "
+            "restore the backup from before (docs/operating/upgrade.md)."
         ) from error
     except _FAULTS as error:
         await database.close()
@@ -155,6 +166,15 @@ async def open_database(url: str, make: Callable[[AsyncEngine], Database] = Data
         await database.close()
         raise
     return database
+
+
+def database_as_it_is(url: str) -> Database:
+    """A database whose tables are left as they are, for who only looks; the caller closes it. Connects when asked.
+
+    Raises:
+        DatabaseUnusable: The URL is none.
+    """
+    return Database(_engine(_parse(url)))
 
 
 def _parse(url: str) -> URL:
@@ -182,11 +202,11 @@ def _engine(url: URL) -> AsyncEngine:
         ) from error
 
 
-def _migrate(connection: Connection) -> None:
+def _migrate(connection: Connection) -> migrations.Schema:
     if connection.dialect.name == "postgresql":
         # Two processes that start at once migrate one after the other. SQLite does that by BEGIN IMMEDIATE.
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7265746761746501)")
-    migrations.upgrade(connection)
+    return migrations.upgrade(connection)
 
 
 @contextlib.contextmanager

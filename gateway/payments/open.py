@@ -34,7 +34,7 @@ async def open_provider(settings: Settings, *, clock_ms: Callable[[], int]) -> P
     Raises:
         StartupError: The provider cannot be used, or not with this currency and these amounts, as the settings are.
     """
-    _check_amounts(settings)
+    check_amounts(settings)
     try:
         provider = await _open(settings, clock_ms)
     except ProviderUnusable as error:
@@ -56,14 +56,7 @@ async def open_provider(settings: Settings, *, clock_ms: Callable[[], int]) -> P
 async def _open(settings: Settings, clock_ms: Callable[[], int]) -> PaymentProvider:
     match settings.payment_provider:
         case "stripe":
-            if settings.stripe_api_key is None:
-                raise ProviderUnusable("Stripe needs TOLLGATE_STRIPE_API_KEY.")
-            return StripeProvider(
-                settings.stripe_api_key.get_secret_value(),
-                settings.stripe_webhook_secrets,
-                public_url=settings.base_url,
-                clock_ms=clock_ms,
-            )
+            return make_stripe(settings, clock_ms=clock_ms)
         case "sandbox":
             log.warning(
                 "payment_sandbox_in_use",
@@ -74,7 +67,28 @@ async def _open(settings: Settings, clock_ms: Callable[[], int]) -> PaymentProvi
             return await SandboxProvider.open(path, public_url=settings.base_url, clock_ms=clock_ms)
 
 
-def _check_amounts(settings: Settings) -> None:
+def make_stripe(settings: Settings, *, clock_ms: Callable[[], int]) -> StripeProvider:
+    """Stripe by these settings; nothing is asked of it yet.
+
+    Raises:
+        ProviderUnusable: There is no key.
+    """
+    if settings.stripe_api_key is None:
+        raise ProviderUnusable("Stripe needs TOLLGATE_STRIPE_API_KEY.")
+    return StripeProvider(
+        settings.stripe_api_key.get_secret_value(),
+        settings.stripe_webhook_secrets,
+        public_url=settings.base_url,
+        clock_ms=clock_ms,
+    )
+
+
+def check_amounts(settings: Settings) -> None:
+    """See whether cards can be charged with every amount of the settings.
+
+    Raises:
+        StartupError: Not in this currency; names the setting.
+    """
     to_chargeable = to_stripe_amount if settings.payment_provider == "stripe" else to_minor_units
     try:
         to_chargeable(settings.refill_amount_micros, settings.currency, "refill_amount_micros")

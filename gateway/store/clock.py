@@ -37,6 +37,10 @@ class StoreClock:
 
     Args:
         monotonic: This machine's clock that nobody sets, in seconds.
+
+    Attributes:
+        is_sure: Whether the offset can be relied on.
+        round_trip_seconds: How long the last measurement's question and answer were on their way; 0: there was none.
     """
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -45,6 +49,7 @@ class StoreClock:
         self._measured = False
         self._recent: deque[float] = deque(maxlen=AGREEING_MEASUREMENTS)
         self.is_sure = False
+        self.round_trip_seconds = 0.0
 
     def now_ms(self) -> int:
         """The store's time in Unix milliseconds; this machine's until the first measurement."""
@@ -88,5 +93,6 @@ class StoreClock:
         before = self._monotonic()
         seconds, micros = await connection.ask("TIME")
         after = self._monotonic()
+        self.round_trip_seconds = after - before
         # The reply was made about half way of the round trip.
         self.record(int(seconds) * 1000 + int(micros) / 1000 - (before + after) / 2 * 1000)

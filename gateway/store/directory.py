@@ -200,10 +200,7 @@ class Directory:
             raise Unavailable(_NOT_READ)
         now_ms = self._clock.now_ms()
         found = [
-            token
-            for name in names
-            for token in self._by_certificate.get(name, ())
-            if not token.has_expired(now_ms)
+            token for name in names for token in self._by_certificate.get(name, ()) if not token.has_expired(now_ms)
         ]
         for token in found:
             token.is_used = True

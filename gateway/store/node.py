@@ -144,6 +144,8 @@ class Node:
         return wire
 
     async def _load(self, wire: Wire) -> None:
+        if not self._library.functions:
+            return
         # Looked for first, since a store that is full, or a replica, refuses to load even what it has.
         if await _ask(wire, "FUNCTION", "LIST", "LIBRARYNAME", self._library.name):
             return

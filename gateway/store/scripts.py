@@ -40,6 +40,10 @@ class Library:
     functions: Mapping[str, bytes]
 
 
+NO_FUNCTIONS: Final = Library("", "", {})
+"""For a connection that only looks: nothing is loaded, and plain commands are all that it can send."""
+
+
 def scripts_directory() -> Path:
     """Where the scripts are: inside an installed package, or at the top of a source tree."""
     packaged = Path(__file__).parents[1] / "lua"

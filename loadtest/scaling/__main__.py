@@ -1,8 +1,8 @@
 """From measured costs to a plan: what a city, a country and ten million concurrent calls need, and a simulation of it.
 
-Without flags of a demand: prints the three named ones and puts their tables into docs/scaling.md. With any: prints the
-plan of that demand and its simulation, and writes nothing. Exit code 1: a flag or a file is not what it must be, or
-with --check the page shows other figures.
+Without flags of a demand: prints the three named ones and puts their tables into docs/scaling.md, and that of some
+sizes into docs/operating/size.md. With any: prints the plan of that demand and its simulation, and writes nothing.
+Exit code 1: a flag or a file is not what it must be, or with --check a page shows other figures.
 """
 
 import argparse
@@ -20,6 +20,8 @@ from loadtest.scaling.measure import FILE
 from loadtest.scaling.page import HOT_SHARE, PAGE, PageError, play_cases, put_in, sections
 from loadtest.scaling.plan import make_plan
 from loadtest.scaling.simulation import Settings
+from loadtest.scaling.sizes import PAGE as SIZES_PAGE
+from loadtest.scaling.sizes import sizes_table
 from loadtest.tables import Table, markdown
 
 _PRIMARIES = 64
@@ -33,7 +35,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m loadtest.scaling", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--check", action="store_true", help="only say whether docs/scaling.md shows these figures")
+    parser.add_argument("--check", action="store_true", help="only say whether the pages show these figures")
     parser.add_argument("--slots", type=int, metavar="N", help="print which slots each of N primaries should have")
     asked = parser.add_argument_group("a demand of your own")
     for each in fields(Demand):
@@ -50,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     files.add_argument("--latest", type=Path, default=RESULTS / LATEST, help="what `make bench` wrote")
     files.add_argument("--measured", type=Path, default=RESULTS / FILE, help="what `loadtest.scaling.measure` wrote")
     files.add_argument("--page", type=Path, default=PAGE)
+    files.add_argument("--sizes-page", type=Path, default=SIZES_PAGE)
     return parser
 
 
@@ -99,17 +102,20 @@ def _own(given: argparse.Namespace, demand: Demand, played: dict[str, Any]) -> l
 
 
 def _page(given: argparse.Namespace) -> int:
-    """The named demands, and the page."""
-    found = sections(given.latest, given.measured)
-    old = given.page.read_text()
-    new = put_in(old, {name: [markdown(table) for table in some] for name, some in found.items()})
-    if given.check:
-        if new != old:
-            sys.stderr.write(f"{given.page} shows other figures than the measured ones: python -m loadtest.scaling\n")
-        return int(new != old)
-    _show([table for some in found.values() for table in some])
-    given.page.write_text(new)
-    return 0
+    """The named demands and the sizes, and their pages."""
+    sizes = [sizes_table(read_costs(given.latest, given.measured, Demand().in_flight))]
+    pages = {given.page: sections(given.latest, given.measured), given.sizes_page: {"sizes": sizes}}
+    stale = 0
+    for page, found in pages.items():
+        old = page.read_text()
+        new = put_in(old, {name: [markdown(table) for table in some] for name, some in found.items()})
+        if not given.check:
+            _show([table for some in found.values() for table in some])
+            page.write_text(new)
+        elif new != old:
+            sys.stderr.write(f"{page} shows other figures than the measured ones: python -m loadtest.scaling\n")
+            stale = 1
+    return stale
 
 
 def _within(flag: str, value: float, lowest: float, highest: float) -> None:

@@ -161,15 +161,6 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == b"not a database, but somebody's notes. " * 100
 
 
-def test_a_database_of_a_newer_version_is_not_touched(tmp_path: Path) -> None:
-    with_ledger(tmp_path, _nothing)
-    connection = sqlite3.connect(tmp_path / "ledger.db")
-    connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.commit()
-    connection.close()
-    assert "newer Tollgate" in refused(url_of(tmp_path / "ledger.db"))
-
-
 def test_a_failed_migration_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def and_then_fail(connection: object) -> None:
         upgrade(connection)  # type: ignore[arg-type]

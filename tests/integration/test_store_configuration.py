@@ -3,7 +3,7 @@
 import pytest
 import redis.asyncio
 
-from gateway.store.configuration import StoreConfigurationError, check_store_configuration
+from gateway.store.configuration import StoreConfigurationError, check_store_configuration, find_misconfigurations
 from tests.support.servers import StartStore, StoreServer, wait_until
 
 
@@ -56,3 +56,10 @@ async def test_a_store_that_is_down_is_no_verdict() -> None:
     async with redis.asyncio.Redis(host="127.0.0.1", port=1) as client:
         with pytest.raises(redis.ConnectionError):
             await check_store_configuration(client)
+
+
+@pytest.mark.parametrize(("version", "is_refused"), [("6.2.14", True), ("", True), ("7.0.0", False), ("8.2", False)])
+def test_a_redis_without_functions_is_refused(version: str, is_refused: bool) -> None:
+    told = {"redis_version": version, "role": "master", "maxmemory_policy": "noeviction", "aof_enabled": 1}
+    faults = list(find_misconfigurations(told))
+    assert [fault.cure for fault in faults] == ["use Redis 7.0 or newer, or Valkey"] * is_refused

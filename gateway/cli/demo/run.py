@@ -151,6 +151,7 @@ async def _stay_up(
         settings.admin_listen,
         settings.operator_token.get_secret_value(),
         settings.http_listen,
+        metrics_listen=settings.metrics_listen,
     )
     async with story.last_call as last_call:
         with file.left_in(directory), demo_pointed_to(directory) as is_found:

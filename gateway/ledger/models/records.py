@@ -11,6 +11,8 @@ class SequenceRow(Base):
 
     A database's own sequence promises neither: on PostgreSQL a reader may see 8 before 7 is committed, and a cursor
     that has passed 8 never sees 7.
+
+    One row is no counter: the floor of the migrations (gateway/ledger/migrations), which also only rises.
     """
 
     __tablename__ = "sequence"

@@ -145,25 +145,36 @@ class DataDirectory:
                 "name a directory on a local disk that this user may write to"
             ) from error
 
-    def _check_existing(self) -> None:
+    def find_fault(self) -> str | None:
+        """Why no gateway takes the directory as it is; None: one would, and would close it to others if it is its own.
+
+        Raises:
+            OSError: It cannot be looked at.
+        """
         status = self.path.stat()
         if not status.st_mode & 0o077:
-            return
+            return None
         if status.st_uid != os.getuid():
             # A volume that a container is given belongs to root and is opened to it by a group.
             if status.st_mode & 0o002:
-                raise DataDirectoryError(
-                    f"TOLLGATE_DATA_DIR: everybody may write to {self.path}, which another user owns; name a directory "
-                    "of the gateway's own"
+                return (
+                    f"everybody may write to {self.path}, which another user owns; name a directory of the gateway's "
+                    "own"
                 )
-        elif (self.path / GATEWAY_LOCK).exists() or not any(self.path.iterdir()):
-            self.path.chmod(0o700)
-        else:
+        elif not (self.path / GATEWAY_LOCK).exists() and any(self.path.iterdir()):
             # Never chmod what may be a home directory or /tmp.
-            raise DataDirectoryError(
-                f"TOLLGATE_DATA_DIR: {self.path} is open to others and holds files that are not the gateway's; name a "
-                f"directory of its own, or close this one: chmod 700 {self.path}"
+            return (
+                f"{self.path} is open to others and holds files that are not the gateway's; name a directory of its "
+                f"own, or close this one: chmod 700 {self.path}"
             )
+        return None
+
+    def _check_existing(self) -> None:
+        if (fault := self.find_fault()) is not None:
+            raise DataDirectoryError(f"TOLLGATE_DATA_DIR: {fault}")
+        status = self.path.stat()
+        if status.st_mode & 0o077 and status.st_uid == os.getuid():
+            self.path.chmod(0o700)
 
 
 def _iso(instant: datetime) -> str:

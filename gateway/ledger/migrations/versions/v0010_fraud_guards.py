@@ -7,6 +7,7 @@ revision = "0010"
 down_revision = "0009"
 branch_labels = None
 depends_on = None
+expands_only = True
 
 _IS_GUARDED = sa.text("guarded_until > 0")
 _BY_DEFAULT = "-1"
