@@ -30,7 +30,8 @@ ARGV
 RETURNS { code, granted_seconds, final, available_micros [, record] }
   EMERGENCY | FREE | FUNDED: granted.
   INVALID_NUMBER | UNKNOWN_OFFICE | OFFICE_SUSPENDED | CALL_ENDED | DESTINATION_BLOCKED | FRAUD_GUARD | NO_RATE |
-  PRICE_LIMIT | TOO_MANY_CALLS | SPEND_LIMIT | INSUFFICIENT_FUNDS: denied; journaled or counted, and a refill may be asked for.
+  PRICE_LIMIT | TOO_MANY_CALLS | SPEND_LIMIT | INSUFFICIENT_FUNDS: denied; journaled or counted, and a refill may be
+  asked for.
   REPLAYED: the call as it is now in record. ID_REUSED: live with another request. OFFICE_CHANGED: the office in record;
   rate again by it.
 INVARIANT  available >= 0 and reserved = the sum of held, before and afterwards.
