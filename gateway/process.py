@@ -16,6 +16,7 @@ from gateway.log import configure_logging
 from gateway.parent_watch import EXIT_GIVE_UP, exit_with_parent, report_ready
 from gateway.settings import Settings, load_settings
 from gateway.startup import StartupError
+from gateway.tls_files import TlsError
 
 PROCESSES: Final = ("front", "back")
 
@@ -33,6 +34,11 @@ def main(arguments: list[str]) -> int:
         settings = load_settings()
         configure_logging(settings.log_level, settings.log_format, process=name)
         return 0 if uvloop.run(_run(name, settings)) else 1
+    except TlsError as error:
+        # The files fitted when the gateway started. Whatever has become of them, the other processes go on with what
+        # they have, and this one is started again until they fit.
+        sys.stderr.write(f"{error}\n")
+        return 1
     except StartupError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_GIVE_UP

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import pytest
 from gateway.client import Client, GatewayUnavailable, OperationFailed, Tls
 from gateway.domain.identity import Identity
 from gateway.domain.vocabulary import Role
+from gateway.parent_watch import EXIT_GIVE_UP
 from gateway.store.directory import PublishedToken, publish_tokens
 from gateway.tls_files import LOOK_EVERY_SECONDS
 from gateway.v1 import authorization_pb2 as pb
 from tests.support.back import refused
 from tests.support.front import OPERATOR, SWITCH_A, SWITCH_B, TOKENS, metadata, running_front
+from tests.support.gateway_process import clean_environment
 from tests.support.servers import StoreServer, free_port
 from tests.support.tls import Authority, CertificateFiles, replace
 
@@ -177,6 +180,20 @@ async def test_a_renewed_certificate_is_shown_and_no_call_is_dropped(
             assert shown == ssl.PEM_cert_to_DER_cert(leaf(renewed))
             assert client.is_connected
             assert (await client.quote_call(**QUOTE)).reason == pb.FUNDED
+
+
+async def test_a_process_that_finds_files_in_renewal_does_not_give_up(own: CertificateFiles, tmp_path: Path) -> None:
+    """Its supervisor starts it again, where a process that gives up takes the whole gateway with it."""
+    other = Authority().write(tmp_path / "other", "127.0.0.1")
+    settings = own.server_flags() | {"tls_key": str(other.key), "redis_url": "redis://127.0.0.1:1/0"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "gateway.process", "front",
+        env=clean_environment(**{f"TOLLGATE_{name.upper()}": value for name, value in settings.items()}),
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, said = await process.communicate()
+    assert b"TOLLGATE_TLS_KEY" in said
+    assert process.returncode not in (0, EXIT_GIVE_UP)
 
 
 def leaf(files: CertificateFiles) -> str:
