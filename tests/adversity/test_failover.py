@@ -1,0 +1,95 @@
+"""A primary killed under load, its replica behind: what was not replicated never happened, and nothing else is lost."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gateway.store.keys import office_keys
+from gateway.store.members import slot_of
+from tests.support.clusters import kill_server, running_cluster, running_sentinels
+from tests.support.fault_scene import MANY_REFILLS, FaultScene
+from tests.support.gateway_process import GatewayProcess, running_gateway
+from tests.support.operator import OPERATOR_TOKEN, assert_audit_is_clean
+from tests.support.servers import StoreServer
+from tests.support.switch_books import patient_client
+
+pytestmark = pytest.mark.slow
+
+BEHIND_SECONDS = 1.0
+"""How long the replica does not follow before its primary dies. Longer, and min-replicas-max-lag stops the primary."""
+
+RESUMED_WITHIN_SECONDS = 30.0
+"""Some five are usual: 2 to 4 until the others agree that it is dead, and one to find the new one."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A primary, its replica, and how the store that they are of is addressed.
+
+    Attributes:
+        has_office: Whether the primary has an office; while it lives.
+    """
+
+    url: str
+    primary: StoreServer
+    replica: StoreServer
+    has_office: Callable[[str], bool]
+
+
+@contextmanager
+def running_pair(form: str, directory: Path) -> Iterator[Pair]:
+    """Run a primary with its replica, behind sentinels or as a third of a cluster."""
+    if form == "sentinels":
+        with running_sentinels("valkey", directory) as group:
+            yield Pair(group.url, group.primary, group.replica, lambda _: True)
+        return
+    with running_cluster("valkey", directory, with_replicas=True) as cluster:
+        first = cluster.primaries[0]
+        yield Pair(
+            cluster.url,
+            first,
+            cluster.replicas[0],
+            lambda office_id: cluster.owner_of(slot_of(office_keys(office_id).office)) is first,
+        )
+
+
+@pytest.mark.parametrize("form", ["cluster", "sentinels"])
+def test_a_promoted_replica_goes_on(tmp_path: Path, form: str) -> None:
+    with running_pair(form, tmp_path / "store") as pair:
+        settings = {"TOLLGATE_OPERATOR_TOKEN": OPERATOR_TOKEN, "TOLLGATE_REDIS_URL": pair.url, **MANY_REFILLS}
+        with running_gateway(tmp_path, **settings) as gateway:
+            asyncio.run(play(gateway, pair))
+            assert_audit_is_clean(gateway.data_dir, TOLLGATE_REDIS_URL=pair.url)
+
+
+async def play(gateway: GatewayProcess, pair: Pair) -> None:
+    """Kill the primary while its replica is behind; then hold the books of the switch against the gateway's."""
+    scene = await FaultScene.create(gateway, offices=5)
+    of_the_primary = {office_id for office_id in scene.office_ids if pair.has_office(office_id)}
+    async with patient_client(gateway.server) as client:
+        async with scene.books.working(client):
+            await scene.books.more(200)
+            os.kill(pair.replica.pid, signal.SIGSTOP)
+            behind_since = time.monotonic()
+            try:
+                await asyncio.sleep(BEHIND_SECONDS)
+                await asyncio.to_thread(kill_server, pair.primary)
+            finally:
+                os.kill(pair.replica.pid, signal.SIGCONT)
+            killed_at = time.monotonic()
+            await scene.books.more(20, of_the_primary)
+            resumed_seconds = time.monotonic() - killed_at
+        lost = await scene.lost_by(gateway, client, gateway.data_dir)
+        await scene.is_exact(gateway, gateway.data_dir)
+    print(f"decided again after {resumed_seconds:.1f} s; {len(lost)} of {len(scene.books.paid)} settled anew")
+    assert resumed_seconds < RESUMED_WITHIN_SECONDS
+    assert lost, "nothing was lost, so nothing was shown"
+    assert {paid.office_id for paid in lost} <= of_the_primary
+    assert all(behind_since <= paid.at <= killed_at for paid in lost), "more was lost than what was not replicated"
