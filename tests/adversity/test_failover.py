@@ -1,15 +1,17 @@
 """A primary killed under load, its replica behind: what was not replicated never happened, and nothing else is lost."""
 
 import asyncio
+import itertools
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import redis
 
 from gateway.store.keys import office_keys
 from gateway.store.members import slot_of
@@ -24,6 +26,9 @@ pytestmark = pytest.mark.slow
 
 BEHIND_SECONDS = 1.0
 """How long the replica does not follow before its primary dies. Longer, and min-replicas-max-lag stops the primary."""
+
+FILLER_BYTES = 32 << 20
+"""More than the kernel keeps for a connection on its both sides."""
 
 RESUMED_WITHIN_SECONDS = 30.0
 """Some five are usual: 2 to 4 until the others agree that it is dead, and one to find the new one."""
@@ -60,6 +65,25 @@ def running_pair(form: str, directory: Path) -> Iterator[Pair]:
         )
 
 
+@contextmanager
+def falling_behind(pair: Pair) -> Iterator[None]:
+    """Let the replica stand still while the block runs; what the primary does meanwhile does not leave it.
+
+    The kernel would take the writes of a second, and the replica read them afterwards: it is filled up before.
+    """
+    os.kill(pair.replica.pid, signal.SIGSTOP)
+    try:
+        with pair.primary.client() as client:
+            for number in itertools.count():
+                with suppress(redis.ResponseError):  # Another primary has the slot of this name.
+                    client.set(f"filler-{number}", "")
+                    client.set(f"filler-{number}", bytes(FILLER_BYTES))
+                    break
+        yield
+    finally:
+        os.kill(pair.replica.pid, signal.SIGCONT)
+
+
 @pytest.mark.parametrize("form", ["cluster", "sentinels"])
 def test_a_promoted_replica_goes_on(tmp_path: Path, form: str) -> None:
     with running_pair(form, tmp_path / "store") as pair:
@@ -76,13 +100,10 @@ async def play(gateway: GatewayProcess, pair: Pair) -> None:
     async with patient_client(gateway.server) as client:
         async with scene.books.working(client):
             await scene.books.more(200)
-            os.kill(pair.replica.pid, signal.SIGSTOP)
-            behind_since = time.monotonic()
-            try:
+            with falling_behind(pair):
+                behind_since = time.monotonic()
                 await asyncio.sleep(BEHIND_SECONDS)
                 await asyncio.to_thread(kill_server, pair.primary)
-            finally:
-                os.kill(pair.replica.pid, signal.SIGCONT)
             killed_at = time.monotonic()
             await scene.books.more(20, of_the_primary)
             resumed_seconds = time.monotonic() - killed_at

@@ -20,7 +20,7 @@ TALK_SECONDS = 61
 PATIENT_SECONDS = 60.0
 """What the switch gives a fault to pass: it asks again, with the same id, until there is an answer."""
 
-PAUSE_SECONDS = 0.01
+PAUSE_SECONDS = 0.03
 """Between two deeds of a line, so that the load is one that a busy machine carries."""
 
 
