@@ -28,6 +28,7 @@ OPENING_MICROS = 1_000 * DOLLARS
 GRACE_SECONDS = 3
 DEADLINE_SECONDS = 1.0
 STORE_PORT = 6379
+CALL = "far away"
 
 
 @contextmanager
@@ -85,26 +86,29 @@ async def lose_a_switch(
     gateway: GatewayProcess, operator: Operator, office_id: str, space: Namespace, log: Path
 ) -> None:
     """Its call goes on for the grace, lapses, and is settled by its duration when the switch is back."""
-    command = [sys.executable, "-m", "tests.support.remote_switch", gateway.server, office_id, "far away"]
+    command = [sys.executable, "-m", "tests.support.remote_switch", gateway.server, office_id, CALL]
     with running_program(space.command(*command), log) as switch:
         await until(lambda: "answered" in log.read_text())
         space.cut()
         cut_at = time.monotonic()
-        await state_is(operator, office_id, credits_pb2.CALL_STATE_LAPSED)
+        lapsed = await becomes(operator, office_id, credits_pb2.CALL_STATE_LAPSED)
         assert time.monotonic() - cut_at >= GRACE_SECONDS, "it lapsed before the grace was over"
-        (lapsed,) = await operator.live_calls(office_id)
         assert not lapsed.held_micros
         assert lapsed.debited_micros == SECOND_MICROS * max(1, lapsed.confirmed_seconds)
         space.mend()
-        await state_is(operator, office_id, credits_pb2.CALL_STATE_ANSWERED)
+        await becomes(operator, office_id, credits_pb2.CALL_STATE_ANSWERED)
         await asyncio.to_thread(end_program, switch)
     told = json.loads((await asyncio.to_thread(log.read_text)).splitlines()[-1])
     assert told["debited_micros"] == SECOND_MICROS * told["talked_seconds"], told
     assert (await operator.wait_settled(office_id)).balance_micros == OPENING_MICROS - told["debited_micros"]
 
 
-async def state_is(operator: Operator, office_id: str, state: "credits_pb2.CallState.ValueType") -> None:
-    """Wait until the one call of an office is in a state."""
-    async with asyncio.timeout(30):
-        while [each.state for each in await operator.live_calls(office_id)] != [state]:  # noqa: ASYNC110  # asked for
+async def becomes(
+    operator: Operator, office_id: str, state: "credits_pb2.CallState.ValueType", limit_seconds: float = 40.0
+) -> credits_pb2.Call:
+    """Wait until the call that is far away is in a state; the call as it is then."""
+    request = credits_pb2.GetCallRequest(office_id=office_id, call_id=CALL)
+    async with asyncio.timeout(limit_seconds):
+        while (call := await operator.stub.GetCall(request)).state != state:  # noqa: ASYNC110  # it is asked for
             await asyncio.sleep(0.05)
+    return call

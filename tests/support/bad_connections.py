@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from gateway.address import Address
+from gateway.api.session import MAX_IN_FLIGHT
 from gateway.v1 import authorization_pb2 as pb
 from tests.support.operator import OPERATOR_TOKEN
 from tests.support.switch_books import NEW_YORK
@@ -19,6 +20,12 @@ _DATA, _HEADERS, _SETTINGS = 0, 1, 4
 _END_HEADERS = 4
 _SERVICE: Final = "/gateway.v1.CallAuthorization/"
 _CHUNK: Final = bytes(16_384)
+
+PACE_SECONDS: Final = 0.1
+"""Between what one of them sends: what is to be seen is what they cost the gateway, not what they cost us."""
+
+ASKED_BY_THE_DEAF: Final = MAX_IN_FLIGHT + 500
+_BATCH: Final = 100
 
 Bad = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -69,7 +76,10 @@ async def giant_frame(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 
 
 async def endless_message(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Begins a request of 1 GB, and sends it as long as anybody takes it."""
+    """Begins a request of 1 GB, and sends it as long as anybody takes it.
+
+    It is refused as too large at once. The connection stays, as HTTP/2 has it, until it owes the answer to a ping.
+    """
     writer.write(PREFACE + frame(_SETTINGS, 0, 0, b""))
     writer.write(frame(_HEADERS, _END_HEADERS, 1, request_headers("AuthorizeCall")))
     writer.write(frame(_DATA, 0, 1, struct.pack(">BI", 0, 1 << 30)))
@@ -77,17 +87,17 @@ async def endless_message(reader: asyncio.StreamReader, writer: asyncio.StreamWr
 
 
 async def deaf_session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A switch with a good token that asks on and on and never reads an answer."""
+    """A switch with a good token that asks for more than the gateway keeps answers for, and never reads one."""
     bearer = {"authorization": f"Bearer {OPERATOR_TOKEN}", "x-switch-id": "deaf"}
     writer.write(PREFACE + frame(_SETTINGS, 0, 0, b""))
     writer.write(frame(_HEADERS, _END_HEADERS, 1, request_headers("Session", **bearer)))
-    for batch in itertools.count():
+    for batch in range(ASKED_BY_THE_DEAF // _BATCH):
         quote = pb.QuoteCallRequest(office_id="nobody", direction=pb.OUTBOUND, called_number=NEW_YORK)
-        operations = [pb.Operation(tag=batch * 50 + each + 1, quote_call=quote) for each in range(50)]
+        operations = [pb.Operation(tag=batch * _BATCH + each + 1, quote_call=quote) for each in range(_BATCH)]
         message = pb.SessionRequest(operations=operations).SerializeToString()
         writer.write(frame(_DATA, 0, 1, struct.pack(">BI", 0, len(message)) + message))
         await writer.drain()
-        await asyncio.sleep(0)
+    await asyncio.Event().wait()
 
 
 KINDS: Final[Mapping[str, Bad]] = {
@@ -106,9 +116,11 @@ class BadConnections:
         self.open = dict.fromkeys(KINDS, 0)
 
     @asynccontextmanager
-    async def connected(self, server: str, of_each: int) -> AsyncIterator[None]:
-        """Keep them until the block ends; one that is dropped stays dropped."""
-        tasks = [asyncio.create_task(self._be_bad(server, kind)) for kind in KINDS for _ in range(of_each)]
+    async def connected(self, server: str, counts: Mapping[str, int]) -> AsyncIterator[None]:
+        """Keep so many of each kind until the block ends; one that is dropped stays dropped."""
+        tasks = [
+            asyncio.create_task(self._be_bad(server, kind)) for kind, count in counts.items() for _ in range(count)
+        ]
         try:
             yield
         finally:
@@ -138,4 +150,4 @@ async def _pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, chun
     while not dropped.done():
         writer.write(chunk)
         await writer.drain()
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(PACE_SECONDS)
