@@ -182,8 +182,6 @@ async def test_an_office_that_went_with_the_last_seconds_of_the_store_is_made_an
         back.back._on_connect()
         while await back.back.background.reconciler.turn():
             pass
-        while await back.back.background.reconciler.turn() or await back.back.background.applier.turn():
-            pass
         await back.store_is_as_credits_say()
         assert (await back.get_office()).balance_micros == 1_000_000
         assert value(metrics.OFFICES_MISSING) == 0
@@ -197,6 +195,7 @@ async def test_an_office_of_an_emptied_store_is_not_made_anew(valkey: StoreServe
         await back.back.background.journaler.turn()
         await back.open_office(balance=1_000_000)
         await flush_all(back.till.connection)
+        back.back._on_connect()
         await back.back.prepare_store()
         assert await back.store.read_office(OFFICE) is None
         assert value(metrics.OFFICES_MISSING) == 2
