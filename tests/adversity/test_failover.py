@@ -107,8 +107,8 @@ async def play(gateway: GatewayProcess, pair: Pair) -> None:
             killed_at = time.monotonic()
             await scene.books.more(20, of_the_primary)
             resumed_seconds = time.monotonic() - killed_at
-        lost = await scene.lost_by(gateway, client, gateway.data_dir)
-        await scene.is_exact(gateway, gateway.data_dir)
+        lost = await scene.lost_by(gateway, client)
+        await scene.is_exact(gateway)
     print(f"decided again after {resumed_seconds:.1f} s; {len(lost)} of {len(scene.books.paid)} settled anew")
     assert resumed_seconds < RESUMED_WITHIN_SECONDS
     assert lost, "nothing was lost, so nothing was shown"

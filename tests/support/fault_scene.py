@@ -63,7 +63,7 @@ class FaultScene:
         opening = dict.fromkeys(others, OPENING_MICROS) | {refilled: REFILLED_FROM_MICROS}
         return cls([*others, refilled], refilled, card_id, opening)
 
-    async def lost_by(self, gateway: GatewayProcess, client: Client, data_dir: Path) -> list[Paid]:
+    async def lost_by(self, gateway: GatewayProcess, client: Client) -> list[Paid]:
         """Find out what was lost, by balances and by asking again, and have it settled anew.
 
         Raises:
@@ -71,14 +71,16 @@ class FaultScene:
         """
         async with Operator.of(gateway.admin_server) as operator:
             spent = self.books.spent()
-            before = await self._balances_at_rest(operator, data_dir)
+            before = await self._balances_at_rest(operator, gateway.data_dir)
             lost = await self.books.ask_again(client)
             for office_id in self.office_ids:
                 gone = sum(paid.micros for paid in lost if paid.office_id == office_id)
-                assert before[office_id] == self._credits(office_id, data_dir) - spent[office_id] + gone, office_id
+                assert before[office_id] == self._credits(office_id, gateway.data_dir) - spent[office_id] + gone, (
+                    office_id
+                )
         return lost
 
-    async def is_exact(self, gateway: GatewayProcess, data_dir: Path) -> None:
+    async def is_exact(self, gateway: GatewayProcess) -> None:
         """Every office has what came in less what its switch was told it paid, and holds nothing.
 
         Raises:
@@ -87,9 +89,9 @@ class FaultScene:
         async with Operator.of(gateway.admin_server) as operator:
             for office_id in self.office_ids:
                 await operator.wait_settled(office_id)
-            balances = await self._balances_at_rest(operator, data_dir)
+            balances = await self._balances_at_rest(operator, gateway.data_dir)
         spent = self.books.spent()
-        assert balances == {name: self._credits(name, data_dir) - spent[name] for name in self.office_ids}
+        assert balances == {name: self._credits(name, gateway.data_dir) - spent[name] for name in self.office_ids}
 
     async def _balances_at_rest(self, operator: Operator, data_dir: Path) -> dict[str, int]:
         """The balances, once each charge of the card has become a credit and no other is asked for."""

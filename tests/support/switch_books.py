@@ -44,16 +44,18 @@ class Paid:
 
 
 class SwitchBooks:
-    """Calls and messages of some offices, placed by some lines at once until `stop`.
+    """Calls and messages of some offices, placed by some lines at once.
+
+    Args:
+        office_ids: The offices.
 
     Attributes:
         paid: All that was acknowledged, by office and id.
     """
 
-    def __init__(self, office_ids: Sequence[str], *, name: str = "line") -> None:
+    def __init__(self, office_ids: Sequence[str]) -> None:
         self.paid: dict[tuple[str, str], Paid] = {}
         self._office_ids = list(office_ids)
-        self._name = name
         self._numbers = itertools.count()
         self._under_way: set[tuple[str, int]] = set()
         self._stopped = asyncio.Event()
@@ -123,7 +125,7 @@ class SwitchBooks:
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def _do(self, client: Client, office_id: str, number: int) -> None:
-        name = f"{self._name}-{number}"
+        name = f"thing-{number}"
         await (self._send if number % 2 else self._call)(client, office_id, name)
         self._under_way.discard((office_id, number))
 
@@ -166,12 +168,12 @@ class SwitchBooks:
         self.paid[paid.office_id, paid.thing_id] = paid
 
 
-def patient_client(server: str, *, switch_id: str = "sw") -> Client:
+def patient_client(server: str) -> Client:
     """A switch that goes on asking through a fault, with an operator's token."""
     return Client(
         server,
         OPERATOR_TOKEN,
-        switch_id=switch_id,
+        switch_id="sw",
         deadline_seconds=PATIENT_SECONDS,
         settle_deadline_seconds=PATIENT_SECONDS,
         times=LinkTimes(stall_seconds=3.0),
