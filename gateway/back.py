@@ -107,6 +107,7 @@ from gateway.payments.provider import PaymentProvider
 from gateway.payments.sandbox import WEBHOOKS_EVERY_SECONDS, SandboxProvider
 from gateway.projection.credits import CreditApplication
 from gateway.projection.locks import OfficeLocks
+from gateway.projection.lost_tail import LostTail
 from gateway.projection.offices import OfficeProjection
 from gateway.projection.rates import RateProjection
 from gateway.projection.switches import SwitchProjection
@@ -279,7 +280,7 @@ class Back:
         self.offices, self.locks = offices, OfficeLocks()
         self.sign_in_links = SignInLinks(database)
         locks, missing = self.locks, MissingOffices()
-        office_projection = OfficeProjection(offices, store, clock)
+        office_projection = OfficeProjection(offices, store, clock, LostTail(self._outbox, connection))
         token_projection = TokenProjection(tokens, connection, clock)
         switches = Switches(database)
         switch_projection = SwitchProjection(switches, connection)

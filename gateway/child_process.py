@@ -23,7 +23,7 @@ _log = structlog.get_logger(__name__)
 
 
 class ChildGaveUpError(StartupError):
-    """A child says that another start would fail just the same; its own log line says why."""
+    """A child says that it cannot run as the gateway is set up, and it never has; its own log line says why."""
 
 
 class ChildProcess:
@@ -60,6 +60,7 @@ class ChildProcess:
         self._on_end = on_end
         self._process: asyncio.subprocess.Process | None = None
         self._is_up = False
+        self._has_run = False
         self._is_replaced = False
         self._backoff = Backoff()
 
@@ -69,7 +70,7 @@ class ChildProcess:
         `ready` is set from the first time on that the child reports so.
 
         Raises:
-            ChildGaveUpError: It ended with EXIT_GIVE_UP.
+            ChildGaveUpError: It ended with EXIT_GIVE_UP before it was ready for the first time.
             OSError: Its program cannot be executed.
         """
         while True:
@@ -160,7 +161,9 @@ class ChildProcess:
                 with suppress(asyncio.CancelledError):
                     await readiness
         self._on_end(self._process.pid)
-        if code == EXIT_GIVE_UP:
+        # One that has run as the gateway is set up can do so again, once what it needs is back (a database, say). The
+        # others are not to end for it meanwhile.
+        if code == EXIT_GIVE_UP and not self._has_run:
             raise ChildGaveUpError(f"the {self.name} process cannot run as the gateway is set up; its log says why")
         if self._is_replaced:
             _log.info("child_replaced", child=self.name, pid=self._process.pid, exit_code=code)
@@ -177,7 +180,7 @@ class ChildProcess:
             transport.close()
         words = line.decode(errors="replace").split()
         if words[:2] == ["ready", self._says]:
-            self._is_up = True
+            self._is_up = self._has_run = True
             self._backoff.started()
             self.ready.set()
             _log.info("child_ready", child=self.name, **dict(word.split("=", 1) for word in words[2:] if "=" in word))

@@ -8,8 +8,8 @@ What `gateway.process front|back` finds and owes:
 - `TOLLGATE_READY_FD`: a pipe for one line. Call `report_ready` when every listener is bound and answers;
 - SIGTERM means drain: stop accepting, finish what was accepted within `drain_seconds`, exit with 0. It is in a session
   of its own, so that Ctrl-C reaches the supervisor alone;
-- `EXIT_GIVE_UP` as exit code says that another start would fail just the same, so that the supervisor ends, too. After
-  any other end it is started again.
+- `EXIT_GIVE_UP` as exit code says that another start would fail just the same, so that the supervisor ends, too, unless
+  the child has been ready before. After any other end it is started again.
 """
 
 import os

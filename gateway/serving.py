@@ -1,6 +1,7 @@
 """What front and back have in common: listening, running loops, and stopping without losing a request."""
 
 import asyncio
+import resource
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
@@ -19,6 +20,18 @@ log = structlog.get_logger(__name__)
 
 HEALTH_EVERY_SECONDS: Final = 0.5
 
+HANDSHAKE_SECONDS: Final = 5.0
+"""How long a connection may take to say what HTTP/2 begins with; gRPC's own patience is two minutes."""
+
+MAX_STREAMS_OF_A_CONNECTION: Final = 16_384
+"""More than the Sessions of a switch and the requests in flight come to. gRPC has no bound, and each stream that is
+opened and then says nothing costs a task here before anybody has asked who it is."""
+
+_FILES_OF_OUR_OWN: Final = 256
+"""Of the files that the process may have open these are not for callers: without one there is no way to the store."""
+
+_MOST: Final = 2**31 - 1
+
 # A peer that is gone without a word is found out, so that its streams do not count for ever.
 _KEEPALIVE: Final = (
     ("grpc.keepalive_time_ms", 30_000),
@@ -35,6 +48,21 @@ def lifetimes_of(settings: Settings) -> Lifetimes:
         grace_ms=settings.grace_seconds * 1000,
         fresh_ms=settings.live_calls_seconds * 1500,
         stub_ms=settings.stub_seconds * 1000,
+    )
+
+
+def _bounds() -> tuple[tuple[str, int], ...]:
+    """What one connection may cost, and how many there may be; how large a request is, is gRPC's 4 MB or the caller's.
+
+    No bound on a connection's age: a Session is meant to last, and each that is ended is a pause for a switch.
+    """
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # A limit that is none is -1, and gRPC counts in 32 bits.
+    files = _MOST if files == resource.RLIM_INFINITY else min(files, _MOST)
+    return (
+        ("grpc.server_handshake_timeout_ms", int(HANDSHAKE_SECONDS * 1000)),
+        ("grpc.max_concurrent_streams", MAX_STREAMS_OF_A_CONNECTION),
+        ("grpc.max_allowed_incoming_connections", max(1, files - _FILES_OF_OUR_OWN)),
     )
 
 
@@ -86,7 +114,9 @@ class Service:
         self._name = name
         # Two gateways on one port would split the traffic silently: a taken port has to be an error. Workers are held
         # against it by their supervisor, before the first of them listens.
-        self.server = grpc.aio.server(options=(("grpc.so_reuseport", int(is_shared)), *_KEEPALIVE, *options))
+        self.server = grpc.aio.server(
+            options=(("grpc.so_reuseport", int(is_shared)), *_KEEPALIVE, *_bounds(), *options)
+        )
         self._health = _Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
         reflection.enable_server_reflection((name, health.SERVICE_NAME, reflection.SERVICE_NAME), self.server)

@@ -13,6 +13,8 @@ declare -A base=(
   [redis-server]=redis-server
   [pg_ctlcluster]=postgresql
   [prometheus]=prometheus
+  [faketime]=faketime
+  [ip]=iproute2
 )
 declare -A bench=([h2load]=nghttp2-client [redis-benchmark]=redis-tools)
 declare -A page=([chromium-headless-shell]="chromium-headless-shell fonts-dejavu-core")

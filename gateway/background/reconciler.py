@@ -73,22 +73,24 @@ class Reconciler:
         records = await asyncio.gather(*(self._store.read_office(office.office_id) for office in offices))
         numbers = await self._credits.last_numbers([office.office_id for office in offices])
         for office, record in zip(offices, records, strict=True):
-            if record is None:
-                await self._restore(office)
+            if record is None and not await self._restore(office):
                 continue
             self._missing.discard(office.office_id)
-            if record.settings.version < office.version:
+            if record is not None and record.settings.version < office.version:
                 await self._restore(office)
-            last = numbers.get(office.office_id, 0)
-            if record.credit_number < last:
-                log.info("credits_behind", office_id=office.office_id, store=record.credit_number, ledger=last)
+            held, last = record.credit_number if record is not None else 0, numbers.get(office.office_id, 0)
+            if held < last:
+                log.info("credits_behind", office_id=office.office_id, store=held, ledger=last)
                 await self._applier.apply_through(office.office_id, last)
         self._after = offices[-1].office_id if len(offices) == A_TURN else None
         return self._after is not None or self._asked
 
-    async def _restore(self, office: Office) -> None:
+    async def _restore(self, office: Office) -> bool:
+        """Make the store hold an office as SQL has it; False: it is lost, and more than its settings with it."""
         try:
             async with self._locks.hold(office.office_id):
                 await self._office_projection.settle(await self._offices.get(office.office_id), actor=ACTOR)
         except OfficeLost:
             self._missing.add(office.office_id)
+            return False
+        return True

@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import func, select
 
 from gateway.ledger.database import Database
-from gateway.ledger.models import OutboxPositionRow
+from gateway.ledger.models import OfficeBookRow, OutboxPositionRow
 
 BEGINNING: Final = "0-0"
 """The position before the first entry of a stream."""
@@ -39,3 +39,8 @@ class Outbox:
         """The newest epoch that was read; the first one where nothing was."""
         async with self._database.read() as session:
             return await session.scalar(select(func.max(OutboxPositionRow.epoch))) or FIRST_EPOCH
+
+    async def has_entries_of(self, office_id: str) -> bool:
+        """Whether any entry of an office was ever read."""
+        async with self._database.read() as session:
+            return await session.get(OfficeBookRow, office_id) is not None

@@ -3,13 +3,18 @@
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
+
 from gateway.errors import Unavailable
 from gateway.ledger.offices import Office, Offices
+from gateway.projection.lost_tail import LostTail
 from gateway.store.balances import BalanceStore
 from gateway.store.clock import Clock
 from gateway.store.codes import Code
 from gateway.store.records import OfficeRecord, OfficeSettingsRecord
 from gateway.v1.records_pb2 import OfficeProfile, TrippedGuard
+
+log = structlog.get_logger(__name__)
 
 _ATTEMPTS: Final = 5
 
@@ -17,7 +22,7 @@ _ATTEMPTS: Final = 5
 class OfficeLost(Unavailable):
     """The store had this office and has it no longer: it lost its data, and only `tollgate rebuild` knows the balance.
 
-    It is never made anew here, with a balance of nothing.
+    It is never made anew here, with a balance of nothing, unless it can only have had what is in SQL (lost_tail.py).
     """
 
     reason = "OFFICE_MISSING_IN_STORE"
@@ -39,10 +44,11 @@ class NotCovered:
 class OfficeProjection:
     """Carries offices into the store. The caller holds the office's lock."""
 
-    def __init__(self, offices: Offices, store: BalanceStore, clock: Clock) -> None:
+    def __init__(self, offices: Offices, store: BalanceStore, clock: Clock, lost_tail: LostTail) -> None:
         self._offices = offices
         self._store = store
         self._clock = clock
+        self._lost_tail = lost_tail
 
     async def settle(self, office: Office, *, actor: str) -> Office:
         """Project an office; a credit limit that the store refuses goes back to the one that it holds.
@@ -91,9 +97,12 @@ class OfficeProjection:
         enabled = office.refill.enabled
         put = await self._store.put_office(office.office_id, packed, refill_enabled=enabled, create=False)
         if put.code is Code.UNKNOWN_OFFICE:
-            # Only an office that no credit ever reached may begin with nothing.
+            # Only an office that the store never had may begin with nothing, or that went with its last seconds: the
+            # credits that it had are sent again.
             if await self._offices.was_in_store(office.office_id):
-                raise OfficeLost(office.office_id)
+                if not await self._lost_tail.has_taken(office.office_id):
+                    raise OfficeLost(office.office_id)
+                log.error("office_lost_by_the_store", office_id=office.office_id, cure="none needed: it is made anew")
             put = await self._store.put_office(office.office_id, packed, refill_enabled=enabled, create=True)
         if put.code is Code.NOT_COVERED:
             return NotCovered(put.smallest_credit_limit_micros)

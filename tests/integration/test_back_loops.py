@@ -16,9 +16,11 @@ from gateway.store.codes import Code
 from gateway.store.faults import StoreUnavailable
 from gateway.store.keys import office_keys
 from gateway.v1 import credits_pb2 as pb
+from tests.support.audits import assert_clean
 from tests.support.back import COMPANY, OFFICE, BackUnderTest, Fault, bearer, running_back
 from tests.support.ledger import NOW, settings
 from tests.support.servers import StoreServer
+from tests.support.store_keys import flush_all
 
 ME = bearer()
 
@@ -163,6 +165,40 @@ async def test_offices_that_the_store_lost_are_counted_and_left_alone(
         while await back.back.background.reconciler.turn():
             pass
         assert value(metrics.OFFICES_MISSING) == 1
+
+
+async def test_an_office_that_went_with_the_last_seconds_of_the_store_is_made_anew(
+    valkey: StoreServer, tmp_path: Path
+) -> None:
+    """Made, credited and debited a moment before the power was lost: the debit never happened, the credit did."""
+    async with running_back(valkey, tmp_path) as back:
+        await back.open_office("journaled", balance=100)
+        await back.back.background.journaler.turn()
+        await back.open_office(balance=1_000_000)
+        await back.spend(30_000)
+        # As a store that was synced before: the office is not there, and neither are its entries.
+        await back.till.connection.ask("DEL", office_keys(OFFICE).office, office_keys(OFFICE).message_prefix + b"m")
+        await back.till.connection.ask("XTRIM", office_keys(OFFICE).outbox, "MAXLEN", 0)
+        back.back._on_connect()
+        while await back.back.background.reconciler.turn():
+            pass
+        await back.store_is_as_credits_say()
+        assert (await back.get_office()).balance_micros == 1_000_000
+        assert value(metrics.OFFICES_MISSING) == 0
+        await back.back.background.journaler.turn()
+        await assert_clean(back)
+
+
+async def test_an_office_of_an_emptied_store_is_not_made_anew(valkey: StoreServer, tmp_path: Path) -> None:
+    async with running_back(valkey, tmp_path) as back:
+        await back.open_office("journaled", balance=100)
+        await back.back.background.journaler.turn()
+        await back.open_office(balance=1_000_000)
+        await flush_all(back.till.connection)
+        back.back._on_connect()
+        await back.back.prepare_store()
+        assert await back.store.read_office(OFFICE) is None
+        assert value(metrics.OFFICES_MISSING) == 2
 
 
 async def test_an_office_without_money_that_was_never_in_the_store_is_made(valkey: StoreServer, tmp_path: Path) -> None:

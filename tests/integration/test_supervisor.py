@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import redis
 
+from gateway.parent_watch import EXIT_GIVE_UP
 from tests.integration.test_embedded_store import end_store, store_lives, store_pid
 from tests.support.servers import StartStore, StoreServer, free_port, wait_until
 
@@ -167,6 +168,15 @@ def test_a_child_that_gives_up_ends_the_gateway(start_gateway: StartGateway, dat
     (ended,) = gateway.events("gateway_ended")
     assert ended["exit_codes"] == {"back": 0}
     assert not store_lives(data_dir)
+
+
+def test_a_child_that_has_run_and_gives_up_is_started_again(start_gateway: StartGateway, tmp_path: Path) -> None:
+    """A back whose database is away when it starts again does not take the fronts with it."""
+    gateway = start_gateway(children(back="give-up-later", argument=tmp_path / "starts"))
+    gateway.wait_for("child_ready", times=2, child="back")
+    assert [each["exit_code"] for each in gateway.events("child_died")] == [9, EXIT_GIVE_UP]
+    assert not gateway.events("child_died", child="front")
+    assert gateway.end() == 0
 
 
 def test_a_program_that_is_missing_ends_the_gateway(start_gateway: StartGateway, data_dir: Path) -> None:

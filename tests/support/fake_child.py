@@ -1,7 +1,8 @@
 """A child of the supervisor that does nothing but keep the contract, or break it in the way its second word says.
 
-`python -m tests.support.fake_child NAME BEHAVIOUR`: ready, crash (once ready), crash-once PATH, give-up, stubborn
-(ignores SIGTERM), silent (never ready), dirty (ends with 3), environment PATH (writes what it was given).
+`python -m tests.support.fake_child NAME BEHAVIOUR`: ready, crash (once ready), crash-once PATH, give-up, give-up-later
+PATH (crashes, gives up, then stays), stubborn (ignores SIGTERM), silent (never ready), dirty (ends with 3), environment
+PATH (writes what it was given).
 """
 
 import json
@@ -19,11 +20,12 @@ def main(name: str, behaviour: str, argument: str = "") -> int:
     if behaviour == "environment":
         Path(argument).write_text(json.dumps({"environment": dict(os.environ), "command": sys.orig_argv}))
     exit_with_parent()
-    if behaviour == "give-up":
+    start = count_start(Path(argument)) if behaviour == "give-up-later" else 0
+    if behaviour == "give-up" or start == 2:
         return EXIT_GIVE_UP
     if behaviour != "silent":
         report_ready(name, listen=Address("127.0.0.1", 4711))
-    if behaviour == "crash":
+    if behaviour == "crash" or start == 1:
         return 9
     if behaviour == "crash-once" and not Path(argument).exists():
         Path(argument).touch()
@@ -32,6 +34,13 @@ def main(name: str, behaviour: str, argument: str = "") -> int:
         signal.sigwait([signal.SIGTERM])
         if behaviour != "stubborn":
             return 3 if behaviour == "dirty" else 0
+
+
+def count_start(file: Path) -> int:
+    """The how manieth start this is, by a file that has a byte for each."""
+    with file.open("ab") as starts:
+        starts.write(b".")
+        return starts.tell()
 
 
 if __name__ == "__main__":

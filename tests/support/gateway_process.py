@@ -5,10 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.address import Address
 from gateway.cli.connection import ConnectionFile
@@ -31,6 +34,12 @@ class GatewayProcess:
     http: str
     log: Path
 
+    def metric(self, name: str) -> float:
+        """What a metric shows now, added up over its labels; 0 while nothing has set it."""
+        with urllib.request.urlopen(f"http://{self.metrics}/metrics", timeout=10) as answer:
+            families = list(text_string_to_metric_families(answer.read().decode()))
+        return sum(sample.value for family in families for sample in family.samples if sample.name == name)
+
     def stop(self) -> int:
         """Have it drain; returns its exit code."""
         self.process.send_signal(signal.SIGTERM)
@@ -44,18 +53,22 @@ def clean_environment(**variables: str) -> dict[str, str]:
 
 
 @contextmanager
-def running_gateway(directory: Path, *arguments: str, **variables: str) -> Iterator[GatewayProcess]:
+def running_gateway(
+    directory: Path, *arguments: str, host: str = "127.0.0.1", **variables: str
+) -> Iterator[GatewayProcess]:
     """Run a gateway with embedded stores until the block ends.
 
     Args:
         directory: For its data and its log.
         *arguments: More flags for `tollgate serve`.
+        host: Our address to which the switches come.
         **variables: More environment variables.
 
     Raises:
         AssertionError: It was not up in time; with its log.
     """
-    server, admin_server, metrics, http = (f"127.0.0.1:{free_port()}" for _ in range(4))
+    server = f"{host}:{free_port()}"
+    admin_server, metrics, http = (f"127.0.0.1:{free_port()}" for _ in range(3))
     data_dir, log = directory / "data", directory / "gateway.log"
     command = [sys.executable, "-m", "gateway.cli", "serve", "--data-dir", str(data_dir), "--listen", server]
     command += ["--admin-listen", admin_server, "--metrics-listen", metrics, "--http-listen", http]

@@ -4,6 +4,9 @@ It does not wait for the disk: what a test has written need not outlive a power 
 """
 
 import asyncio
+import os
+import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +16,10 @@ import pytest
 
 from gateway.ledger.database import open_database
 from loadtest.postgres import PostgresServer, find_postgres, running_postgres
-from tests.support.servers import missing_server
+from tests.support.servers import missing_server, wait_until
 
 _MIGRATED: Final = "migrated"
+_STOP_SECONDS: Final = 20.0
 _OPTIONS: Final = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -64,6 +68,56 @@ def empty_postgres_url(postgres: PostgresServer) -> Iterator[str]:
     """A database of the test's own, without any table."""
     with _database(postgres, "template0") as url:
         yield url
+
+
+class StoppablePostgres:
+    """A server of the test's own that it may stop, and start again with all that it had.
+
+    Args:
+        server: As it was started first.
+    """
+
+    def __init__(self, server: PostgresServer) -> None:
+        self.server = server
+        self._again: subprocess.Popen[bytes] | None = None
+
+    def stop(self) -> None:
+        """Stop it as an operator does: whoever is connected is cut off, whoever connects is refused."""
+        os.kill(self.server.pid if self._again is None else self._again.pid, signal.SIGINT)
+        assert wait_until(lambda: not (self.server.directory / "data/postmaster.pid").exists(), _STOP_SECONDS)
+
+    def start(self) -> None:
+        """Start it again; it listens soon afterwards."""
+        directory = self.server.directory
+        command = [str(self.server.programs / "postgres"), "-D", str(directory / "data"), "-k", str(directory)]
+        command += ["--listen_addresses=", *(f"--{name}={value}" for name, value in _OPTIONS.items())]
+        with (directory / "server.log").open("ab") as output:
+            self._again = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=directory,
+                user=directory.stat().st_uid if os.getuid() == 0 else None,
+                start_new_session=True,
+            )
+
+    def end(self) -> None:
+        """End what `start` has started."""
+        if self._again is not None:
+            self._again.send_signal(signal.SIGQUIT)
+            self._again.wait()
+
+
+@contextmanager
+def stoppable_postgres() -> Iterator[StoppablePostgres]:
+    """Run a server that the test may stop, until the block ends."""
+    with running_postgres(postgres_programs(), _OPTIONS) as server:
+        stoppable = StoppablePostgres(server)
+        try:
+            yield stoppable
+        finally:
+            stoppable.end()
 
 
 @contextmanager

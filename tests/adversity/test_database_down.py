@@ -1,0 +1,58 @@
+"""PostgreSQL stopped under load: nobody who calls notices, the outboxes hold, and the ledger catches up by itself."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import pytest
+
+from tests.adversity.test_workers import events, until
+from tests.support.billing import DOLLARS
+from tests.support.gateway_process import GatewayProcess, running_gateway
+from tests.support.operator import OPERATOR_TOKEN, Operator, assert_audit_is_clean
+from tests.support.postgres import StoppablePostgres, stoppable_postgres
+from tests.support.switch_books import SwitchBooks, patient_client
+
+pytestmark = [pytest.mark.slow, pytest.mark.servers]
+
+OPENING_MICROS = 1_000 * DOLLARS
+
+
+def test_postgresql_is_stopped(tmp_path: Path) -> None:
+    with stoppable_postgres() as postgres:
+        postgres.server.create("tollgate")
+        url = postgres.server.url("tollgate")
+        with running_gateway(tmp_path, TOLLGATE_OPERATOR_TOKEN=OPERATOR_TOKEN, TOLLGATE_DATABASE_URL=url) as gateway:
+            asyncio.run(play(gateway, postgres))
+            assert_audit_is_clean(gateway.data_dir, TOLLGATE_DATABASE_URL=url)
+
+
+async def play(gateway: GatewayProcess, postgres: StoppablePostgres) -> None:
+    """Stop the database under load, kill the back meanwhile, too, and start the database again."""
+    async with Operator.of(gateway.admin_server) as operator, patient_client(gateway.server) as client:
+        office_id = await operator.create_office(OPENING_MICROS)
+        books = SwitchBooks([office_id])
+        async with books.working(client):
+            await books.more(50)
+            await asyncio.to_thread(postgres.stop)
+            await until(lambda: any(each["loop"] == "journaler" for each in events(gateway, "loop_waits")))
+            await books.more(100)
+            # What TollgateJournalBehind and TollgateOutboxLarge look at.
+            await until(lambda: gateway.metric("tollgate_journal_lag_seconds") > 3)
+            assert gateway.metric("tollgate_outbox_entries") > 50
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await operator.create_office(0)
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert events(gateway, "child_died") == []
+
+            (back,) = [each["pid"] for each in events(gateway, "child_started") if each["child"] == "back"]
+            os.kill(back, signal.SIGKILL)
+            await until(lambda: len([each for each in events(gateway, "child_died") if each["child"] == "back"]) > 1)
+            await books.more(50)
+            postgres.start()
+            await until(lambda: len([e for e in events(gateway, "child_ready") if e["child"] == "back"]) > 1)
+            await until(lambda: gateway.metric("tollgate_journal_lag_seconds") < 3)
+        assert (await operator.wait_settled(office_id)).balance_micros == OPENING_MICROS - books.spent()[office_id]
