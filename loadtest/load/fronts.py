@@ -13,12 +13,18 @@ def kill_fronts(supervisor_pid: int) -> int:
     Raises:
         BenchError: There is none.
     """
-    fronts = [pid for pid in _children(supervisor_pid) if b"gateway.process\0front" in _command_line(pid)]
+    fronts = children_of(supervisor_pid, "front")
     if not fronts:
         raise BenchError(f"process {supervisor_pid} is no `tollgate serve` with a front")
     for pid in fronts:
         os.kill(pid, signal.SIGKILL)
     return len(fronts)
+
+
+def children_of(supervisor_pid: int, name: str) -> list[int]:
+    """The processes of a `tollgate serve` that are called front or back, at this moment."""
+    command = f"gateway.process\0{name}".encode()
+    return [pid for pid in _children(supervisor_pid) if command in _command_line(pid)]
 
 
 def _children(pid: int) -> list[int]:

@@ -1,0 +1,219 @@
+"""What was asked and what was acknowledged, and the arithmetic that finds what is lost or doubled."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+QUIET: Final = "no fault"
+"""While nothing goes wrong."""
+
+_MOST_FAULTS: Final = 50
+
+
+class Kind(StrEnum):
+    """What an operation moves."""
+
+    CALL = "call"
+    MESSAGE = "message"
+    REFUND = "refund"
+    CREDIT = "credit"
+
+
+class Key(NamedTuple):
+    """What an operation is about."""
+
+    kind: Kind
+    office_id: str
+    thing_id: str
+
+
+@dataclass(slots=True, eq=False)
+class Operation:
+    """Something that moves money once, however often it is asked.
+
+    Attributes:
+        key: What it is about.
+        during: The fault during which it was asked; one that came before it was answered counts, if there was none.
+        request: By which it is asked again; None: not yet, or not to be.
+        micros: What was acknowledged, 0 or more: debited, given back or added; None: no answer yet.
+        answered_at: When that was, by the monotonic clock.
+        was_forgotten: A repeat was answered as if it had not been asked before: what was acknowledged had been lost,
+            though the repeat may have made it anew.
+    """
+
+    key: Key
+    during: str
+    request: Any = None
+    micros: int | None = None
+    answered_at: float = 0.0
+    was_forgotten: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """A fault that has happened.
+
+    Attributes:
+        fault: Its name.
+        began_at: When, by the monotonic clock.
+        may_lose_seconds: What was acknowledged so long before may be lost.
+    """
+
+    fault: str
+    began_at: float
+    may_lose_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """What went wrong with the money of some operations.
+
+    Attributes:
+        lost: Operations that were acknowledged and are not in the books, or only in part.
+        lost_micros: Of them.
+        lost_as_stated: How many of the lost a fault may lose, by what is documented of it.
+        doubled: Operations whose money moved more than once.
+        doubled_micros: What moved too much.
+    """
+
+    lost: int = 0
+    lost_micros: int = 0
+    lost_as_stated: int = 0
+    doubled: int = 0
+    doubled_micros: int = 0
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing is wrong, but for what is documented."""
+        return self.lost == self.lost_as_stated and not self.doubled
+
+
+@dataclass
+class Books:
+    """The operations of a run.
+
+    Attributes:
+        current: The fault that goes on; the runner's to set.
+        operations: All that were asked.
+        faults: Answers that were wrong, a line each; the first of them.
+        fault_count: How many there were.
+    """
+
+    current: str = QUIET
+    operations: dict[Key, Operation] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    fault_count: int = 0
+
+    def ask(self, kind: Kind, office_id: str, thing_id: str) -> Operation:
+        """An operation is asked, perhaps again."""
+        key = Key(kind, office_id, thing_id)
+        operation = self.operations.get(key)
+        if operation is None:
+            operation = self.operations[key] = Operation(key, self.current)
+        elif operation.during == QUIET and operation.micros is None:
+            operation.during = self.current
+        return operation
+
+    def acknowledge(self, operation: Operation, micros: int, at: float, *, replayed: bool = False) -> None:
+        """An operation was answered.
+
+        Args:
+            operation: That was asked.
+            micros: Debited, given back or added.
+            at: Now, by the monotonic clock.
+            replayed: Whether the answer says that it had happened before.
+        """
+        if operation.micros is None:
+            if operation.during == QUIET:
+                operation.during = self.current
+            operation.micros, operation.answered_at = micros, at
+            return
+        if micros != operation.micros:
+            self.fault(f"{_name(operation.key)} was answered {operation.micros} micros, and then {micros}")
+        elif micros and not replayed:
+            operation.was_forgotten = True
+
+    def not_found(self, operation: Operation, at: float) -> None:
+        """An operation was answered NOT_FOUND: nothing is billed, which is final; what was acknowledged is lost."""
+        if operation.micros:
+            operation.was_forgotten = True
+        else:
+            self.acknowledge(operation, 0, at)
+
+    def fault(self, text: str) -> None:
+        """An answer was wrong, or none came."""
+        self.fault_count += 1
+        if len(self.faults) < _MOST_FAULTS:
+            self.faults.append(text)
+
+
+def tally(
+    operations: Iterable[Operation], found: Mapping[Key, int], occurrences: Sequence[Occurrence]
+) -> dict[str, Tally]:
+    """Hold what was acknowledged against what the ledger has.
+
+    Args:
+        operations: All that were acknowledged.
+        found: What the ledger has, in micros; what is missing there is 0.
+        occurrences: The faults that happened, in their order.
+
+    Returns:
+        Fault -> what went wrong with the operations that were asked during it, or which it may have lost. Faults with
+        which all is well are left out.
+    """
+    tallies: dict[str, Tally] = {}
+    for operation in operations:
+        acknowledged, has = operation.micros or 0, found.get(operation.key, 0)
+        missing = max(0, acknowledged - has)
+        if operation.was_forgotten or missing:
+            blamed = _loser_of(operation, occurrences)
+            at = tallies.setdefault(blamed or operation.during, Tally())
+            at.lost += 1
+            at.lost_micros += missing or acknowledged
+            at.lost_as_stated += blamed is not None
+        if has > acknowledged:
+            at = tallies.setdefault(operation.during, Tally())
+            at.doubled += 1
+            at.doubled_micros += has - acknowledged
+    return tallies
+
+
+def balance_faults(
+    operations: Iterable[Operation],
+    found: Mapping[Key, int],
+    others: Mapping[str, int],
+    balances: Mapping[str, int],
+) -> list[str]:
+    """Hold balances against what the ledger has of the operations: the store's own word against both others.
+
+    Args:
+        operations: All that were acknowledged.
+        found: As of `tally`.
+        others: Office -> what it had at the beginning, and what came to it otherwise.
+        balances: Office -> its balance in the store.
+    """
+    acknowledged, has = dict(others), dict(others)
+    for operation in operations:
+        sign = -1 if operation.key.kind in (Kind.CALL, Kind.MESSAGE) else 1
+        office_id = operation.key.office_id
+        acknowledged[office_id] = acknowledged.get(office_id, 0) + sign * (operation.micros or 0)
+        has[office_id] = has.get(office_id, 0) + sign * found.get(operation.key, 0)
+    return [
+        f"{office_id} has {balances.get(office_id, 0)} micros; the answers say {acknowledged[office_id]}, "
+        f"and the ledger has operations for {expected}"
+        for office_id, expected in sorted(has.items())
+        if balances.get(office_id, 0) != expected
+    ]
+
+
+def _loser_of(operation: Operation, occurrences: Sequence[Occurrence]) -> str | None:
+    """The fault that may have lost what had just been acknowledged, by what is documented of it."""
+    for each in occurrences:
+        if each.may_lose_seconds and 0 <= each.began_at - operation.answered_at <= each.may_lose_seconds:
+            return each.fault
+    return None
+
+
+def _name(key: Key) -> str:
+    return f"{key.kind} {key.thing_id} of {key.office_id}"
