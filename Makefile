@@ -75,6 +75,12 @@ SECONDS ?= 60
 load: $(VENV)/.installed ## Load a gateway with users, and audit its books: PROFILE=steady SECONDS=60 OPTIONS=.
 	$(BIN)/python -m loadtest.users --profile $(PROFILE) --seconds $(SECONDS) --results loadtest/results $(OPTIONS)
 
+SEED ?=
+
+.PHONY: chaos
+chaos: $(VENV)/.installed ## Faults at random under load, and an audit of every answer: SECONDS=60 SEED=.
+	$(BIN)/python -m loadtest.chaos --seconds $(SECONDS) --results loadtest/results $(if $(SEED),--seed $(SEED))
+
 .PHONY: fmt
 fmt: $(VENV)/.installed ## Format the Python code, and sort its imports.
 	$(BIN)/ruff check --select I --fix

@@ -5,8 +5,10 @@ states. 1: something is, an answer was wrong, or the run could not be made.
 """
 
 import argparse
+import asyncio
 import logging
 import secrets
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -46,18 +48,22 @@ async def _run(given: argparse.Namespace, console: Console) -> int:
     again = f"--seed {seed} --seconds {given.seconds:g}"
     console.print(f"seed {seed}: {len(plan)} faults in {given.seconds:g} s; again with {again}", soft_wrap=True)
     taken = Taken.now()
-    with tempfile.TemporaryDirectory(prefix="tollgate-chaos-") as name:
-        outcome = await run_chaos(plan, seed, given.seconds, Path(name), console)
+    directory = Path(tempfile.mkdtemp(prefix="tollgate-chaos-"))
+    outcome = await run_chaos(plan, seed, given.seconds, directory, console)
     result = {
         **taken.head(),
         "seed": seed,
         "seconds": given.seconds,
+        "planned": [planned.to_json() for planned in plan],
         "took_seconds": taken.seconds(),
         **result_of(outcome),
     }
     console.print()
     console.print(as_rich(table_of(result)))
     books = result["books"]
+    left_over = len(plan) - len(outcome.runs)
+    if left_over:
+        console.print(f"{left_over} faults of the plan had no time: the gateway took long to be whole again.")
     console.print(
         f"{books['operations']:,} operations of {books['offices']} offices held against ledger and store, "
         f"{books['refills']} refills.",
@@ -67,10 +73,15 @@ async def _run(given: argparse.Namespace, console: Console) -> int:
         console.print(f"Written to {keep(result, given.results, 'chaos-')}", soft_wrap=True)
     if is_clean(result):
         console.print("Nothing is lost or doubled, but for what is documented.")
+        await asyncio.to_thread(shutil.rmtree, directory)
         return 0
     for fault in books["faults"][:_MOST_SHOWN]:
         console.print(escape(fault), soft_wrap=True)
-    console.print(f"The books are wrong; again with {again}", style="bold red")
+    console.print(
+        f"The books are wrong; again with {again}. Logs and data are left in {directory}",
+        style="bold red",
+        soft_wrap=True,
+    )
     return 1
 
 

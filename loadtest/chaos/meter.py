@@ -41,7 +41,7 @@ class Meter:
 
     def __init__(self, books: Books) -> None:
         self._books = books
-        self._funded = asyncio.Event()
+        self._funded: asyncio.Future[float] | None = None
         self.decisions: Counter[str] = Counter()
         self.unavailable: Counter[str] = Counter()
         self.helped = Helped()
@@ -50,15 +50,14 @@ class Meter:
     def decided(self, reason: int) -> None:
         """A call or message was decided, for the reason that was answered."""
         self.decisions[self._books.current] += 1
-        if reason == pb.FUNDED:
-            self._funded.set()
+        if reason == pb.FUNDED and self._funded is not None and not self._funded.done():
+            self._funded.set_result(monotonic())
 
     def not_answered(self) -> None:
         """A caller has to ask again."""
         self.unavailable[self._books.current] += 1
 
-    async def next_funded(self) -> float:
-        """Wait for the next funded decision; returns when it was answered, by the monotonic clock."""
-        self._funded.clear()
-        await self._funded.wait()
-        return monotonic()
+    def next_funded(self) -> "asyncio.Future[float]":
+        """When the next funded decision from now on is answered, by the monotonic clock."""
+        self._funded = asyncio.get_running_loop().create_future()
+        return self._funded

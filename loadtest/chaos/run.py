@@ -62,7 +62,8 @@ class Outcome:
     """What came of a run.
 
     Attributes:
-        runs: The faults in their order.
+        runs: The faults in their order. Those at the end of the plan are not among them where the gateway took so long
+            to be whole again that there was no time for them.
         load: What was asked.
         audited: What the audit found.
     """
@@ -98,7 +99,10 @@ async def run_chaos(
             runs = []
             for planned in plan:
                 await asyncio.sleep(max(0.0, began + planned.start_seconds - monotonic()))
+                await site.wait_whole()
                 load.check()
+                if monotonic() > began + seconds:
+                    break
                 runs.append(await _try(planned, site, load, began))
                 console.print(
                     f"{runs[-1].began_seconds:6.1f} s  {planned.fault} for {planned.length_seconds:g} s; funded again "
@@ -115,7 +119,6 @@ async def run_chaos(
 
 async def _try(planned: PlannedFault, site: Site, load: Load, began: float) -> FaultRun:
     """Have a fault, and wait until the gateway has recovered from it."""
-    await site.wait_whole()
     fault = FAULTS[planned.fault](site, planned.parameters)
     load.books.current, began_at = planned.fault, monotonic()
     try:
@@ -123,7 +126,7 @@ async def _try(planned: PlannedFault, site: Site, load: Load, began: float) -> F
         await asyncio.sleep(planned.length_seconds)
     finally:
         ended_at = monotonic()
-        recovering = asyncio.create_task(load.meter.next_funded())
+        recovering = load.meter.next_funded()
         await fault.end()
     try:
         async with asyncio.timeout(RECOVERY_SECONDS):
