@@ -24,6 +24,7 @@ from loadtest.chaos.run import run_chaos
 from loadtest.command import run_to_end
 from loadtest.load.numbers import positive
 from loadtest.load.results import add_result_option
+from loadtest.processes import BenchError
 from loadtest.report import as_rich, keep
 from loadtest.taken import Taken
 
@@ -49,7 +50,13 @@ async def _run(given: argparse.Namespace, console: Console) -> int:
     console.print(f"seed {seed}: {len(plan)} faults in {given.seconds:g} s; again with {again}", soft_wrap=True)
     taken = Taken.now()
     directory = Path(tempfile.mkdtemp(prefix="tollgate-chaos-"))
-    outcome = await run_chaos(plan, seed, given.seconds, directory, console)
+    try:
+        outcome = await run_chaos(plan, seed, given.seconds, directory, console)
+    except BenchError as error:
+        raise BenchError(f"{error}\nAgain with {again}. Logs and data are left in {directory}") from None
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
     result = {
         **taken.head(),
         "seed": seed,

@@ -1,5 +1,7 @@
 """What was asked and what was acknowledged, and the arithmetic that finds what is lost or doubled."""
 
+import math
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -34,7 +36,8 @@ class Operation:
 
     Attributes:
         key: What it is about.
-        during: The fault during which it was asked; one that came before it was answered counts, if there was none.
+        asked_at: When it was first asked, by the monotonic clock.
+        during: The fault that went on then, or else the first that began before it was answered.
         request: By which it is asked again; None: not yet, or not to be.
         micros: What was acknowledged, 0 or more: debited, given back or added; None: no answer yet.
         answered_at: When that was, by the monotonic clock.
@@ -43,7 +46,8 @@ class Operation:
     """
 
     key: Key
-    during: str
+    asked_at: float
+    during: str = QUIET
     request: Any = None
     micros: int | None = None
     answered_at: float = 0.0
@@ -94,25 +98,34 @@ class Books:
     """The operations of a run.
 
     Attributes:
-        current: The fault that goes on; the runner's to set.
         operations: All that were asked.
         faults: Answers that were wrong, a line each; the first of them.
         fault_count: How many there were.
     """
 
-    current: str = QUIET
     operations: dict[Key, Operation] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     fault_count: int = 0
+    _timeline: list[tuple[float, str]] = field(default_factory=lambda: [(-math.inf, QUIET)])
 
-    def ask(self, kind: Kind, office_id: str, thing_id: str) -> Operation:
-        """An operation is asked, perhaps again."""
+    @property
+    def current(self) -> str:
+        """The fault that goes on."""
+        return self._timeline[-1][1]
+
+    def goes_on(self, fault: str, at: float) -> None:
+        """A fault goes on from now on, or `QUIET` does."""
+        self._timeline.append((at, fault))
+
+    def went_on_since(self, at: float) -> str:
+        """The fault that went on at a time, or else the first that began since."""
+        began = bisect_right(self._timeline, at, key=lambda each: each[0]) - 1
+        return next((fault for _, fault in self._timeline[began:] if fault != QUIET), QUIET)
+
+    def ask(self, kind: Kind, office_id: str, thing_id: str, at: float) -> Operation:
+        """An operation is asked for the first time, now."""
         key = Key(kind, office_id, thing_id)
-        operation = self.operations.get(key)
-        if operation is None:
-            operation = self.operations[key] = Operation(key, self.current)
-        elif operation.during == QUIET and operation.micros is None:
-            operation.during = self.current
+        operation = self.operations[key] = Operation(key, at)
         return operation
 
     def acknowledge(self, operation: Operation, micros: int, at: float, *, replayed: bool = False) -> None:
@@ -125,9 +138,8 @@ class Books:
             replayed: Whether the answer says that it had happened before.
         """
         if operation.micros is None:
-            if operation.during == QUIET:
-                operation.during = self.current
             operation.micros, operation.answered_at = micros, at
+            operation.during = self.went_on_since(operation.asked_at)
             return
         if micros != operation.micros:
             self.fault(f"{_name(operation.key)} was answered {operation.micros} micros, and then {micros}")

@@ -54,9 +54,9 @@ class Emergencies:
                 return
             client = next(self._clients)
             call: dict[str, Any] = {"office_id": self._office_id, "call_id": f"help-{number}"}
-            fault, asked_at = self._books.current, monotonic()
+            asked_at = monotonic()
             answer = await client.authorize_call(**call, direction=pb.OUTBOUND, called_number=_EMERGENCY)
-            self._note(self._meter.helped, answer, fault, asked_at)
+            self._note(self._meter.helped, answer, asked_at)
             with suppress(ClientError):  # It costs nothing, and the next list of live calls does without it.
                 await client.end_call(**call, duration_seconds=1, deadline_seconds=_PAUSE_SECONDS)
             await asyncio.sleep(_PAUSE_SECONDS)
@@ -67,12 +67,10 @@ class Emergencies:
             if self._stop.is_set():
                 return
             call: dict[str, Any] = {"office_id": self._office_id, "call_id": f"direct-help-{number}"}
-            fault, asked_at = self._books.current, monotonic()
+            asked_at = monotonic()
             try:
                 request = pb.AuthorizeCallRequest(**call, direction=pb.OUTBOUND, called_number=_EMERGENCY)
-                self._note(
-                    self._meter.helped_directly, await self._asker.ask("AuthorizeCall", request), fault, asked_at
-                )
+                self._note(self._meter.helped_directly, await self._asker.ask("AuthorizeCall", request), asked_at)
                 await self._asker.ask("EndCall", pb.EndCallRequest(**call, duration_seconds=1))
             except Refused as refused:
                 # The worker that granted it has gone before it could tell the store.
@@ -82,8 +80,8 @@ class Emergencies:
                 self._books.fault(f"an emergency call was not answered: {error}")
             await asyncio.sleep(_PAUSE_SECONDS)
 
-    def _note(self, helped: Helped, answer: pb.AuthorizeCallResponse, fault: str, asked_at: float) -> None:
+    def _note(self, helped: Helped, answer: pb.AuthorizeCallResponse, asked_at: float) -> None:
         if answer.reason == pb.EMERGENCY:
-            helped.note(fault, monotonic() - asked_at)
+            helped.note(self._books.went_on_since(asked_at), monotonic() - asked_at)
         else:
             self._books.fault(f"an emergency call was answered {pb.Reason.Name(answer.reason)}")

@@ -7,6 +7,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
+from enum import Enum
 from random import Random
 from typing import ClassVar, Final
 
@@ -14,6 +15,15 @@ from loadtest.chaos.site import Site
 
 SEED: Final = "seed"
 """The parameter of faults that leave something to chance while they last."""
+
+
+class Part(Enum):
+    """What a fault is in; two of one part would undo each other's work."""
+
+    GATEWAY = "its processes"
+    STORE = "the store, and the way to it"
+    CALLERS = "those who connect"
+    DATABASE = "SQL"
 
 
 class Fault(ABC):
@@ -26,6 +36,7 @@ class Fault(ABC):
     Attributes:
         name: In the report.
         about: What happens, in a phrase.
+        part: What it is in.
         lasts_seconds: The shortest and the longest time from its beginning to its end.
         may_lose_seconds: What was acknowledged so long before its beginning may be lost; 0: nothing. Whatever is more
             than 0 is explained in docs/operating/faults.md.
@@ -34,6 +45,7 @@ class Fault(ABC):
 
     name: ClassVar[str]
     about: ClassVar[str]
+    part: ClassVar[Part]
     lasts_seconds: ClassVar[tuple[float, float]] = (1.0, 2.5)
     may_lose_seconds: ClassVar[float] = 0.0
     stops_fronts: ClassVar[bool] = False
@@ -100,6 +112,7 @@ class WorkerKilled(_Stroke):
 
     name = "worker killed"
     about = "kill -9 of one of the front workers; the supervisor starts another"
+    part = Part.GATEWAY
 
     @classmethod
     def draw(cls, chance: Random) -> dict[str, int]:
@@ -116,6 +129,7 @@ class BackKilled(_Stroke):
 
     name = "back killed"
     about = "kill -9 of the back: journal, refills, Credits; the supervisor starts another"
+    part = Part.GATEWAY
 
     async def begin(self) -> None:
         """Kill it."""
@@ -127,6 +141,7 @@ class GatewayKilled(Fault):
 
     name = "gateway killed"
     about = "kill -9 of supervisor, back and fronts together; started again at the end"
+    part = Part.GATEWAY
     lasts_seconds = (0.2, 1.0)
     stops_fronts = True
 
@@ -144,6 +159,7 @@ class StoreKilled(Fault):
 
     name = "store killed"
     about = "kill -9 of the store; started again on its append-only file at the end"
+    part = Part.STORE
     lasts_seconds = (0.2, 1.5)
     may_lose_seconds = 2.0
 
@@ -162,6 +178,7 @@ class StoreSlow(Fault):
 
     name = "store slow"
     about = "each request reaches the store 100 ms late"
+    part = Part.STORE
     delay_ms: ClassVar[int] = 100
 
     async def begin(self) -> None:
@@ -178,6 +195,7 @@ class StoreCutBeforeSend(_Strokes):
 
     name = "store cut before the send"
     about = "again and again the connection closes in the place of a request that goes to the store"
+    part = Part.STORE
 
     async def strike(self, chance: Random) -> None:
         """Cut at one of the next requests."""
@@ -205,6 +223,7 @@ class StorePartitioned(Fault):
 
     name = "store partitioned"
     about = "nothing reaches the store and no connection closes; what was sent arrives at the end"
+    part = Part.STORE
 
     async def begin(self) -> None:
         """Hold everything."""
@@ -221,6 +240,7 @@ class StoreReadOnly(Fault):
 
     name = "store read-only"
     about = "the store is made a replica of nobody, and refuses writes"
+    part = Part.STORE
 
     async def begin(self) -> None:
         """Make it a replica of a primary that does not exist, so that it keeps what it has."""
@@ -236,6 +256,7 @@ class StoreFull(Fault):
 
     name = "store out of memory"
     about = "maxmemory below what the store uses"
+    part = Part.STORE
 
     async def begin(self) -> None:
         """Leave it no memory."""
@@ -251,6 +272,7 @@ class StoreStopped(Fault):
 
     name = "store stopped"
     about = "SIGSTOP of the store, SIGCONT at the end"
+    part = Part.STORE
 
     async def begin(self) -> None:
         """Stop it."""
@@ -266,6 +288,7 @@ class SwitchCut(_Strokes):
 
     name = "switch cut"
     about = "again and again the connections of all Sessions are reset"
+    part = Part.CALLERS
     every_seconds = 0.4
 
     async def strike(self, chance: Random) -> None:  # noqa: ARG002 - all of them
@@ -278,6 +301,7 @@ class Retries(_Strokes):
 
     name = "retries"
     about = "what was settled last is asked again, ten times each and out of order"
+    part = Part.CALLERS
     lasts_seconds = (0.5, 1.5)
     every_seconds = 0.3
 
@@ -291,6 +315,7 @@ class Garbage(_Strokes):
 
     name = "garbage"
     about = "connections to the gRPC port that speak no HTTP/2, break off in it, or say nothing"
+    part = Part.CALLERS
     every_seconds = 0.05
     most_silent: ClassVar[int] = 200
 
@@ -338,6 +363,7 @@ class SqlLocked(Fault):
 
     name = "SQL locked"
     about = "another process holds the SQLite database locked for all writers"
+    part = Part.DATABASE
     lasts_seconds = (2.0, 4.0)
 
     async def begin(self) -> None:
@@ -379,3 +405,8 @@ FAULTS: Final[Mapping[str, type[Fault]]] = {
     )
 }
 """All of them, by name, in the order of the report."""
+
+
+def may_overlap(one: type[Fault], other: type[Fault]) -> bool:
+    """Whether two faults may go on at the same time. Where no front decides there is nothing to be seen of another."""
+    return one.part is not other.part and not (one.stops_fronts or other.stops_fronts)

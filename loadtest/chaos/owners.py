@@ -45,7 +45,7 @@ class Owner:
             count += 1
             office_id, key = self._chance.choice(self._office_ids), f"credit-{count}"
             amount = self._chance.choice(_CREDITS)
-            operation = self._books.ask(Kind.CREDIT, office_id, key)
+            operation = self._books.ask(Kind.CREDIT, office_id, key, at=monotonic())
             request = pb.AdjustBalanceRequest(
                 office_id=office_id, amount_micros=amount, reason="chaos", idempotency_key=key
             )

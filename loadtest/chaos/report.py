@@ -101,7 +101,8 @@ def _helped(helped: Helped, name: str) -> dict[str, float]:
 
 
 def _recovered(runs: Sequence[FaultRun]) -> dict[str, float] | None:
-    return Figure.of(run.recovered_seconds for run in runs).to_json() if runs else None
+    recovered = [run.recovered_seconds for run in runs if run.recovered_seconds is not None]
+    return Figure.of(recovered).to_json() if recovered else None
 
 
 def _slow_emergencies(by_session: Helped, directly: Helped) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -13,7 +13,7 @@ from loadtest.chaos.audit import Audited, audit_site
 from loadtest.chaos.books import QUIET, Occurrence
 from loadtest.chaos.faults import FAULTS
 from loadtest.chaos.load import Load, running_load
-from loadtest.chaos.plan import PlannedFault
+from loadtest.chaos.plan import PlannedFault, together
 from loadtest.chaos.site import Site, running_site
 from loadtest.load.offices import Offices, new_run_id
 from loadtest.load.operator import Operator
@@ -34,13 +34,15 @@ class FaultRun:
         planned: As the plan has it.
         began_seconds: From the beginning of the load.
         began_at: The same by the monotonic clock.
-        recovered_seconds: From its end to the first funded decision that was asked for since.
+        ended_at: When it ended, by the same.
+        recovered_seconds: From its end to the next funded decision; None: another fault lasted longer.
     """
 
     planned: PlannedFault
     began_seconds: float
     began_at: float
-    recovered_seconds: float
+    ended_at: float
+    recovered_seconds: float | None = None
 
     @property
     def occurrence(self) -> Occurrence:
@@ -53,7 +55,7 @@ class FaultRun:
         return {
             **self.planned.to_json(),
             "began_seconds": round(self.began_seconds, 2),
-            "recovered_seconds": round(self.recovered_seconds, 3),
+            "recovered_seconds": None if self.recovered_seconds is None else round(self.recovered_seconds, 3),
         }
 
 
@@ -97,17 +99,20 @@ async def run_chaos(
         async with running_load(site, offices, seed, stop) as load:
             began = monotonic()
             runs = []
-            for planned in plan:
-                await asyncio.sleep(max(0.0, began + planned.start_seconds - monotonic()))
+            for planned in together(plan):
+                await asyncio.sleep(max(0.0, began + planned[0].start_seconds - monotonic()))
                 await site.wait_whole()
                 load.check()
                 if monotonic() > began + seconds:
                     break
-                runs.append(await _try(planned, site, load, began))
+                tried = await _Together(site, load, began).have(planned)
+                runs += tried
+                names = " and ".join(f"{each.fault} for {each.length_seconds:g} s" for each in planned)
                 console.print(
-                    f"{runs[-1].began_seconds:6.1f} s  {planned.fault} for {planned.length_seconds:g} s; funded again "
-                    f"after {1000 * runs[-1].recovered_seconds:.0f} ms",
+                    f"{min(each.began_seconds for each in tried):6.1f} s  {names}; funded again after "
+                    f"{tried[-1].recovered_seconds:.3f} s",
                     style="dim",
+                    soft_wrap=True,
                 )
             await asyncio.sleep(max(0.0, began + seconds - monotonic()))
             stop.set()
@@ -117,24 +122,60 @@ async def run_chaos(
             return Outcome(runs, load, audited)
 
 
-async def _try(planned: PlannedFault, site: Site, load: Load, began: float) -> FaultRun:
-    """Have a fault, and wait until the gateway has recovered from it."""
-    fault = FAULTS[planned.fault](site, planned.parameters)
-    load.books.current, began_at = planned.fault, monotonic()
-    try:
-        await fault.begin()
-        await asyncio.sleep(planned.length_seconds)
-    finally:
-        ended_at = monotonic()
-        recovering = load.meter.next_funded()
-        await fault.end()
-    try:
-        async with asyncio.timeout(RECOVERY_SECONDS):
-            funded_at = await recovering
-    except TimeoutError:
-        raise BenchError(
-            f"nothing funded was decided for {RECOVERY_SECONDS:g} s after {planned.fault}; the log is in "
-            f"{site.gateway.directory}"
-        ) from None
-    load.books.current = QUIET
-    return FaultRun(planned, began_at - began, began_at, funded_at - ended_at)
+class _Together:
+    """Faults that overlap, or one alone: had, and recovered from.
+
+    Args:
+        site: Where.
+        load: What goes on.
+        began: When the load began, by the monotonic clock.
+    """
+
+    def __init__(self, site: Site, load: Load, began: float) -> None:
+        self._site = site
+        self._load = load
+        self._began = began
+        self._going_on: list[str] = []
+        self._ended_at = 0.0
+        self._funded: asyncio.Future[float] | None = None
+
+    async def have(self, planned: Sequence[PlannedFault]) -> list[FaultRun]:
+        """Have them, and wait until the gateway has recovered.
+
+        Raises:
+            BenchError: It has not, or one of them could not be had.
+        """
+        since = monotonic() - planned[0].start_seconds
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                having = [tasks.create_task(self._have(fault, since + fault.start_seconds)) for fault in planned]
+        except* Exception as group:
+            raise group.exceptions[0] from None
+        assert self._funded is not None
+        try:
+            async with asyncio.timeout(RECOVERY_SECONDS):
+                recovered = await self._funded - self._ended_at
+        except TimeoutError:
+            names = " and ".join(fault.fault for fault in planned)
+            raise BenchError(f"nothing funded was decided for {RECOVERY_SECONDS:g} s after {names}") from None
+        self._load.books.goes_on(QUIET, monotonic())
+        runs = sorted((each.result() for each in having), key=lambda run: run.ended_at)
+        return [*runs[:-1], replace(runs[-1], recovered_seconds=recovered)]
+
+    async def _have(self, planned: PlannedFault, at: float) -> FaultRun:
+        await asyncio.sleep(max(0.0, at - monotonic()))
+        self._going_on.append(planned.fault)
+        began_at = monotonic()
+        self._load.books.goes_on(planned.fault, began_at)
+        fault = FAULTS[planned.fault](self._site, planned.parameters)
+        try:
+            await fault.begin()
+            await asyncio.sleep(planned.length_seconds)
+        finally:
+            ended_at = self._ended_at = monotonic()
+            self._funded = self._load.meter.next_funded()
+            await fault.end()
+        self._going_on.remove(planned.fault)
+        if self._going_on:
+            self._load.books.goes_on(self._going_on[-1], monotonic())
+        return FaultRun(planned, began_at - self._began, began_at, ended_at)

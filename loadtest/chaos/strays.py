@@ -86,7 +86,7 @@ class Strays:
                 tasks.create_task(repeat(operation))
 
     async def _call(self, office_id: str, call_id: str) -> None:
-        operation = self._books.ask(Kind.CALL, office_id, call_id)
+        operation = self._books.ask(Kind.CALL, office_id, call_id, at=monotonic())
         seconds = self._chance.randint(1, 200)
         call: dict[str, Any] = {"office_id": office_id, "call_id": call_id}
         end = pb.EndCallRequest(**call, duration_seconds=seconds)
@@ -103,7 +103,7 @@ class Strays:
         operation.request = end if operation.micros else None
 
     async def _message(self, office_id: str, message_id: str) -> None:
-        operation = self._books.ask(Kind.MESSAGE, office_id, message_id)
+        operation = self._books.ask(Kind.MESSAGE, office_id, message_id, at=monotonic())
         request = pb.AuthorizeMessageRequest(
             office_id=office_id, message_id=message_id, called_number=LOCAL, segments=self._chance.randint(1, 4)
         )

@@ -110,7 +110,7 @@ class Switch:
     async def _call(self, office_id: str, called_number: str, duration_seconds: int) -> None:
         """A call whose time passes faster than the clock's: what a switch reports is not held against that."""
         call: dict[str, Any] = {"office_id": office_id, "call_id": self._next_id()}
-        operation = self._books.ask(Kind.CALL, **_key(call))
+        operation = self._books.ask(Kind.CALL, **_key(call), at=monotonic())
         if not await self._authorize(operation, call, called_number):
             return
         await asyncio.sleep(self._chance.uniform(0.0, 0.3))
@@ -131,7 +131,7 @@ class Switch:
         call: dict[str, Any] = {"office_id": office_id, "call_id": self._next_id()}
         cut = self._cut[call["call_id"]] = asyncio.Event()
         try:
-            operation = self._books.ask(Kind.CALL, **_key(call))
+            operation = self._books.ask(Kind.CALL, **_key(call), at=monotonic())
             if not await self._authorize(operation, call, BRITAIN):
                 return
             answered_at = monotonic()
@@ -200,7 +200,7 @@ class Switch:
 
     async def _message(self, office_id: str, *, refunds: bool) -> None:
         message: dict[str, Any] = {"office_id": office_id, "message_id": self._next_id()}
-        operation = self._books.ask(Kind.MESSAGE, **_key(message))
+        operation = self._books.ask(Kind.MESSAGE, **_key(message), at=monotonic())
         request = pb.AuthorizeMessageRequest(**message, called_number=LOCAL, segments=self._chance.randint(1, 4))
         asked: dict[str, Any] = {**message, "called_number": LOCAL, "segments": request.segments}
         for repeat in range(2 if self._chance.random() < _ASKED_AGAIN else 1):
@@ -220,7 +220,7 @@ class Switch:
             await self._refund(message)
 
     async def _refund(self, message: dict[str, Any]) -> None:
-        operation = self._books.ask(Kind.REFUND, **_key(message))
+        operation = self._books.ask(Kind.REFUND, **_key(message), at=monotonic())
         for _ in range(2 if self._chance.random() < _ASKED_AGAIN else 1):
             refunded = await self._patiently(lambda: self._client.refund_message(**message, deadline_seconds=5.0))
             self._books.acknowledge(operation, refunded.refunded_micros, monotonic(), replayed=refunded.replayed)
