@@ -75,6 +75,10 @@ SECONDS ?= 60
 load: $(VENV)/.installed ## Load a gateway with users, and audit its books: PROFILE=steady SECONDS=60 OPTIONS=.
 	$(BIN)/python -m loadtest.users --profile $(PROFILE) --seconds $(SECONDS) --results loadtest/results $(OPTIONS)
 
+.PHONY: soak
+soak: $(VENV)/.installed ## Half an hour of steady load: whether memory, file handles and lag stay what they are.
+	$(BIN)/python -m loadtest.soak --results loadtest/results $(OPTIONS)
+
 SEED ?=
 
 .PHONY: chaos

@@ -16,6 +16,7 @@ from loadtest.machine import ROOT
 from loadtest.report import LATEST, RESULTS
 from loadtest.sweeps.plots import PLOTS, plots_of
 from loadtest.tables import Result, describe, left_out, markdown, tables_of
+from loadtest.users.tables import tables_of as tables_of_users
 
 PAGE: Final = ROOT / "docs/benchmarks.md"
 TEMPLATE: Final = Path(__file__).with_name("benchmarks_template.md")
@@ -28,12 +29,13 @@ class PageError(Exception):
     """The page cannot be made; says why."""
 
 
-def render(bench: Result, sweeps: Result) -> str:
+def render(bench: Result, sweeps: Result, users: Result) -> str:
     """The page.
 
     Args:
         bench: The result of `make bench`.
         sweeps: That of `make bench-full`.
+        users: That of `make load PROFILE=highest`.
     """
     # A smoke run meets no aim; only where there is nothing else it is judged, so that it is seen that it can be.
     earnest = [result for result in (bench, sweeps) if not result["quick"]]
@@ -51,6 +53,8 @@ def render(bench: Result, sweeps: Result) -> str:
         sweeps_machine=_taken(sweeps),
         sweeps=_tables(sweeps),
         plots="\n\n".join(plots),
+        users_run=_run_of_users(users),
+        users="\n\n".join(markdown(table) for table in tables_of_users(users)),
         left_out="".join(f"- {line}\n" for line in missing) + "\n" if missing else "",
     )
 
@@ -73,6 +77,15 @@ def _taken(result: Result) -> str:
     return " ".join([*describe(result), f"It took {minutes:.0f} minutes, and {audited:,} offices were audited."])
 
 
+def _run_of_users(users: Result) -> str:
+    machine = users["machine"]
+    return (
+        f"{users['taken_at']}, commit {users['commit']}, {users['seconds'] / 60:.0f} minutes on {machine['cores']} "
+        f"cores of {machine['cpu']}; load average {machine['load_average_before']} before the run. The books of "
+        f"{users['offices']['funded'] + users['offices']['unfunded']:,} offices were audited."
+    )
+
+
 def _tables(result: Result) -> str:
     return "\n\n".join(markdown(table) for table in tables_of(_measures(result)))
 
@@ -90,6 +103,19 @@ def read(path: Path) -> Mapping[str, Any]:
     return result
 
 
+def newest_users(directory: Path) -> Mapping[str, Any]:
+    """The newest run of users at the highest rate that was kept.
+
+    Raises:
+        PageError: There is none.
+    """
+    for path in sorted(directory.glob("users-*.json"), reverse=True):
+        result = read(path)
+        if result["profile"] == "highest":
+            return result
+    raise PageError(f"no run of users in {directory}: make load PROFILE=highest SECONDS=600")
+
+
 def main(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.page", description=__doc__)
@@ -99,7 +125,7 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     try:
         sweeps = read(given.results / SWEEPS_LATEST)
-        text = render(read(given.results / LATEST), sweeps)
+        text = render(read(given.results / LATEST), sweeps, newest_users(given.results))
     except PageError as error:
         sys.stderr.write(f"{error}\n")
         return 1

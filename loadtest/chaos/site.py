@@ -15,7 +15,7 @@ from typing import Final
 from gateway.address import Address
 from gateway.cli.health import SERVING, ask_health
 from loadtest.chaos.store import MortalStore
-from loadtest.load.fronts import children_of
+from loadtest.load.fronts import processes_of
 from loadtest.load.gateway import LoadedGateway
 from loadtest.processes import BenchError
 from loadtest.scene import OPERATOR_TOKEN
@@ -98,7 +98,7 @@ class Site:
 
     def kill_child(self, name: str, number: int) -> None:
         """Kill one of the gateway's processes of a name; nothing if the supervisor has none at this moment."""
-        pids = children_of(self.gateway.pid, name)
+        pids = processes_of(self.gateway.pid, name)
         if pids:
             with suppress(ProcessLookupError):
                 os.kill(pids[number % len(pids)], signal.SIGKILL)

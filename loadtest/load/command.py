@@ -17,9 +17,11 @@ from loadtest.processes import BenchError
 
 
 def run_load(
-    given: argparse.Namespace, run: Callable[[argparse.Namespace, LoadedGateway, Console], Coroutine[Any, Any, int]]
+    given: argparse.Namespace,
+    run: Callable[[argparse.Namespace, LoadedGateway, Console], Coroutine[Any, Any, int]],
+    **settings: str,
 ) -> int:
-    """Have the gateway that the options name, or one of its own, and load it.
+    """Have the gateway that the options name, or one of its own with these settings, and load it.
 
     Returns:
         The exit code: that of `run`; 1 where the load could not be made, which is then said in one line.
@@ -27,7 +29,7 @@ def run_load(
     configure_logging("warning", "console", process="load")
     console = Console() if sys.stdout.isatty() else Console(width=160)
     try:
-        with gateway_under_load(given) as gateway:
+        with gateway_under_load(given, **settings) as gateway:
             return uvloop.run(run(given, gateway, console))
     except (BenchError, ClientError) as error:
         sys.stderr.write(f"The load failed: {error}\n")

@@ -1,4 +1,4 @@
-"""The outage: the processes that decide about calls are killed, and their supervisor starts them again."""
+"""The processes of a gateway, and the outage: those that decide about calls are killed, and started again."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ def kill_fronts(supervisor_pid: int) -> int:
     Raises:
         BenchError: There is none.
     """
-    fronts = children_of(supervisor_pid, "front")
+    fronts = processes_of(supervisor_pid, "front")
     if not fronts:
         raise BenchError(f"process {supervisor_pid} is no `tollgate serve` with a front")
     for pid in fronts:
@@ -21,20 +21,22 @@ def kill_fronts(supervisor_pid: int) -> int:
     return len(fronts)
 
 
-def children_of(supervisor_pid: int, name: str) -> list[int]:
+def processes_of(supervisor_pid: int, name: str) -> list[int]:
     """The processes of a `tollgate serve` that are called front or back, at this moment."""
     command = f"gateway.process\0{name}".encode()
-    return [pid for pid in _children(supervisor_pid) if command in _command_line(pid)]
+    return [pid for pid in children_of(supervisor_pid) if command in command_line_of(pid)]
 
 
-def _children(pid: int) -> list[int]:
+def children_of(pid: int) -> list[int]:
+    """Processes that a process has started; none, where it is gone."""
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
 
 
-def _command_line(pid: int) -> bytes:
+def command_line_of(pid: int) -> bytes:
+    """The command line of a process, its words ended by zero bytes; empty, where it is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:

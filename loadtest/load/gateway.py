@@ -26,6 +26,7 @@ class LoadedGateway:
         data_dir: For `tollgate audit`; None: it is somewhere else.
         supervisor_pid: Whose front may be killed; None: nobody's.
         is_own: Whether it was started for this load, and nothing else uses it.
+        metrics: Where Prometheus asks; None: nobody said.
     """
 
     server: Address
@@ -34,6 +35,7 @@ class LoadedGateway:
     data_dir: Path | None
     supervisor_pid: int | None
     is_own: bool
+    metrics: Address | None = None
 
 
 def add_gateway_options(parser: argparse.ArgumentParser) -> None:
@@ -57,8 +59,12 @@ def check_gateway_options(given: argparse.Namespace, parser: argparse.ArgumentPa
 
 
 @contextmanager
-def gateway_under_load(given: argparse.Namespace) -> Iterator[LoadedGateway]:
+def gateway_under_load(given: argparse.Namespace, **settings: str) -> Iterator[LoadedGateway]:
     """The gateway that the options name; one of its own runs until the block ends.
+
+    Args:
+        given: The options.
+        settings: TOLLGATE_* variables of one of its own.
 
     Raises:
         BenchError: It did not start.
@@ -70,11 +76,13 @@ def gateway_under_load(given: argparse.Namespace) -> Iterator[LoadedGateway]:
     # As by Ctrl-C: what was started is stopped on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="tollgate-load-") as name:
-        variables = {"TOLLGATE_OPERATOR_TOKEN": OPERATOR_TOKEN, "TOLLGATE_LOG_LEVEL": "warning"}
+        variables = {"TOLLGATE_OPERATOR_TOKEN": OPERATOR_TOKEN, "TOLLGATE_LOG_LEVEL": "warning", **settings}
         try:
             with mortal_gateway(Path(name), **variables) as own:
-                server, admin_server = Address.parse(own.server), Address.parse(own.admin_server)
-                yield LoadedGateway(server, admin_server, OPERATOR_TOKEN, own.data_dir, own.pid, is_own=True)
+                server, admin_server, metrics = map(Address.parse, (own.server, own.admin_server, own.metrics))
+                yield LoadedGateway(
+                    server, admin_server, OPERATOR_TOKEN, own.data_dir, own.pid, is_own=True, metrics=metrics
+                )
         except AssertionError as error:
             raise BenchError(f"the gateway did not start: {error}") from None
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from loadtest.page import render
+from loadtest.page import newest_users, render
 from loadtest.postgres import find_postgres
+from loadtest.report import RESULTS
 from loadtest.sweeps.__main__ import SWEEPS
 from loadtest.sweeps.effort import QUICK
 from tests.support.servers import server_binary
@@ -97,7 +98,7 @@ def test_smoke_run(sweep: str, tmp_path: Path) -> None:
     plots = sorted(path.stem for path in tmp_path.glob("*.png"))
     assert plots == ([PLOTS[sweep]] if sweep in PLOTS else [])
     assert all(path.read_bytes().startswith(PNG) for path in tmp_path.glob("*.png"))
-    page = render(result, result)
+    page = render(result, result, newest_users(RESULTS))
     assert "mean nothing" in page
     assert all(f"](benchmarks/{plot}.png)" in page for plot in plots)
 

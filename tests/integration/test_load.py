@@ -121,6 +121,19 @@ def test_a_refill_storm_on_a_gateway_of_its_own_charges_each_dip_once(tmp_path: 
 
 
 @pytest.mark.slow
+def test_a_soak_looks_at_every_process_and_audits(tmp_path: Path) -> None:
+    server_binary("valkey")
+    _, printed, said = run("soak", "--seconds", "4", "--users", "12", "--offices", "10", "--results", str(tmp_path))
+    # So short a run warms up to its end, and is told that it is not flat.
+    assert "Books audited" in printed, printed + said
+    result = result_in(tmp_path)
+    check_books(result)
+    memory = {each["name"] for each in result["measures"] if each["name"].endswith(": memory")}
+    assert memory == {f"{name}: memory" for name in ("supervisor", "front", "back", "store")}
+    assert all(each["highest"] > 0 for each in result["measures"] if each["unit"] != "s")
+
+
+@pytest.mark.slow
 def test_what_locust_is_capable_of_stands_beside_the_result(gateway: GatewayProcess, tmp_path: Path) -> None:
     arguments = (*USERS[:-4], "--ceiling-seconds", "2")
     code, printed, said = run("users", *arguments, *of(gateway), "--results", str(tmp_path))

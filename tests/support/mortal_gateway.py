@@ -25,13 +25,15 @@ class MortalGateway:
         variables: Its settings.
         server: Where switches reach it.
         admin_server: Where operators do.
+        metrics: Where Prometheus does.
     """
 
     directory: Path
     variables: Mapping[str, str]
     server: str = field(default_factory=lambda: f"127.0.0.1:{free_port()}")
     admin_server: str = field(default_factory=lambda: f"127.0.0.1:{free_port()}")
-    _others: tuple[str, str] = field(default_factory=lambda: (f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"))
+    metrics: str = field(default_factory=lambda: f"127.0.0.1:{free_port()}")
+    _http: str = field(default_factory=lambda: f"127.0.0.1:{free_port()}")
     _process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -51,10 +53,9 @@ class MortalGateway:
         Raises:
             AssertionError: It does not; with its log.
         """
-        metrics, http = self._others
         command = [sys.executable, "-m", "gateway.cli", "serve", "--data-dir", str(self.data_dir)]
         command += ["--listen", self.server, "--admin-listen", self.admin_server]
-        command += ["--metrics-listen", metrics, "--http-listen", http, "--drain-seconds", "5"]
+        command += ["--metrics-listen", self.metrics, "--http-listen", self._http, "--drain-seconds", "5"]
         log = self.directory / "gateway.log"
         with log.open("ab") as output:
             process = self._process = subprocess.Popen(
