@@ -1,7 +1,7 @@
 """The audit after the faults: answers, ledger and store, each held against both others."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
@@ -17,7 +17,18 @@ from gateway.errors import TollgateError
 from gateway.ledger.auditing.usage import AuditedUsage
 from gateway.settings import load_settings
 from gateway.v1 import credits_pb2 as pb
-from loadtest.chaos.books import Key, Kind, Occurrence, Tally, balance_faults, tally
+from loadtest.chaos.books import (
+    UNATTRIBUTED,
+    Books,
+    Key,
+    Kind,
+    Occurrence,
+    Operation,
+    Tally,
+    tally,
+    tally_unexplained,
+    unexplained,
+)
 from loadtest.chaos.load import Load
 from loadtest.chaos.site import Site
 from loadtest.load.offices import Offices, expected_balances
@@ -31,7 +42,7 @@ _PAUSE_SECONDS: Final = 0.5
 _PAGE: Final = 1_000
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Audited:
     """What the audit found.
 
@@ -44,26 +55,31 @@ class Audited:
         faults: Everything else that is wrong, a line each.
     """
 
-    tallies: Mapping[str, Tally] = field(default_factory=dict)
-    offices: int = 0
-    operations: int = 0
-    refills: int = 0
-    settled_seconds: float = 0.0
-    faults: list[str] = field(default_factory=list)
+    tallies: Mapping[str, Tally]
+    offices: int
+    operations: int
+    refills: int
+    settled_seconds: float
+    faults: Sequence[str]
 
-    @property
-    def is_clean(self) -> bool:
-        """Whether nothing is wrong, but for what is documented."""
-        return not self.faults and all(each.is_clean for each in self.tallies.values())
+
+@dataclass
+class _Ledger:
+    """What the ledger has.
+
+    Attributes:
+        found: Operation -> its micros.
+        refills: How many there were.
+        faults: What nobody was answered, a line each.
+    """
+
+    found: dict[Key, int] = field(default_factory=dict)
+    refills: int = 0
+    faults: list[str] = field(default_factory=list)
 
 
 async def audit_site(
-    site: Site,
-    operator: Operator,
-    offices: Offices,
-    load: Load,
-    occurrences: Sequence[Occurrence],
-    settle_seconds: float = SETTLE_SECONDS,
+    site: Site, operator: Operator, offices: Offices, load: Load, occurrences: Sequence[Occurrence]
 ) -> Audited:
     """Wait until nothing is on its way any longer, and compare.
 
@@ -73,54 +89,56 @@ async def audit_site(
         offices: All that took part; nobody else may have touched them.
         load: Settled.
         occurrences: The faults that happened.
-        settle_seconds: How long something may still be on its way.
 
     Raises:
         BenchError: Something could not be asked.
     """
-    books, began = load.books, monotonic()
-    audited = Audited(offices=len(offices.all()), operations=len(books.operations), faults=list(books.faults))
-    if books.fault_count > len(books.faults):
-        audited.faults.append(f"{books.fault_count - len(books.faults)} more wrong answers")
-    unanswered = [each for each in books.operations.values() if each.micros is None]
-    audited.faults += [f"{each.key.kind} {each.key.thing_id} was never answered" for each in unanswered]
+    operations, began = load.books.operations.values(), monotonic()
+    deadline = began + SETTLE_SECONDS
+    spent = _spent(offices, operations)
+    expected = expected_balances(offices, spent)
     settings = load_settings(data_dir=str(site.gateway.data_dir), redis_url=site.store.url)
     try:
         async with gateway_installation(settings, alone=False) as installation:
-            report = await _settled(installation, began + settle_seconds)
-            debited = dict.fromkeys(offices.all(), 0)
-            for operation in books.operations.values():
-                if operation.key.kind is Kind.MESSAGE:
-                    debited[operation.key.office_id] += operation.micros or 0
-            opening = _opening(offices, debited)
-            balances = await _settled_balances(operator, offices, opening, load, began + settle_seconds)
-            audited.settled_seconds = round(monotonic() - began, 1)
-            found = await _found(installation, operator, offices, load, audited)
+            report = await _settled(installation, deadline)
+            standing = await _refilled(operator, offices, expected, deadline)
+            settled_seconds = round(monotonic() - began, 1)
+            ledger = await _read_ledger(installation, operator, offices, load)
     except (CommandError, TollgateError, grpc.aio.AioRpcError) as error:
         said = fault_of(error).message if isinstance(error, grpc.aio.AioRpcError) else str(error)
         raise BenchError(f"the books could not be audited: {said}") from None
-    audited.faults += [f"tollgate audit: {difference}" for difference in report.differences]
-    audited.faults += [f"tollgate audit: {office_id} was too busy" for office_id in report.too_busy]
-    if report.live_calls:
-        audited.faults.append(f"{report.live_calls} calls are still live")
-    if report.outbox_entries:
-        audited.faults.append(f"{report.outbox_entries} entries of the outbox are not in the ledger")
-    for office_id, office in sorted(balances.items()):
-        if office.reserved_micros or office.concurrent_calls:
-            audited.faults.append(
-                f"{office_id} still holds {office.reserved_micros} micros for {office.concurrent_calls} calls"
-            )
-    moved = {office_id: office.balance_micros for office_id, office in balances.items()}
-    audited.faults += balance_faults(books.operations.values(), found, opening, moved)
-    audited.tallies = tally(books.operations.values(), found, occurrences)
-    return audited
+    # What came to an office beside the operations: its first credit, and refills, as many as what it spent asks for.
+    others = {office_id: micros + spent.get(office_id, 0) for office_id, micros in expected.items()}
+    balances = {office_id: office.balance_micros for office_id, office in standing.items()}
+    differences = unexplained(operations, ledger.found, others, balances)
+    tallies = tally(operations, ledger.found, occurrences)
+    if differences:
+        tallies[UNATTRIBUTED] = tally_unexplained(differences)
+    return Audited(
+        tallies=tallies,
+        offices=len(standing),
+        operations=len(operations),
+        refills=ledger.refills,
+        settled_seconds=settled_seconds,
+        faults=[
+            *_wrong_answers(load.books),
+            *_left_over(report, standing),
+            *ledger.faults,
+            *(
+                f"{office_id} has {balances[office_id]} micros, {micros:+} beyond what the ledger says"
+                for office_id, micros in differences.items()
+            ),
+        ],
+    )
 
 
-def _opening(offices: Offices, debited: Mapping[str, int]) -> dict[str, int]:
-    """What each office had at the beginning, and its refills: as many as what its messages cost asks for."""
-    return {
-        office_id: balance + debited[office_id] for office_id, balance in expected_balances(offices, debited).items()
-    }
+def _spent(offices: Offices, operations: Iterable[Operation]) -> dict[str, int]:
+    """Refilled office -> what its messages cost; it does nothing else."""
+    spent = dict.fromkeys(offices.refilled, 0)
+    for operation in operations:
+        if operation.key.office_id in spent:
+            spent[operation.key.office_id] += operation.micros or 0
+    return spent
 
 
 async def _settled(installation: Installation, deadline: float) -> AuditReport:
@@ -133,50 +151,63 @@ async def _settled(installation: Installation, deadline: float) -> AuditReport:
         await asyncio.sleep(_PAUSE_SECONDS)
 
 
-async def _settled_balances(
-    operator: Operator, offices: Offices, opening: Mapping[str, int], load: Load, deadline: float
+async def _refilled(
+    operator: Operator, offices: Offices, expected: Mapping[str, int], deadline: float
 ) -> dict[str, pb.Office]:
     """The offices once their refills have come; as they are, if that takes too long."""
-    spent = dict.fromkeys(offices.refilled, 0)
-    for operation in load.books.operations.values():
-        if operation.key.office_id in spent:
-            spent[operation.key.office_id] += operation.micros or 0
     while True:
-        found = await operator.read(offices.all())
-        is_refilled = all(
-            found[office_id].balance_micros == opening[office_id] - micros for office_id, micros in spent.items()
-        )
-        if is_refilled or monotonic() > deadline:
-            return found
+        standing = await operator.read(offices.all())
+        missing = [name for name in offices.refilled if standing[name].balance_micros != expected[name]]
+        if not missing or monotonic() > deadline:
+            return standing
         await asyncio.sleep(_PAUSE_SECONDS)
 
 
-async def _found(
-    installation: Installation, operator: Operator, offices: Offices, load: Load, audited: Audited
-) -> dict[Key, int]:
-    """What the ledger has of each operation, in micros."""
-    found: dict[Key, int] = {}
+async def _read_ledger(installation: Installation, operator: Operator, offices: Offices, load: Load) -> _Ledger:
+    ledger = _Ledger()
     async for batch in AuditedUsage(installation.database).records(None):
         for record in batch:
             kind = Kind.CALL if record.kind is UsageKind.CALL else Kind.MESSAGE
-            found[Key(kind, record.office_id, record.thing_id)] = record.cost_micros + record.refunded_micros
-            if record.refunded_micros:
-                found[Key(Kind.REFUND, record.office_id, record.thing_id)] = record.refunded_micros
-    opened = frozenset(office_id for office_id, micros in offices.opening_micros().items() if micros)
-    for office_id in offices.all():
-        # The first credit is what the office was opened with.
-        unknown = -1 if office_id in opened else 0
+            debited = record.cost_micros + record.refunded_micros
+            ledger.found[Key(kind, record.office_id, record.thing_id)] = debited
+            ledger.found[Key(Kind.REFUND, record.office_id, record.thing_id)] = record.refunded_micros
+    for office_id, opening in offices.opening_micros().items():
+        # What the office was opened with is the first.
+        unknown = -1 if opening else 0
         async for transaction in _transactions(operator, office_id):
             key = load.owner.transactions.get(transaction.transaction_id)
             if transaction.refill_id:
-                audited.refills += 1
+                ledger.refills += 1
             elif key is not None:
-                found[Key(Kind.CREDIT, office_id, key)] = transaction.amount_micros
+                ledger.found[Key(Kind.CREDIT, office_id, key)] = transaction.amount_micros
             else:
                 unknown += 1
         if unknown:
-            audited.faults.append(f"{office_id} has {unknown} credits that nobody was answered")
-    return found
+            ledger.faults.append(f"{office_id} has {unknown} credits that nobody was answered")
+    return ledger
+
+
+def _wrong_answers(books: Books) -> Iterator[str]:
+    yield from books.faults
+    if books.fault_count > len(books.faults):
+        yield f"{books.fault_count - len(books.faults)} more wrong answers"
+    for operation in books.operations.values():
+        if operation.micros is None:
+            yield f"{operation.key.kind} {operation.key.thing_id} was never answered"
+
+
+def _left_over(report: AuditReport, standing: Mapping[str, pb.Office]) -> Iterator[str]:
+    for difference in report.differences:
+        yield f"tollgate audit: {difference}"
+    for office_id in report.too_busy:
+        yield f"tollgate audit: {office_id} was too busy"
+    if report.live_calls:
+        yield f"{report.live_calls} calls are still live"
+    if report.outbox_entries:
+        yield f"{report.outbox_entries} entries of the outbox are not in the ledger"
+    for office_id, office in sorted(standing.items()):
+        if office.reserved_micros or office.concurrent_calls:
+            yield f"{office_id} still holds {office.reserved_micros} micros for {office.concurrent_calls} calls"
 
 
 async def _transactions(operator: Operator, office_id: str) -> AsyncIterator[pb.Transaction]:

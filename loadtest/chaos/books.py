@@ -2,6 +2,7 @@
 
 import math
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -9,6 +10,9 @@ from typing import Any, Final, NamedTuple
 
 QUIET: Final = "no fault"
 """While nothing goes wrong."""
+
+UNATTRIBUTED: Final = "not attributed"
+"""Where balances differ and no operation does, so that no fault can be blamed."""
 
 _MOST_FAULTS: Final = 50
 
@@ -191,32 +195,39 @@ def tally(
     return tallies
 
 
-def balance_faults(
+def unexplained(
     operations: Iterable[Operation],
     found: Mapping[Key, int],
     others: Mapping[str, int],
     balances: Mapping[str, int],
-) -> list[str]:
-    """Hold balances against what the ledger has of the operations: the store's own word against both others.
+) -> dict[str, int]:
+    """Hold balances against what the ledger has of the operations: the store's own word against the ledger's.
 
     Args:
         operations: All that were acknowledged.
         found: As of `tally`.
         others: Office -> what it had at the beginning, and what came to it otherwise.
         balances: Office -> its balance in the store.
+
+    Returns:
+        Office -> micros that it has beyond what the ledger says; those with just that are left out.
     """
-    acknowledged, has = dict(others), dict(others)
+    expected = Counter(others)
     for operation in operations:
         sign = -1 if operation.key.kind in (Kind.CALL, Kind.MESSAGE) else 1
-        office_id = operation.key.office_id
-        acknowledged[office_id] = acknowledged.get(office_id, 0) + sign * (operation.micros or 0)
-        has[office_id] = has.get(office_id, 0) + sign * found.get(operation.key, 0)
-    return [
-        f"{office_id} has {balances.get(office_id, 0)} micros; the answers say {acknowledged[office_id]}, "
-        f"and the ledger has operations for {expected}"
-        for office_id, expected in sorted(has.items())
-        if balances.get(office_id, 0) != expected
-    ]
+        expected[operation.key.office_id] += sign * found.get(operation.key, 0)
+    return {
+        office_id: difference
+        for office_id, micros in sorted(expected.items())
+        if (difference := balances.get(office_id, 0) - micros)
+    }
+
+
+def tally_unexplained(differences: Mapping[str, int]) -> Tally:
+    """What `unexplained` found, an office each: debited too little is lost, debited too much is doubled."""
+    lost = [micros for micros in differences.values() if micros > 0]
+    doubled = [-micros for micros in differences.values() if micros < 0]
+    return Tally(lost=len(lost), lost_micros=sum(lost), doubled=len(doubled), doubled_micros=sum(doubled))
 
 
 def _loser_of(operation: Operation, occurrences: Sequence[Occurrence]) -> str | None:

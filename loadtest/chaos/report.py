@@ -3,21 +3,21 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from loadtest.chaos.books import QUIET, Tally
+from loadtest.chaos.books import QUIET, UNATTRIBUTED, Tally
 from loadtest.chaos.faults import FAULTS
 from loadtest.chaos.meter import Helped
 from loadtest.chaos.run import FaultRun, Outcome
 from loadtest.figures import Figure
 from loadtest.table import Table, number
 
-SLOWEST_EMERGENCY_SECONDS: Final = 2.0
+SLOWEST_EMERGENCY_SECONDS: Final = 5.0
 """No caller for help may wait longer, the machine's noise included, where there is a front to answer."""
 
 
 def result_of(outcome: Outcome) -> dict[str, Any]:
     """The figures of a run, for JSON.
 
-    The row of `no fault` has what happened in between.
+    The row of `no fault` has what happened in between. That of `not attributed` is there only where something is wrong.
     """
     runs: dict[str, list[FaultRun]] = {QUIET: []}
     for run in outcome.runs:
@@ -40,7 +40,7 @@ def result_of(outcome: Outcome) -> dict[str, Any]:
                 "doubled": tally.doubled,
                 "doubled_micros": tally.doubled_micros,
             }
-            for name in [*FAULTS, QUIET]
+            for name in [*FAULTS, QUIET, UNATTRIBUTED]
             if (tally := tallies.get(name)) is not None
         },
         "books": {
