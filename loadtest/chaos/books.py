@@ -91,11 +91,6 @@ class Tally:
     doubled: int = 0
     doubled_micros: int = 0
 
-    @property
-    def is_clean(self) -> bool:
-        """Whether nothing is wrong, but for what is documented."""
-        return self.lost == self.lost_as_stated and not self.doubled
-
 
 @dataclass
 class Books:

@@ -34,7 +34,7 @@ class Meter:
 
     Attributes:
         decisions: Fault -> calls and messages that were decided meanwhile, denials too.
-        unavailable: Fault -> times that a caller heard that there is no answer now, or heard none.
+        unanswered: Fault -> times that a caller heard that there is no answer now, or heard none.
         helped: Emergency calls by the switches' Sessions.
         helped_directly: The same, asked of the gateway itself.
     """
@@ -43,7 +43,7 @@ class Meter:
         self._books = books
         self._funded: asyncio.Future[float] | None = None
         self.decisions: Counter[str] = Counter()
-        self.unavailable: Counter[str] = Counter()
+        self.unanswered: Counter[str] = Counter()
         self.helped = Helped()
         self.helped_directly = Helped()
 
@@ -55,7 +55,7 @@ class Meter:
 
     def not_answered(self) -> None:
         """A caller has to ask again."""
-        self.unavailable[self._books.current] += 1
+        self.unanswered[self._books.current] += 1
 
     def next_funded(self) -> "asyncio.Future[float]":
         """When the next funded decision from now on is answered, by the monotonic clock."""

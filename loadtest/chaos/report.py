@@ -30,7 +30,7 @@ def result_of(outcome: Outcome) -> dict[str, Any]:
             name: {
                 "tried": len(runs.get(name, ())),
                 "decisions": meter.decisions[name],
-                "not_answered": meter.unavailable[name],
+                "not_answered": meter.unanswered[name],
                 "emergencies": _helped(meter.helped, name),
                 "emergencies_directly": _helped(meter.helped_directly, name),
                 "recovered_seconds": _recovered(runs.get(name, ())),

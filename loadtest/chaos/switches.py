@@ -120,9 +120,10 @@ class Switch:
                 if self._chance.random() < 0.3:
                     used = self._chance.randint(0, duration_seconds)
                     await self._patiently(lambda: self._client.tick_call(**call, used_seconds=used))
-            except NotFound:
-                # A free one that was granted while the store was away: it never heard of it.
-                pass
+            except NotFound as error:
+                # A free one may have been granted while the store was away, which then never heard of it.
+                if called_number != LOCAL and office_id in self._payers.funded:
+                    self._books.fault(f"{call['call_id']} was granted, and then {error}")
             await asyncio.sleep(self._chance.uniform(0.0, 0.5))
         await self._end(operation, call, duration_seconds)
 
@@ -217,12 +218,18 @@ class Switch:
             self._books.acknowledge(operation, answer.debited_micros, monotonic(), replayed=answer.replayed)
         operation.request = request
         if refunds and self._chance.random() < 0.2:
-            await self._refund(message)
+            await self._refund(message, operation)
 
-    async def _refund(self, message: dict[str, Any]) -> None:
+    async def _refund(self, message: dict[str, Any], paid: Operation) -> None:
         operation = self._books.ask(Kind.REFUND, **_key(message), at=monotonic())
         for _ in range(2 if self._chance.random() < _ASKED_AGAIN else 1):
-            refunded = await self._patiently(lambda: self._client.refund_message(**message, deadline_seconds=5.0))
+            try:
+                refunded = await self._patiently(lambda: self._client.refund_message(**message, deadline_seconds=5.0))
+            except NotFound:
+                # Then the message is lost, and there is nothing to give back.
+                self._books.not_found(paid, monotonic())
+                self._books.not_found(operation, monotonic())
+                return
             self._books.acknowledge(operation, refunded.refunded_micros, monotonic(), replayed=refunded.replayed)
         operation.request = pb.RefundMessageRequest(**message)
 
