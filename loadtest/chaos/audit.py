@@ -25,6 +25,7 @@ from loadtest.chaos.books import (
     Occurrence,
     Operation,
     Tally,
+    compare,
     tally,
     tally_unexplained,
     unexplained,
@@ -111,7 +112,8 @@ async def audit_site(
     others = {office_id: micros + spent.get(office_id, 0) for office_id, micros in expected.items()}
     balances = {office_id: office.balance_micros for office_id, office in standing.items()}
     differences = unexplained(operations, ledger.found, others, balances)
-    tallies = tally(operations, ledger.found, occurrences)
+    discrepancies = list(compare(operations, ledger.found, occurrences))
+    tallies = tally(discrepancies)
     if differences:
         tallies[UNATTRIBUTED] = tally_unexplained(differences)
     return Audited(
@@ -124,6 +126,7 @@ async def audit_site(
             *_wrong_answers(load.books),
             *_left_over(report, standing),
             *ledger.faults,
+            *(str(each) for each in discrepancies if not each.is_stated),
             *(
                 f"{office_id} has {balances[office_id]} micros, {micros:+} beyond what the ledger says"
                 for office_id, micros in differences.items()

@@ -3,7 +3,7 @@
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
@@ -159,34 +159,63 @@ class Books:
             self.faults.append(text)
 
 
-def tally(
+@dataclass(frozen=True, slots=True)
+class Discrepancy:
+    """An operation of which the ledger has something else than was acknowledged.
+
+    Attributes:
+        fault: That it counts for.
+        operation: The operation.
+        lost_micros: Acknowledged, and not there, or not there when it was asked again; 0: nothing.
+        doubled_micros: There, and not acknowledged; 0: nothing.
+        is_stated: Whether the fault may lose it, by what is documented.
+    """
+
+    fault: str
+    operation: Operation
+    lost_micros: int = 0
+    doubled_micros: int = 0
+    is_stated: bool = False
+
+    def __str__(self) -> str:
+        """One line."""
+        what = f"lost {self.lost_micros}" if self.lost_micros else f"doubled {self.doubled_micros}"
+        return f"{_name(self.operation.key)}: {what} micros of {self.operation.micros}, {self.fault}"
+
+
+def compare(
     operations: Iterable[Operation], found: Mapping[Key, int], occurrences: Sequence[Occurrence]
-) -> dict[str, Tally]:
+) -> Iterator[Discrepancy]:
     """Hold what was acknowledged against what the ledger has.
+
+    An operation counts for the fault during which it was asked, or for the one that may have lost it.
 
     Args:
         operations: All that were acknowledged.
         found: What the ledger has, in micros; what is missing there is 0.
         occurrences: The faults that happened, in their order.
-
-    Returns:
-        Fault -> what went wrong with the operations that were asked during it, or which it may have lost. Faults with
-        which all is well are left out.
     """
-    tallies: dict[str, Tally] = {}
     for operation in operations:
         acknowledged, has = operation.micros or 0, found.get(operation.key, 0)
         missing = max(0, acknowledged - has)
         if operation.was_forgotten or missing:
-            blamed = _loser_of(operation, occurrences)
-            at = tallies.setdefault(blamed or operation.during, Tally())
-            at.lost += 1
-            at.lost_micros += missing or acknowledged
-            at.lost_as_stated += blamed is not None
+            loser = _loser_of(operation, occurrences)
+            fault = loser or operation.during
+            yield Discrepancy(fault, operation, lost_micros=missing or acknowledged, is_stated=loser is not None)
         if has > acknowledged:
-            at = tallies.setdefault(operation.during, Tally())
-            at.doubled += 1
-            at.doubled_micros += has - acknowledged
+            yield Discrepancy(operation.during, operation, doubled_micros=has - acknowledged)
+
+
+def tally(discrepancies: Iterable[Discrepancy]) -> dict[str, Tally]:
+    """Fault -> what went wrong; faults with which all is well are left out."""
+    tallies: dict[str, Tally] = {}
+    for each in discrepancies:
+        at = tallies.setdefault(each.fault, Tally())
+        at.lost += bool(each.lost_micros)
+        at.lost_micros += each.lost_micros
+        at.lost_as_stated += each.is_stated
+        at.doubled += bool(each.doubled_micros)
+        at.doubled_micros += each.doubled_micros
     return tallies
 
 
@@ -200,7 +229,7 @@ def unexplained(
 
     Args:
         operations: All that were acknowledged.
-        found: As of `tally`.
+        found: As of `compare`.
         others: Office -> what it had at the beginning, and what came to it otherwise.
         balances: Office -> its balance in the store.
 

@@ -96,10 +96,13 @@ class Strays:
             pb.TickCallRequest(**call, used_seconds=self._chance.randint(0, seconds)),
             end,
         ]
+        ended = asyncio.Event()
         sent = [each for each in requests for _ in range(self._chance.randint(1, _MOST_TIMES))]
-        answers = await asyncio.gather(*[self._send_some_time(each) for each in sent])
+        ends = [self._end_some_time(end, ended) for each in sent if each is end]
+        others = [self._try_some_time(each, ended) for each in sent if each is not end]
+        answers = await asyncio.gather(*ends, *others)
         # Whichever end was the first is the one that counts: before the authorization it finds nothing, for good.
-        self._take_all(operation, [answer for request, answer in zip(sent, answers, strict=True) if request is end])
+        self._take_all(operation, answers[: len(ends)])
         operation.request = end if operation.micros else None
 
     async def _message(self, office_id: str, message_id: str) -> None:
@@ -111,11 +114,28 @@ class Strays:
         self._take_all(operation, await asyncio.gather(*[self._send_some_time(request) for _ in range(times)]))
         operation.request = request
 
-    async def _send_some_time(self, request: Any) -> Any:
+    async def _end_some_time(self, end: pb.EndCallRequest, ended: asyncio.Event) -> Any:
+        answer = await self._send_some_time(end)
+        ended.set()
+        return answer
+
+    async def _try_some_time(self, request: Any, ended: asyncio.Event) -> None:
+        """Send what is pointless once the call has ended.
+
+        Who went on asking for longer than the set-up time-out, for which an end that found nothing spends the id, would
+        begin another call.
+        """
+        try:
+            await self._send_some_time(request, ended)
+        except Unanswered:
+            if not ended.is_set():
+                raise
+
+    async def _send_some_time(self, request: Any, pointless: asyncio.Event | None = None) -> Any:
         """The answer to a request that is sent some time; a `Refused` where the call is not known."""
         await asyncio.sleep(self._chance.uniform(0.0, _LATE_SECONDS))
         try:
-            answer = await self._asker.ask(_RPCS[type(request)], request)
+            answer = await self._asker.ask(_RPCS[type(request)], request, pointless=pointless)
         except Refused as refused:
             if refused.code != "NOT_FOUND":
                 raise

@@ -40,7 +40,7 @@ class Refused(Exception):
 
 
 class Unanswered(Exception):
-    """No gateway has answered for `PATIENCE_SECONDS`."""
+    """No gateway has answered for `PATIENCE_SECONDS`, or until it was pointless."""
 
 
 class Asker:
@@ -57,8 +57,13 @@ class Asker:
         self._not_answered = not_answered
         self._chance = chance
 
-    async def ask(self, rpc: str, request: Any) -> Any:
+    async def ask(self, rpc: str, request: Any, *, pointless: asyncio.Event | None = None) -> Any:
         """The answer.
+
+        Args:
+            rpc: By name.
+            request: Of it.
+            pointless: Set: make no other attempt.
 
         Raises:
             Refused: A gateway will not do it.
@@ -74,7 +79,7 @@ class Asker:
                 if fault.is_from_gateway and fault.code not in _RETRIED:
                     raise Refused(fault.code, fault.message) from None
                 self._not_answered()
-                if monotonic() - began > PATIENCE_SECONDS:
+                if monotonic() - began > PATIENCE_SECONDS or (pointless is not None and pointless.is_set()):
                     raise Unanswered(f"{rpc}: {fault.code}: {fault.message}") from None
             await asyncio.sleep(backoff.next_seconds())
 
