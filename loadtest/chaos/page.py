@@ -32,8 +32,9 @@ def _taken(result: Mapping[str, Any], file_name: str) -> Iterator[str]:
     yield (
         f"{result['taken_at']}, commit {result['commit']}: seed {result['seed']}, {result['seconds']:.0f} s of load on "
         f"{machine['cores']} cores of {machine['cpu']}, shared by callers, gateway and store; load average "
-        f"{machine['load_average_before']} before the run and {machine['load_average_after']} at its end "
-        f"([figures](../../loadtest/results/{file_name})):"
+        f"{machine['load_average_before']} before the run and {machine['load_average_after']} at its end. Of "
+        f"{len(result['planned'])} planned faults {len(result['timeline'])} were tried: on a busy machine the gateway "
+        f"takes long to start again. ([Figures](../../loadtest/results/{file_name}))"
     )
 
 
