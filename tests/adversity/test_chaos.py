@@ -29,7 +29,7 @@ from loadtest.machine import ROOT
 from loadtest.report import RESULTS
 from tests.support.servers import server_binary
 
-LIMIT_SECONDS = 150
+LIMIT_SECONDS = 240
 KILL = Occurrence("store killed", began_at=100.0, may_lose_seconds=2.0)
 
 
