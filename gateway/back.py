@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import structlog
 from redis.exceptions import RedisError
+from starlette.middleware import Middleware
 
 from gateway import metrics
 from gateway.api.calls import Calls
@@ -36,11 +37,12 @@ from gateway.api.credits.usage import UsageRpcs
 from gateway.api.credits.watches import BalanceWatch, RefillWatch
 from gateway.api.live_calls import LiveCallsListener
 from gateway.api.messages import Messages
-from gateway.api.rating import CurrentRater
+from gateway.api.rating import CurrentRater, Rater
 from gateway.api.runner import Runner
 from gateway.background import billing as billing_loop
 from gateway.background import (
     credit_applier,
+    guard_keeper,
     journaler,
     notifier,
     outbox_gauge,
@@ -58,6 +60,7 @@ from gateway.background.refill_listener import RefillListener
 from gateway.background.shards import JOURNAL, ShardLeases
 from gateway.billing.charging import Pace
 from gateway.billing.parts import Billing, Way
+from gateway.domain.fraud_guard import GuardPolicy
 from gateway.domain.numbers import warm_up
 from gateway.domain.office import RefillSettings
 from gateway.errors import InvalidArgument
@@ -77,6 +80,7 @@ from gateway.ledger.credits import Credits
 from gateway.ledger.database import Database, open_database
 from gateway.ledger.decks import MAX_CONTENT_BYTES, Decks
 from gateway.ledger.errors import DatabaseUnusable
+from gateway.ledger.fraud_guards import FraudGuards
 from gateway.ledger.installation import page_key
 from gateway.ledger.journal import Journal
 from gateway.ledger.notices import Notices
@@ -120,6 +124,14 @@ from gateway.store.offices import OfficeCache
 from gateway.store.outbox import claim_epoch
 from gateway.store.scripts import load_library
 from gateway.store.switch_lists import SwitchLists
+from gateway.tls_files import open_certificate
+from gateway.tracing.deciding import TracedBalanceStore, TracedConnection, TracedRater
+from gateway.tracing.http import TracedHttp
+from gateway.tracing.ledger import TracedDatabase, TracedJournal
+from gateway.tracing.open import open_tracing
+from gateway.tracing.outgoing import TracedCallbackClient, traced_refills, traced_sender
+from gateway.tracing.requests import TracedRunner
+from gateway.tracing.tracer import Tracer, either
 from gateway.v1.credits_pb2_grpc import add_CreditsServicer_to_server
 from gateway.web.app import make_app
 from gateway.web.health import health_routes
@@ -179,15 +191,18 @@ async def open_back(settings: Settings, stack: AsyncExitStack, *, clock: Clock |
     """
     if settings.redis_url is None:
         raise StartupError("TOLLGATE_REDIS_URL: the back has no store; start it by `tollgate serve`")
+    tracer = open_tracing(settings, "back")
+    if tracer is not None:
+        stack.push_async_callback(tracer.close)
     try:
-        database = await open_database(settings.sql_url)
+        database = await open_database(settings.sql_url, either(tracer, Database, TracedDatabase))
     except DatabaseUnusable as error:
         raise StartupError(f"TOLLGATE_DATABASE_URL: {error.message}") from error
     stack.push_async_callback(database.close)
     clock = clock or StoreClock()
     provider = await open_provider(settings, clock_ms=clock.now_ms)
     stack.push_async_callback(provider.close)
-    back = Back(settings, database, StoreLocation.parse(settings.redis_url), clock, provider)
+    back = Back(settings, database, StoreLocation.parse(settings.redis_url), clock, provider, tracer)
     stack.push_async_callback(back.billing.charging.close)
     await back.connection.start()
     stack.push_async_callback(back.durability.close)
@@ -209,6 +224,7 @@ class Loops:
     outbox_gauge: outbox_gauge.OutboxGauge
     sampler: sampler.Sampler
     waker: refill_waker.RefillWaker
+    guard_keeper: guard_keeper.GuardKeeper
     refiller: refiller.Refiller
     notifiers: tuple[notifier.Notifier, ...]
     billing: BillingLoop
@@ -224,22 +240,28 @@ class Back:
         location: StoreLocation,
         clock: Clock,
         provider: PaymentProvider,
+        tracer: Tracer | None = None,
     ) -> None:
         self._settings = settings
+        self._tracer = tracer
         self.database = database
         self.clock, self.provider = clock, provider
+        self.certificate = open_certificate(settings)
         timeout = settings.store_timeout_ms / 1000
-        self.connection = StoreConnection(
+        self.connection = either(tracer, StoreConnection, TracedConnection)(
             location, load_library(), timeout_seconds=timeout, on_connect=self._on_connect
         )
         self.durability = Durability(self.connection)
         self.lifetimes = lifetimes_of(settings)
-        self.store = BalanceStore(self.connection, self.clock, self.lifetimes)
+        balances = BalanceStore if tracer is None else TracedBalanceStore
+        self.store = balances(self.connection, self.clock, self.lifetimes)
         token = settings.operator_token.get_secret_value() if settings.operator_token is not None else None
         self.directory = Directory(self.connection, self.clock, token)
         self._put_together(database)
         self.webhooks = WebhookReceiver(provider, self.billing.events.on_event, clock.now_ms)
-        self.runner = Runner(self.directory, max_in_flight=settings.max_in_flight, store_timeout_seconds=timeout)
+        self.runner = either(tracer, Runner, TracedRunner)(
+            self.directory, max_in_flight=settings.max_in_flight, store_timeout_seconds=timeout
+        )
         self.servicer = CreditsServicer(self.runner, self.operations)
 
     def _put_together(self, database: Database) -> None:
@@ -273,12 +295,14 @@ class Back:
             wake=self._wake_billing,
         )
         billing = self.billing
+        guards = FraudGuards(database)
         rows, usage = RateRows(self.decks, lambda: self.directory.deck), Usage(database)
         self.usage = usage
         self.operations = Operations(
             companies=CompanyRpcs(companies, clock),
             offices=OfficeRpcs(
                 offices,
+                guards,
                 office_projection,
                 store,
                 billing.cards,
@@ -326,16 +350,20 @@ class Back:
                 connection,
                 store,
                 self.durability,
-                Journal(database),
+                either(self._tracer, Journal, TracedJournal)(database, _guard_policy(settings)),
                 self._outbox,
                 self.refill_feed,
                 self._wake_billing,
+                self._wake_projector,
                 clock,
             ),
             outbox_gauge=outbox_gauge.OutboxGauge(connection),
             sampler=sampler.Sampler(connection, store),
             waker=refill_waker.RefillWaker(offices, billing.refills, store, clock),
-            refiller=refiller.Refiller(billing.refills, billing.refilling, missing, clock),
+            guard_keeper=guard_keeper.GuardKeeper(guards, clock),
+            refiller=refiller.Refiller(
+                billing.refills, traced_refills(self._tracer, billing.refilling.advance), missing, clock
+            ),
             notifiers=self._notifiers(database),
             billing=BillingLoop(billing.charges, billing.chargebacks, billing.charging, billing.charging_back, clock),
         )
@@ -343,7 +371,8 @@ class Back:
     def _put_hooks_together(self, switches: Switches) -> None:
         """What switches without gRPC ask: the same deciders as in the front, on the back's own connection."""
         settings, store, connection = self._settings, self.store, self.connection
-        offices, rater = OfficeCache(connection), CurrentRater(settings.blocked_destinations)
+        offices = OfficeCache(connection)
+        rater = CurrentRater(settings.blocked_destinations, either(self._tracer, Rater, TracedRater))
         self.directory.on_deck = rater.use
         self._calls = Calls(
             store,
@@ -357,7 +386,7 @@ class Back:
         self.rate_lookup = RateLookup(self.offices, offices, self._calls, messages)
         self._switch_lists = SwitchLists(connection)
         self.callbacks = Callbacks(
-            CallbackClient(self.clock),
+            either(self._tracer, CallbackClient, TracedCallbackClient)(self.clock),
             connection,
             self.directory,
             switches.with_callback,
@@ -366,7 +395,8 @@ class Back:
         )
 
     def _notifiers(self, database: Database) -> tuple[notifier.Notifier, ...]:
-        notices, senders = Notices(database, self._settings.currency), open_senders(self._settings)
+        notices = Notices(database, self._settings.currency)
+        senders = [traced_sender(self._tracer, each) for each in open_senders(self._settings)]
         channels, timeout = tuple(each.channel for each in senders), self._settings.notice_timeout_seconds
         return tuple(
             notifier.Notifier(notices, channels, each, self.clock, timeout_seconds=timeout) for each in senders
@@ -417,7 +447,15 @@ class Back:
             StartupError: The address is taken.
         """
         options = [("grpc.max_receive_message_length", MAX_CONTENT_BYTES + _DECK_OVERHEAD_BYTES)]
-        service = Service(SERVICE.full_name, "TOLLGATE_ADMIN_LISTEN", self._settings.admin_listen, options=options)
+        certificate = self.certificate
+        service = Service(
+            SERVICE.full_name,
+            "TOLLGATE_ADMIN_LISTEN",
+            self._settings.admin_listen,
+            # Nobody who comes here is a switch, so nobody is asked for a certificate.
+            credentials=None if certificate is None else certificate.grpc_credentials(wants_client_certificate=False),
+            options=options,
+        )
         add_CreditsServicer_to_server(self.servicer, service.server)
         return service
 
@@ -438,9 +476,16 @@ class Back:
             routes += sandbox_routes(self.provider)
         self._page = await self._open_page()
         routes += self._page.routes()
-        app = make_app(routes, body_limits={WEBHOOK_PATH: MAX_WEBHOOK_BYTES})
+        around = [] if self._tracer is None else [Middleware(TracedHttp, tracer=self._tracer)]
+        app = make_app(routes, body_limits={WEBHOOK_PATH: MAX_WEBHOOK_BYTES}, around=around)
         settings = self._settings
-        return await HttpServer.open(app, "http_listen", settings.http_listen, drain_seconds=settings.drain_seconds)
+        return await HttpServer.open(
+            app,
+            "http_listen",
+            settings.http_listen,
+            drain_seconds=settings.drain_seconds,
+            tls=None if self.certificate is None else self.certificate.ssl_context(),
+        )
 
     async def _open_page(self) -> Page:
         """The Credits page, with the key of its cookies."""
@@ -476,8 +521,9 @@ class Back:
         """Every loop, to be run beside the server."""
         turns = self.background
         journaling = Loop("journaler", turns.journaler.turn, journaler.EVERY_SECONDS)
+        self._projecting = Loop("projector", turns.projector.turn, projector.EVERY_SECONDS)
         self._woken_on_connect = [
-            Loop("projector", turns.projector.turn, projector.EVERY_SECONDS),
+            self._projecting,
             Loop("credit_applier", turns.applier.turn, credit_applier.EVERY_SECONDS),
             Loop("reconciler", turns.reconciler.turn, reconciler.EVERY_SECONDS),
         ]
@@ -499,6 +545,7 @@ class Back:
             Loop("callbacks", self.callbacks.turn, callback_loop.TURN_EVERY_SECONDS),
             Loop("sampler", turns.sampler.turn, sampler.EVERY_SECONDS),
             Loop("refill_waker", turns.waker.turn, refill_waker.EVERY_SECONDS),
+            Loop("guard_keeper", turns.guard_keeper.turn, guard_keeper.EVERY_SECONDS),
             *(Loop(f"notifier_{each.name}", each.turn, notifier.EVERY_SECONDS) for each in turns.notifiers),
         ]
         if isinstance(self.provider, SandboxProvider):
@@ -513,8 +560,11 @@ class Back:
         ]
         if isinstance(self.clock, StoreClock):
             coroutines.append(self.clock.follow(self.connection))
+        if self.certificate is not None:
+            coroutines.append(self.certificate.follow())
         return [self.guarded(coroutine) for coroutine in coroutines]
 
+    _projecting: Loop | None = None
     _woken_on_connect: "list[Loop] | tuple[()]" = ()
     _woken_by_payments: "list[Loop] | tuple[()]" = ()
     _page: Page | None = None
@@ -522,6 +572,10 @@ class Back:
     def _wake_billing(self) -> None:
         for loop in self._woken_by_payments:
             loop.wake()
+
+    def _wake_projector(self) -> None:
+        if self._projecting is not None:
+            self._projecting.wake()
 
     def _on_connect(self) -> None:
         self.background.reconciler.ask()
@@ -595,6 +649,16 @@ class Back:
         store = await claim_epoch(self.connection, ledger)
         if store < ledger:
             raise StartupError(f"TOLLGATE_REDIS_URL: {EpochLost(store, ledger).message}")
+
+
+def _guard_policy(settings: Settings) -> GuardPolicy:
+    return GuardPolicy(
+        country_spend_micros=settings.fraud_country_spend_micros,
+        office_spend_micros=settings.fraud_office_spend_micros,
+        country_calls=settings.fraud_country_calls,
+        office_calls=settings.fraud_office_calls,
+        hours=settings.fraud_guard_hours,
+    )
 
 
 async def _is_first(wanted: Coroutine[Any, Any, None], other: Coroutine[Any, Any, Any]) -> bool:

@@ -15,6 +15,7 @@ from google.rpc.status_pb2 import Status
 
 from gateway.address import Address
 from gateway.client.channel_options import CHANNEL_OPTIONS
+from gateway.client.tls import Tls, dial
 
 ANSWER_SECONDS: Final = 10.0
 """How long an answer is waited for, unless the call names a time of its own; streams are waited for without end."""
@@ -62,22 +63,27 @@ def fault_of(error: grpc.RpcError) -> Fault:
     return Fault(code, message)
 
 
-def open_channel(address: Address, token: str = "") -> grpc.aio.Channel:
+def open_channel(address: Address, token: str = "", tls: Tls | None = None) -> grpc.aio.Channel:
     """Open a channel to a gateway; it connects with the first call.
 
     Args:
         address: Where the gateway listens; 0.0.0.0 and [::] are taken for this machine.
-        token: Goes as bearer token with every call, in the clear, as the channel is not encrypted. Empty: none.
+        token: Goes as bearer token with every call, in the clear where the channel is not encrypted. Empty: none.
+        tls: How it is encrypted; None: it is not.
+
+    Raises:
+        TlsFilesError: A file of `tls` cannot be used.
     """
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
-    return grpc.aio.insecure_channel(
+    return dial(
         str(Address(_ANY_INTERFACE.get(address.host, address.host), address.port)),
-        options=(
+        tls,
+        (
             *CHANNEL_OPTIONS,
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ),
-        interceptors=(_UnaryCalls(metadata), _StreamedAnswers(metadata)),
+        (_UnaryCalls(metadata), _StreamedAnswers(metadata)),
     )
 
 

@@ -11,8 +11,9 @@ from gateway.api.authorization_servicer import SERVICE, AuthorizationServicer, s
 from gateway.api.calls import Calls
 from gateway.api.live_calls import LiveCallsListener, published_command
 from gateway.api.messages import Messages
-from gateway.api.rating import CurrentRater
+from gateway.api.rating import CurrentRater, Rater
 from gateway.api.runner import Runner
+from gateway.api.session import Session
 from gateway.api.session_operations import session_operations
 from gateway.api.sessions import Sessions
 from gateway.background.due import DueLoop
@@ -30,6 +31,11 @@ from gateway.store.location import StoreLocation
 from gateway.store.offices import OfficeCache
 from gateway.store.scripts import load_library
 from gateway.store.switch_lists import SwitchLists
+from gateway.tls_files import TlsCertificate, open_certificate
+from gateway.tracing.deciding import TracedBalanceStore, TracedConnection, TracedRater
+from gateway.tracing.open import open_tracing
+from gateway.tracing.requests import TracedRunner, TracedSession
+from gateway.tracing.tracer import either
 
 READY_WITHOUT_STORE_SECONDS: Final = 2.0
 YOUNG_OBJECTS: Final = 10_000
@@ -51,14 +57,17 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
         raise StartupError("TOLLGATE_REDIS_URL: the front has no store; start it by `tollgate serve`")
     for _ in warm_up():
         await asyncio.sleep(0)
+    tracer = open_tracing(settings, "front")
     timeout = settings.store_timeout_ms / 1000
     clock = StoreClock()
-    connection = StoreConnection(StoreLocation.parse(settings.redis_url), load_library(), timeout_seconds=timeout)
-    store = BalanceStore(connection, clock, lifetimes_of(settings))
+    connection = either(tracer, StoreConnection, TracedConnection)(
+        StoreLocation.parse(settings.redis_url), load_library(), timeout_seconds=timeout
+    )
+    store = (BalanceStore if tracer is None else TracedBalanceStore)(connection, clock, lifetimes_of(settings))
     offices = OfficeCache(connection)
     operator_token = settings.operator_token.get_secret_value() if settings.operator_token is not None else None
     directory = Directory(connection, clock, operator_token)
-    rater = CurrentRater(settings.blocked_destinations)
+    rater = CurrentRater(settings.blocked_destinations, either(tracer, Rater, TracedRater))
     directory.on_deck = rater.use
     calls = Calls(
         store,
@@ -68,7 +77,12 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
         has_callback=directory.has_callback,
     )
     messages = Messages(store, offices, rater)
-    runner = Runner(directory, max_in_flight=settings.max_in_flight, store_timeout_seconds=timeout)
+    runner = either(tracer, Runner, TracedRunner)(
+        directory,
+        max_in_flight=settings.max_in_flight,
+        store_timeout_seconds=timeout,
+        knows_certificates=settings.tls_client_ca is not None,
+    )
 
     def is_healthy() -> bool:
         metrics.STORE_CONNECTED.labels("front").set(connection.is_connected)
@@ -82,6 +96,7 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
         listener.hear,
         connection.batch,
         max_operations=settings.batch_max_operations,
+        make=either(tracer, Session, TracedSession),
     )
 
     def deliver(published: PublishedCommand) -> None:
@@ -97,7 +112,8 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
         live_calls_ms=settings.live_calls_seconds * 1000,
         shards=leases.held,
     )
-    service = Service(SERVICE, "TOLLGATE_LISTEN", settings.listen, is_shared=settings.workers > 1)
+    certificate = open_certificate(settings)
+    service = _listening(settings, certificate)
     serve_authorization(service.server, AuthorizationServicer(runner, calls, messages, sessions))
     await connection.start()
     # What is here by now stays: the collector need not walk it, some 5 % of the time of a busy front. With Python's
@@ -117,6 +133,7 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
                 sessions.recheck(directory, runner.identify),
                 _say_ready(directory, ready),
                 due.run(),
+                *([] if certificate is None else [certificate.follow()]),
             ],
             is_healthy=is_healthy,
             stop=stop,
@@ -125,6 +142,31 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
     finally:
         await calls.close()
         await connection.close()
+        if tracer is not None:
+            await tracer.close()
+
+
+def _listening(settings: Settings, certificate: TlsCertificate | None) -> Service:
+    """Listen for switches: in the clear, with TLS, or with TLS and their certificates, there or at a second address.
+
+    Raises:
+        StartupError: An address is taken.
+    """
+    is_shared = settings.workers > 1
+    if certificate is None:
+        return Service(SERVICE, "TOLLGATE_LISTEN", settings.listen, is_shared=is_shared)
+    second = settings.mtls_listen
+    wanted_here = settings.tls_client_ca is not None and second is None
+    service = Service(
+        SERVICE,
+        "TOLLGATE_LISTEN",
+        settings.listen,
+        credentials=certificate.grpc_credentials(wants_client_certificate=wanted_here),
+        is_shared=is_shared,
+    )
+    if second is not None:
+        service.listen("TOLLGATE_MTLS_LISTEN", second, certificate.grpc_credentials(wants_client_certificate=True))
+    return service
 
 
 async def _say_ready(directory: Directory, ready: Callable[[], None]) -> None:

@@ -1,7 +1,7 @@
 """Structured logs: one JSON object a line, or text for a terminal; never a token, never a password.
 
 An event is a name in snake_case with fields: `log.info("call_lapsed", office_id=..., confirmed_seconds=...)`.
-Libraries that log through the standard module come out in the same form.
+Libraries that log through the standard module come out in the same form. Every line that is about a request names it.
 """
 
 import logging
@@ -14,6 +14,7 @@ import structlog
 from pydantic import SecretStr
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from gateway.request_context import current_trace, request_id
 from gateway.settings_values import without_password
 
 MASK = "***"
@@ -47,6 +48,7 @@ def configure_logging(
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         _NamesProcess(process),
+        name_request,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
@@ -77,6 +79,16 @@ def configure_logging(
         # Loggers are made when modules are imported, before this runs: a cached one would keep the old set-up.
         cache_logger_on_first_use=False,
     )
+
+
+def name_request(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:  # noqa: ARG001 - structlog's form
+    """Name the request that a line is about, and its trace and span where it is traced."""
+    if request_id.get():
+        event.setdefault("request_id", request_id.get())
+    trace = current_trace.get()
+    if trace is not None:
+        event["trace_id"], event["span_id"] = trace.trace_id.hex(), trace.span_id.hex()
+    return event
 
 
 def mask_secrets(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:  # noqa: ARG001 - structlog's form

@@ -8,6 +8,7 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from gateway.domain.fraud_guard import GuardKind
 from gateway.domain.payment import ChargePurpose, ChargeStatus, RefillStatus
 from gateway.domain.vocabulary import FinalReason, Reason
 
@@ -84,10 +85,19 @@ CHARGES_CONTRADICTED: Final = Counter(
 )
 REFILLS: Final = Counter(
     "tollgate_refills_ended_total",
-    "Attempts at an automatic refill that ended without a credit: not needed, failed, or capped for the day.",
+    "Attempts at an automatic refill that ended without a credit: not needed, failed, capped for the day, or braked by "
+    "a fraud guard.",
     ["outcome"],
 )
 CHARGEBACKS: Final = Counter("tollgate_chargebacks_total", "Charges that a cardholder's bank took back.")
+FRAUD_GUARD_TRIPS: Final = Counter(
+    "tollgate_fraud_guard_trips_total", "Fraud guards of offices that reached their limit, by guard.", ["guard"]
+)
+OFFICES_GUARDED: Final = Gauge(
+    "tollgate_offices_guarded",
+    "Offices that a fraud guard keeps from some calls now.",
+    multiprocess_mode="mostrecent",
+)
 HOOK_SECONDS: Final = Histogram(
     "tollgate_hook_seconds",
     "Time from a hook's whole request to its answer, of those that were answered, by rpc.",
@@ -118,6 +128,11 @@ CUT_LATE_SECONDS: Final = Histogram(
     "How long after its granted time a call was marked cut, and its switch told.",
     buckets=(0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 15.0, 60.0),
 )
+TRACE_SPANS: Final = Counter(
+    "tollgate_trace_spans_total",
+    "Spans handed to the collector of traces, by outcome: sent, or lost since it did not take them.",
+    ["outcome"],
+)
 CLOCK_OFFSET: Final = Gauge(
     "tollgate_clock_offset_seconds",
     "The store's clock less this machine's.",
@@ -127,6 +142,11 @@ STORE_CONNECTED: Final = Gauge(
     "tollgate_store_connected", "1 while the process has a connection to the store.", ["process"],
     multiprocess_mode="livemin",
 )  # fmt: skip
+TLS_EXPIRES: Final = Gauge(
+    "tollgate_tls_expires_timestamp_seconds",
+    "When the listeners' certificate that is in use expires, in Unix time; 0: they do not speak TLS.",
+    multiprocess_mode="livemin",
+)
 
 
 # What is not there cannot be seen to grow: what happens seldom is shown as 0 before it happens first.
@@ -134,8 +154,12 @@ for _code in ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "INTERNAL"):
     SESSION_ERRORS.labels(_code)
 for _final_reason in FinalReason:
     CUTS.labels(_final_reason.name)
-for _status in (RefillStatus.NOT_NEEDED, RefillStatus.FAILED, RefillStatus.CAPPED):
+for _status in (RefillStatus.NOT_NEEDED, RefillStatus.FAILED, RefillStatus.CAPPED, RefillStatus.BRAKED):
     REFILLS.labels(_status.value)
+for _guard in GuardKind:
+    FRAUD_GUARD_TRIPS.labels(_guard.value)
+for _outcome_of_spans in ("sent", "lost"):
+    TRACE_SPANS.labels(_outcome_of_spans)
 for _purpose in ChargePurpose:
     for _outcome in (ChargeStatus.SUCCEEDED, ChargeStatus.DECLINED, ChargeStatus.NOT_CHARGED):
         CHARGES.labels(_purpose.value, _outcome.value)
@@ -207,6 +231,11 @@ def observe_hook(rpc: str, seconds: float) -> None:
 def count_callback(kind: str, outcome: str) -> None:
     """Count a post to a callback: a command by its name in the contract, or list_calls; answered or failed."""
     CALLBACKS.labels(kind, outcome).inc()
+
+
+def count_spans(outcome: str, count: int) -> None:
+    """Count spans of traces: "sent" or "lost"."""
+    TRACE_SPANS.labels(outcome).inc(count)
 
 
 def count_http_request(route: str, status: int) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
+import grpc
 import grpc.aio
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -67,6 +68,7 @@ class Service:
         name: The full name of the service that it is for.
         setting: The variable that has its address, for errors.
         address: Where it listens.
+        credentials: What it speaks TLS with; None: it does not.
         options: grpc channel arguments beside those that every server here has.
         is_shared: Other processes of this gateway listen there too, and the kernel shares the connections out.
     """
@@ -77,6 +79,7 @@ class Service:
         setting: str,
         address: Address,
         *,
+        credentials: grpc.ServerCredentials | None = None,
         options: Sequence[tuple[str, int | str]] = (),
         is_shared: bool = False,
     ) -> None:
@@ -87,8 +90,18 @@ class Service:
         self._health = _Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
         reflection.enable_server_reflection((name, health.SERVICE_NAME, reflection.SERVICE_NAME), self.server)
+        self.port = self.listen(setting, address, credentials)
+
+    def listen(self, setting: str, address: Address, credentials: grpc.ServerCredentials | None) -> int:
+        """Listen at one more address, before `run`; the arguments are those of the class. Returns the port.
+
+        Raises:
+            StartupError: The address is taken, or none of this machine.
+        """
         try:
-            self.port = self.server.add_insecure_port(str(address))
+            if credentials is None:
+                return self.server.add_insecure_port(str(address))
+            return self.server.add_secure_port(str(address), credentials)
         except RuntimeError as error:
             raise StartupError(
                 f"{setting}: {address} cannot be listened on; is another gateway running? Stop it or name another port"

@@ -39,9 +39,13 @@ NEEDS = {
     "notice_smtp_url": "notice_email_from",
     "notice_email_to": "notice_smtp_url",
     "notice_webhook_url": "notice_webhook_secret",
+    "tls_certificate": "tls_key",
+    "tls_key": "tls_certificate",
+    "tls_client_ca": "tls_certificate",
+    "mtls_listen": "tls_client_ca",
 }
 """What makes no sense without another setting."""
-LISTEN_SETTINGS = ("listen", "admin_listen", "http_listen", "metrics_listen")
+LISTEN_SETTINGS = ("listen", "mtls_listen", "admin_listen", "http_listen", "metrics_listen")
 
 
 _STRIPE_SECRETS = {
@@ -85,6 +89,24 @@ class Settings(BaseSettings):
         description="Address of the HTTP server: hooks for switches, webhooks of the payment provider, pages, health.",
     )
     metrics_listen: ListenAddress = Field(Address("127.0.0.1", 9464), description="Address of the Prometheus metrics.")
+    tls_certificate: Annotated[Path, AfterValidator(values.read_existing_file)] | None = Field(
+        None,
+        description="PEM file: the gateway's certificate and what leads to its authority. Given: listen, admin_listen "
+        "and http_listen speak TLS and nothing else. Read again when it changes.",
+    )
+    tls_key: Annotated[Path, AfterValidator(values.read_existing_file)] | None = Field(
+        None, description="PEM file: the certificate's private key, without a passphrase, that others cannot read."
+    )
+    tls_client_ca: Annotated[Path, AfterValidator(values.read_existing_file)] | None = Field(
+        None,
+        description="PEM file: the authorities that sign the certificates of switches. Given: who connects to listen "
+        "must show one, unless mtls_listen is given, too.",
+    )
+    mtls_listen: ListenAddress | None = Field(
+        None,
+        description="A second address of the `CallAuthorization` service, where clients must show a certificate; "
+        "listen then asks for none.",
+    )
     data_dir: Annotated[Path, AfterValidator(values.read_directory)] = Field(
         default_factory=default_data_directory,
         validate_default=True,
@@ -97,7 +119,8 @@ class Settings(BaseSettings):
         repr=False,
         description="Redis (7.0 or newer) or Valkey that holds the balances. One server: redis://, rediss:// or "
         "unix://; sentinels: redis+sentinel://host:26379,host:26379/name; a Cluster: "
-        "redis+cluster://host:6379,host:6379. Not given: an embedded Valkey in data_dir.",
+        "redis+cluster://host:6379,host:6379; with rediss for TLS, the options "
+        "tls_ca, tls_certificate and tls_key name PEM files. Not given: an embedded Valkey in data_dir.",
     )
     database_url: Annotated[Text, AfterValidator(values.read_database_url)] | None = Field(
         None,
@@ -119,7 +142,7 @@ class Settings(BaseSettings):
     public_url: Annotated[Text, AfterValidator(values.read_public_url)] | None = Field(
         None,
         description="Where browsers find http_listen, e.g. https://calls.example.com: links that are sent point there. "
-        "Not given: http:// and http_listen.",
+        "Not given: http_listen, with http:// or, where there is a certificate, https://.",
     )
     payment_provider: Annotated[Literal["sandbox", "stripe"], BeforeValidator(values.lower_case)] = Field(
         "sandbox", description="Who charges cards. The sandbox takes no money: it grants credit for nothing."
@@ -173,6 +196,41 @@ class Settings(BaseSettings):
         le=1_000,
         description="Automatic refills of an office on one of its days at most; then it waits for the next day.",
     )
+    fraud_country_spend_micros: Number = Field(
+        25_000_000,
+        ge=0,
+        le=MAX_AMOUNT_MICROS,
+        description="Default of an office: what its charged calls to one foreign country, or to premium-rate numbers "
+        "at home, may be debited in an hour before its fraud guard trips; where it is more, half of what one refill of "
+        "the office adds, or a twentieth of its credit limit. 0: no limit.",
+    )
+    fraud_office_spend_micros: Number = Field(
+        50_000_000,
+        ge=0,
+        le=MAX_AMOUNT_MICROS,
+        description="Default of an office: the same for all of these calls together; where it is more, what one refill "
+        "of the office adds, or a tenth of its credit limit. 0: no limit.",
+    )
+    fraud_country_calls: Number = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Default of an office: how many calls to one foreign country, or to premium-rate numbers at home, "
+        "may be debited in an hour before its fraud guard trips. 0: no limit.",
+    )
+    fraud_office_calls: Number = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Default of an office: the same for all of these calls together. 0: no limit.",
+    )
+    fraud_guard_hours: Number = Field(
+        12,
+        ge=1,
+        le=720,
+        description="How long a fraud guard that has tripped refuses new calls and holds automatic refill, unless an "
+        "operator lifts it before.",
+    )
     offered_amounts: Annotated[tuple[str, ...], BeforeValidator(values.read_amounts)] = Field(
         ("10", "20", "50", "100", "200", "500"),
         description="What may be bought at a time, in units of the currency with commas between them, e.g. 10,49.90.",
@@ -222,6 +280,20 @@ class Settings(BaseSettings):
     notice_timeout_seconds: Number = Field(
         10, ge=1, le=300, description="How long one attempt to send a notice may take."
     )
+    trace_endpoint: Annotated[Text, AfterValidator(values.read_trace_endpoint)] | None = Field(
+        None,
+        description="Collector that gets traces by OTLP over gRPC, e.g. http://127.0.0.1:4317 (https: with TLS); needs "
+        "the extra `tracing`. Not given: nothing is traced. Headers, certificates and the like are OpenTelemetry's own "
+        "variables, OTEL_*.",
+    )
+    trace_ratio: Annotated[float, BeforeValidator(values.refuse_truth_values)] = Field(
+        0.01,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Share of the requests that are traced, of those whose caller does not say so itself in "
+        "`traceparent`.",
+    )
     log_level: Annotated[LogLevel, BeforeValidator(values.lower_case)] = Field(
         "info", description="Least severity that is logged."
     )
@@ -258,7 +330,7 @@ class Settings(BaseSettings):
             *self._listener_problems(),
             *self._refill_problems(),
             *self._payment_problems(),
-            *self._notice_problems(),
+            *self._missing_problems(),
         ]
         if problems:
             raise ValueError("\n".join(problems))
@@ -267,7 +339,9 @@ class Settings(BaseSettings):
     def _listener_problems(self) -> Iterator[str]:
         taken: dict[Address, str] = {}
         for name in LISTEN_SETTINGS:
-            address: Address = getattr(self, name)
+            address: Address | None = getattr(self, name)
+            if address is None:
+                continue
             if address.port and address in taken:
                 yield (
                     f"{variable_name(name)}: {address} is {variable_name(taken[address])} already; "
@@ -283,7 +357,7 @@ class Settings(BaseSettings):
                 "would trigger the next; raise the amount or lower the threshold"
             )
 
-    def _notice_problems(self) -> Iterator[str]:
+    def _missing_problems(self) -> Iterator[str]:
         for name, needed in NEEDS.items():
             if getattr(self, name) and not getattr(self, needed):
                 yield f"{variable_name(needed)}: is missing; {variable_name(name)} does not do without it"
@@ -314,7 +388,8 @@ class Settings(BaseSettings):
             return self.public_url
         # An address that stands for every interface is none to go to; this machine is one of them.
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.http_listen.host, self.http_listen.host)  # noqa: S104
-        return f"http://{Address(host, self.http_listen.port)}"
+        scheme = "http" if self.tls_certificate is None else "https"
+        return f"{scheme}://{Address(host, self.http_listen.port)}"
 
     @property
     def sql_url(self) -> str:

@@ -16,7 +16,9 @@ PREFIX = "TOLLGATE_"
 HANDED_DOWN = frozenset({"TOLLGATE_READY_FD", "TOLLGATE_PARENT_FD"})
 """Variables by which the supervisor talks to its children; they are no settings."""
 
-OF_CLIENTS = frozenset({"TOLLGATE_TOKEN"})
+OF_CLIENTS = frozenset(
+    {"TOLLGATE_TOKEN", "TOLLGATE_TLS_CA", "TOLLGATE_TLS_CLIENT_CERTIFICATE", "TOLLGATE_TLS_CLIENT_KEY"}
+)
 """Variables that only the commands read which ask a gateway."""
 
 # Kubernetes puts these into every pod of a namespace that has a service called tollgate or tollgate-<something>.
@@ -101,7 +103,8 @@ def _reason(finding: Mapping[str, Any], field: FieldInfo) -> str:
         return f"{shown} is none of {', '.join(allowed)}; {_suggestion(str(value), allowed)}"
     lowest, highest = number_range(field)
     if lowest is not None:
-        return f"{shown} is not a whole number from {lowest} to {highest}; the default is {field.default}"
+        kind = "number" if isinstance(field.default, float) else "whole number"
+        return f"{shown} is not a {kind} from {lowest} to {highest}; the default is {field.default}"
     # The value is left out: it may be a secret.
     return f"{finding['msg'][:1].lower()}{finding['msg'][1:]}; the default is {field.default}"
 

@@ -15,7 +15,7 @@ from gateway.address import Address
 from gateway.domain.mail_address import is_mail_address
 from gateway.domain.money import AmountError, format_amount, parse_amount
 from gateway.domain.smtp_address import SmtpAddress
-from gateway.store.address import StoreAddressError
+from gateway.store.faults import StoreAddressError
 from gateway.store.location import SCHEMES, StoreLocation
 
 DATABASE_SCHEMES = ("sqlite", "sqlite+aiosqlite", "postgresql", "postgresql+asyncpg", "postgresql+psycopg")
@@ -43,7 +43,7 @@ def read_address(value: object) -> object:
 def refuse_truth_values(value: object) -> object:
     """Keep TOML's true and false out of numbers, which pydantic would read as 1 and 0."""
     if isinstance(value, bool):
-        raise ValueError(f"{str(value).lower()} is no number; write a whole number")
+        raise ValueError(f"{str(value).lower()} is no number; write it in digits")
     return value
 
 
@@ -58,11 +58,7 @@ def read_store_url(value: str) -> str:
     scheme = value.partition("://")[0]
     if scheme in SCHEMES and "+" in scheme:
         # Its hosts are many, which urllib takes for one with a strange port.
-        try:
-            StoreLocation.parse(value)
-        except StoreAddressError as error:
-            raise ValueError(f"{without_password(value)!r} {error}") from error
-        return value
+        return _read_location(value)
     parts = _split(value, SCHEMES, example)
     if parts.scheme == "unix":
         if not parts.path.startswith("/") or parts.hostname:
@@ -71,6 +67,14 @@ def read_store_url(value: str) -> str:
     _check_host(value, parts, example)
     if not re.fullmatch(r"/?|/[0-9]+", parts.path):
         raise ValueError(f"{without_password(value)!r} names no database number after the slash; {example}")
+    return _read_location(value)
+
+
+def _read_location(value: str) -> str:
+    try:
+        StoreLocation.parse(value)
+    except StoreAddressError as error:
+        raise ValueError(f"{without_password(value)!r} {error}") from error
     return value
 
 
@@ -212,6 +216,16 @@ def read_webhook_url(value: str) -> str:
     if "@" in parts.netloc or parts.fragment:
         raise ValueError(f"it must have neither user nor fragment: the signature says who sends; {example}")
     return value
+
+
+def read_trace_endpoint(value: str) -> str:
+    """Check where traces go to: scheme, host and port of an OTLP receiver."""
+    example = "write e.g. http://127.0.0.1:4317"
+    parts = _split(value, ("http", "https"), example)
+    _check_host(value, parts, example)
+    if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc or parts.port is None:
+        raise ValueError(f"{without_password(value)!r} is not just scheme, host and port; {example}")
+    return value.rstrip("/")
 
 
 def read_stripe_api_key(value: SecretStr) -> SecretStr:

@@ -244,7 +244,7 @@ async def _check_store(url: str) -> None:
 
 
 def _listeners(settings: Settings) -> dict[str, Address]:
-    return {name: getattr(settings, name) for name in LISTEN_SETTINGS}
+    return {name: address for name in LISTEN_SETTINGS if (address := getattr(settings, name)) is not None}
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from loadtest.aims import judge
 from loadtest.machine import ROOT
 from loadtest.report import LATEST, RESULTS
+from loadtest.soak.tables import table_of as table_of_soak
 from loadtest.sweeps.plots import PLOTS, plots_of
 from loadtest.tables import Result, describe, left_out, markdown, tables_of
 from loadtest.users.tables import tables_of as tables_of_users
@@ -29,13 +30,14 @@ class PageError(Exception):
     """The page cannot be made; says why."""
 
 
-def render(bench: Result, sweeps: Result, users: Result) -> str:
+def render(bench: Result, sweeps: Result, users: Result, soak: Result) -> str:
     """The page.
 
     Args:
         bench: The result of `make bench`.
         sweeps: That of `make bench-full`.
         users: That of `make load PROFILE=highest`.
+        soak: That of `make soak`.
     """
     # A smoke run meets no aim; only where there is nothing else it is judged, so that it is seen that it can be.
     earnest = [result for result in (bench, sweeps) if not result["quick"]]
@@ -53,8 +55,10 @@ def render(bench: Result, sweeps: Result, users: Result) -> str:
         sweeps_machine=_taken(sweeps),
         sweeps=_tables(sweeps),
         plots="\n\n".join(plots),
-        users_run=_run_of_users(users),
+        users_run=_load(users),
         users="\n\n".join(markdown(table) for table in tables_of_users(users)),
+        soak_run=_load(soak),
+        soak=markdown(table_of_soak(soak)),
         left_out="".join(f"- {line}\n" for line in missing) + "\n" if missing else "",
     )
 
@@ -77,12 +81,14 @@ def _taken(result: Result) -> str:
     return " ".join([*describe(result), f"It took {minutes:.0f} minutes, and {audited:,} offices were audited."])
 
 
-def _run_of_users(users: Result) -> str:
-    machine = users["machine"]
+def _load(result: Result) -> str:
+    """When, where and how long a gateway was under load."""
+    machine, offices = result["machine"], result["offices"]
     return (
-        f"{users['taken_at']}, commit {users['commit']}, {users['seconds'] / 60:.0f} minutes on {machine['cores']} "
-        f"cores of {machine['cpu']}; load average {machine['load_average_before']} before the run. The books of "
-        f"{users['offices']['funded'] + users['offices']['unfunded']:,} offices were audited."
+        f"{result['taken_at']}, commit {result['commit']}, {result['seconds'] / 60:.0f} minutes on {machine['cores']} "
+        f"cores of {machine['cpu']}; load average {machine['load_average_before']} before the run and "
+        f"{machine['load_average_after']} at its end. The books of {offices['funded'] + offices['unfunded']:,} offices "
+        "were audited."
     )
 
 
@@ -103,17 +109,37 @@ def read(path: Path) -> Mapping[str, Any]:
     return result
 
 
-def newest_users(directory: Path) -> Mapping[str, Any]:
-    """The newest run of users at the highest rate that was kept.
+def newest(directory: Path, kind: str, make: str, **given: Any) -> Mapping[str, Any]:
+    """The newest result of a kind that was kept.
+
+    Args:
+        directory: Where results are.
+        kind: What their names begin with.
+        make: The command that makes one, for where there is none.
+        given: What its fields must be.
 
     Raises:
         PageError: There is none.
     """
-    for path in sorted(directory.glob("users-*.json"), reverse=True):
+    for path in sorted(directory.glob(f"{kind}-*.json"), reverse=True):
         result = read(path)
-        if result["profile"] == "highest":
+        if all(result[name] == value for name, value in given.items()):
             return result
-    raise PageError(f"no run of users in {directory}: make load PROFILE=highest SECONDS=600")
+    raise PageError(f"no figures of {kind} in {directory}: {make}")
+
+
+def read_all(directory: Path) -> tuple[Result, Result, Result, Result]:
+    """What `render` takes.
+
+    Raises:
+        PageError: Something is missing.
+    """
+    return (
+        read(directory / LATEST),
+        read(directory / SWEEPS_LATEST),
+        newest(directory, "users", "make load PROFILE=highest SECONDS=600", profile="highest"),
+        newest(directory, "soak", "make soak"),
+    )
 
 
 def main(arguments: list[str]) -> int:
@@ -124,15 +150,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--page", type=Path, default=PAGE)
     given = parser.parse_args(arguments)
     try:
-        sweeps = read(given.results / SWEEPS_LATEST)
-        text = render(read(given.results / LATEST), sweeps, newest_users(given.results))
+        results = read_all(given.results)
     except PageError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    text = render(*results)
     if not given.check:
         given.page.write_text(text)
         return 0
-    missing = [plot.name for plot in plots_of(sweeps) if not (PLOTS / f"{plot.name}.png").exists()]
+    missing = [plot.name for plot in plots_of(results[1]) if not (PLOTS / f"{plot.name}.png").exists()]
     if missing:
         sys.stderr.write(f"plots are missing: {', '.join(missing)}\n")
     if not given.page.exists() or given.page.read_text() != text:

@@ -1,7 +1,7 @@
 """A store with a deck, a token and funded offices, put there directly, and the front that decides for them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -67,7 +67,13 @@ async def store_access(store: BenchStore) -> AsyncIterator[tuple[StoreConnection
 
 @asynccontextmanager
 async def running_front(
-    store: BenchStore, offices: Sequence[str], *, deck: str = "", funds: Mapping[str, int] | None = None
+    store: BenchStore,
+    offices: Sequence[str],
+    *,
+    deck: str = "",
+    funds: Mapping[str, int] | None = None,
+    settings: Mapping[str, object] | None = None,
+    environment: Callable[[dict[str, str]], dict[str, str]] = dict,
 ) -> AsyncIterator[Front]:
     """Run the front process on a store in which these offices have funds.
 
@@ -76,6 +82,8 @@ async def running_front(
         offices: By name.
         deck: As CSV; empty: the one that ships with the package.
         funds: What an office has that does not have FUNDS_MICROS.
+        settings: That are not the benchmark's usual ones.
+        environment: Makes the front's variables of these settings' own.
     """
     funds = funds or {}
     async with store_access(store) as (connection, balances):
@@ -84,12 +92,12 @@ async def running_front(
         await asyncio.gather(
             *[_add_office(balances, office_id, funds.get(office_id, FUNDS_MICROS)) for office_id in offices]
         )
-        settings = bench_settings(store, data_dir=str(store.directory))
-        environment = settings.environment()
-        async with running_child("front", "gateway.process", "front", environment=environment) as process:
-            async with open_stub(settings.listen) as stub:
+        checked = bench_settings(store, data_dir=str(store.directory), **(settings or {}))
+        variables = environment(checked.environment())
+        async with running_child("front", "gateway.process", "front", environment=variables) as process:
+            async with open_stub(checked.listen) as stub:
                 await wait_until_decides(stub, offices[0])
-            yield Front(settings.listen, process, balances)
+            yield Front(checked.listen, process, balances)
 
 
 def bench_settings(store: BenchStore, **changes: object) -> Settings:

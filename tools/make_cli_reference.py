@@ -24,14 +24,15 @@ HEAD = """\
 themselves; `notices` works on the gateway's database, `audit` and `rebuild` on database and store, with the gateway's
 settings; all other commands ask a running gateway. Which one, and with which token:
 
-1. the options `--server`, `--admin-server`, `--token`, `--data-dir`,
+1. the options `--server`, `--admin-server`, `--token`, `--data-dir`, `--tls-ca`, `--tls-client-certificate`,
+   `--tls-client-key`,
 2. the variables `TOLLGATE_LISTEN`, `TOLLGATE_ADMIN_LISTEN`, `TOLLGATE_TOKEN` or else `TOLLGATE_OPERATOR_TOKEN`,
-   `TOLLGATE_DATA_DIR`,
-3. the file `connection.json` (mode 0600) that a running gateway leaves in its data directory: its addresses, and, where
-   no `TOLLGATE_OPERATOR_TOKEN` was set, an operator's token that the gateway made for itself and that ends with it. The
-   token of the file goes to the addresses of the file and nowhere else. Without `--data-dir` it is looked for in the
-   default data directory, then in that of a running demo,
-4. 127.0.0.1:50051 and 127.0.0.1:50052.
+   `TOLLGATE_DATA_DIR`, `TOLLGATE_TLS_CA`, `TOLLGATE_TLS_CLIENT_CERTIFICATE`, `TOLLGATE_TLS_CLIENT_KEY`,
+3. the file `connection.json` (mode 0600) that a running gateway leaves in its data directory: its addresses, the
+   certificate to trust there, and, where no `TOLLGATE_OPERATOR_TOKEN` was set, an operator's token that the gateway
+   made for itself and that ends with it. The token of the file goes to the addresses of the file and nowhere else.
+   Without `--data-dir` it is looked for in the default data directory, then in that of a running demo,
+4. 127.0.0.1:50051 and 127.0.0.1:50052, in the clear.
 
 Amounts are decimals of the currency, exact to 6 places: `50.00`, `-12.5`. With `--json` the whole answer is printed,
 amounts in micros and as strings, so that they stay exact.
@@ -47,7 +48,8 @@ amounts in micros and as strings, so that they stay exact.
 | 130 | ended by Ctrl-C |
 
 Every command but `serve`, `demo`, `health`, `diameter`, `notices`, `audit` and `rebuild` has the options `--server`,
-`--admin-server`, `--token`, `--data-dir` and `--json`; they are left out below.
+`--admin-server`, `--token`, `--data-dir`, `--tls-ca`, `--tls-client-certificate`, `--tls-client-key` and `--json`; they
+are left out below.
 
 An error is one line on standard error: what is wrong, what cures it, and in parentheses the gRPC code and the reason.
 """

@@ -152,6 +152,13 @@ ROWS: Final = {
             "reqps",
         ),
         Panel(
+            "Fraud guards",
+            (
+                (now("tollgate_offices_guarded"), "offices held"),
+                (f"sum by (guard) (increase(tollgate_fraud_guard_trips_total{{{JOB}}}[1h]))", "{{guard}}, an hour"),
+            ),
+        ),
+        Panel(
             "Charges of cards",
             ((rate("tollgate_charges_total", by="purpose, outcome"), "{{purpose}} {{outcome}}"),),
             "reqps",
@@ -184,7 +191,13 @@ ROWS: Final = {
             "Connected to the store",
             ((f"min by (instance, process) (tollgate_store_connected{{{JOB}}})", "{{instance}} {{process}}"),),
         ),
+        Panel("Spans of traces", ((rate("tollgate_trace_spans_total", by="outcome"), "{{outcome}}"),), "reqps"),
         Panel("Clock against the store's", ((f"tollgate_clock_offset_seconds{{{JOB}}}", "{{instance}}"),), "s"),
+        Panel(
+            "Until the certificate expires (0: no TLS)",
+            ((f"clamp_min(tollgate_tls_expires_timestamp_seconds{{{JOB}}} - time(), 0)", "{{instance}}"),),
+            "s",
+        ),
         Panel(
             "HTTP requests",
             ((rate("tollgate_http_requests_total", by="route, status"), "{{route}} {{status}}"),),

@@ -49,7 +49,7 @@ def _default(field: FieldInfo) -> str:
         return str(extra["default_text"])
     if field.default is None or field.default == ():
         return ""
-    return f"{field.default:,}" if isinstance(field.default, int) else f"`{field.default}`"
+    return f"{field.default:,}" if isinstance(field.default, int | float) else f"`{field.default}`"
 
 
 def _range(field: FieldInfo) -> str:

@@ -20,7 +20,7 @@ from gateway.api.answers import (
     settings_keep_changing,
 )
 from gateway.api.emergencies import GRANTED_SECONDS, EmergencyCalls
-from gateway.api.rating import CurrentRater, RatedCall, fingerprint, verdict_without_office
+from gateway.api.rating import CurrentRater, RatedCall, fingerprint, under_guards, verdict_without_office
 from gateway.api.validation import CallFields, CallRequestMessage, check_call, check_label, check_seconds
 from gateway.domain.identity import Identity
 from gateway.domain.ids import validate_id, validate_office_id
@@ -245,6 +245,8 @@ class Calls:
             rated = rater.rate_call(
                 office, call.direction, call.license, call.service, call.calling_number, call.called_number
             )
+            if office.guards and rated.verdict is _FUNDED:
+                rated = under_guards(rated, office, call.direction, self._store.now_ms())
             ask = CallRequest(
                 call.call_id,
                 rated.verdict,

@@ -1,9 +1,11 @@
 """From a request to its price: number, category, rate row and what they say before funds are looked at."""
 
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from gateway.domain.deck import CallQuery, Deck, MessageQuery, MessageRateRow, RateRow
+from gateway.domain.fraud_guard import guarded_destination, is_held
 from gateway.domain.numbers import NumberInfo, call_category, identify, normalise
 from gateway.domain.vocabulary import Category, Direction, License, MessageKind, Service
 from gateway.errors import Unavailable
@@ -24,7 +26,8 @@ class RatedCall(NamedTuple):
     """What is known of a call before the store is asked.
 
     Attributes:
-        verdict: INVALID_NUMBER, DESTINATION_BLOCKED, NO_RATE, FREE or FUNDED (it has a price; the funds decide).
+        verdict: INVALID_NUMBER, DESTINATION_BLOCKED, FRAUD_GUARD, NO_RATE, FREE or FUNDED (it has a price; the funds
+            decide).
         called: The called number in E.164; None with INVALID_NUMBER.
         row: The deck's row; None where none was found or looked for.
         deck_version: Of the deck that the row is from.
@@ -99,15 +102,19 @@ class CurrentRater:
 
     Args:
         blocked_prefixes: As of `Rater`.
+        make: Makes the rater of a deck.
     """
 
-    def __init__(self, blocked_prefixes: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, blocked_prefixes: tuple[str, ...] = (), make: Callable[[Deck, tuple[str, ...]], Rater] = Rater
+    ) -> None:
         self._blocked = blocked_prefixes
+        self._make = make
         self._rater: Rater | None = None
 
     def use(self, deck: Deck) -> None:
         """Rate by this deck from the next request on."""
-        self._rater = Rater(deck, self._blocked)
+        self._rater = self._make(deck, self._blocked)
 
     def current(self) -> Rater:
         """Return the rater of the deck in force.
@@ -118,6 +125,16 @@ class CurrentRater:
         if self._rater is None:
             raise Unavailable("The rates are not loaded yet; retry with the same id.", reason="RATES_NOT_LOADED")
         return self._rater
+
+
+def under_guards(rated: RatedCall, office: CachedOffice, direction: Direction, now_ms: int) -> RatedCall:
+    """What a priced call comes to in an office whose fraud guards have tripped, some of them or all in the past."""
+    if direction is not _OUTBOUND or rated.called is None:
+        return rated
+    destination = guarded_destination(rated.called)
+    if destination is None or not is_held(office.guards, destination, now_ms):
+        return rated
+    return rated._replace(verdict=Code.FRAUD_GUARD)
 
 
 def verdict_without_office(called_number: str) -> Code:

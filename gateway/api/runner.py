@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from time import perf_counter
-from typing import Any, Final, NoReturn, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -20,6 +20,7 @@ from gateway import metrics
 from gateway.api.answers import too_many_in_flight
 from gateway.domain.identity import Identity
 from gateway.errors import Internal, InvalidArgument, ResourceExhausted, TollgateError, Unauthenticated, Unavailable
+from gateway.request_context import REQUEST_ID, TRACEPARENT, request_id, request_id_from
 from gateway.store.directory import Directory
 from gateway.store.faults import StoreUnavailable
 
@@ -37,9 +38,35 @@ MAX_STREAMS: Final = 1_000
 
 _CANCELLED: Final = (asyncio.CancelledError, grpc.aio.AbortError)
 
+_ANOTHER_SWITCH: Final = (
+    "The token is not of the switch that the certificate is of: send that switch's own token, or none."
+)
+
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 ServicerContext: TypeAlias = grpc.aio.ServicerContext[Request, Response]
+
+
+class Caller(NamedTuple):
+    """What the metadata of an rpc say of its caller; a part that is not there is empty."""
+
+    token: str
+    request_id: str
+    traceparent: str
+
+
+def caller_of(context: ServicerContext[Request, Response]) -> Caller:
+    """Read the metadata, once for all that is wanted of them."""
+    token = given_id = traceparent = ""
+    for key, value in context.invocation_metadata() or ():
+        if key == "authorization":
+            if isinstance(value, str) and value.startswith(_BEARER):
+                token = token or value[len(_BEARER) :]
+        elif key == REQUEST_ID:
+            given_id = str(value)
+        elif key == TRACEPARENT:
+            traceparent = str(value)
+    return Caller(token, given_id, traceparent)
 
 
 class Runner:
@@ -49,6 +76,7 @@ class Runner:
         directory: Knows the tokens.
         max_in_flight: Requests answered at once; more are refused, but for those that `run` is told not to refuse.
         store_timeout_seconds: How long an answer of the store may take: a shorter deadline of the caller counts.
+        knows_certificates: Whether clients may be known by a certificate that they show, too.
         recheck_seconds: How often an open stream's token is looked at again.
     """
 
@@ -58,11 +86,13 @@ class Runner:
         *,
         max_in_flight: int,
         store_timeout_seconds: float,
+        knows_certificates: bool = False,
         recheck_seconds: float = _RECHECK_SECONDS,
     ) -> None:
         self._directory = directory
         self._max_in_flight = max_in_flight
         self._patience = store_timeout_seconds + _LONGEST_REPLY_SECONDS
+        self._knows_certificates = knows_certificates
         self._recheck_seconds = recheck_seconds
         self._in_flight = 0
         self._streams = 0
@@ -89,10 +119,11 @@ class Runner:
         started = perf_counter()
         code = "OK"
         self._in_flight += 1
+        caller = self._accept(context)
         try:
             if sheddable and self._in_flight > self._max_in_flight:
                 raise too_many_in_flight()
-            identity = await self.identify(context)
+            identity = await self._identify(context, caller.token)
             remaining = context.time_remaining()
             if remaining is None or remaining > self._patience:
                 return await operation(request, identity)
@@ -116,8 +147,9 @@ class Runner:
     ) -> None:
         """Serve one Session: identify whoever opens it; what ends it against the rules becomes a status."""
         code = "OK"
+        caller = self._accept(context)
         try:
-            await serve(context, await self.identify(context))
+            await serve(context, await self._identify(context, caller.token))
         except (Exception, asyncio.CancelledError) as error:
             code = _code_of(error)
             await self._fail("Session", context, error)
@@ -141,10 +173,11 @@ class Runner:
         """
         code = "OK"
         self._streams += 1
+        caller = self._accept(context)
         try:
             if self._streams > MAX_STREAMS:
                 raise ResourceExhausted("Too many streams are open; close some, or retry later.")
-            identity = await self.identify(context)
+            identity = await self._identify(context, caller.token)
             async with aclosing(operation(request, identity)) as responses:
                 await self._write(context, responses)
         except (Exception, asyncio.CancelledError) as error:
@@ -207,16 +240,39 @@ class Runner:
                 raise Unavailable("This gateway is stopping; connect again and resume.", reason="STOPPING")
 
     async def identify(self, context: ServicerContext[Request, Response]) -> Identity:
-        """Return who holds the token in the metadata.
+        """Return who holds the token in the metadata, or else has shown a certificate.
 
         Raises:
-            Unauthenticated: None, or none that is known.
+            Unauthenticated: None, or none that is known; or the token is not of the switch that the certificate is of.
+            Unavailable: It cannot be told now.
         """
-        for key, value in context.invocation_metadata() or ():
-            if key == "authorization" and isinstance(value, str) and value.startswith(_BEARER):
-                secret = value[len(_BEARER) :]
-                return self._directory.identified(secret) or await self._directory.identify(secret)
+        return await self._identify(context, caller_of(context).token)
+
+    async def _identify(self, context: ServicerContext[Request, Response], token: str) -> Identity:
+        names = certificate_names(context) if self._knows_certificates else ()
+        switch = self._directory.certified(names) if names else None
+        if token:
+            identity = self._directory.identified(token) or await self._directory.identify(token)
+            if switch is not None and switch.switch_id != identity.switch_id:
+                raise Unauthenticated(_ANOTHER_SWITCH)
+            return identity
+        if switch is not None:
+            return switch
+        if names:
+            raise Unauthenticated(
+                f"No switch has a certificate of the name {' or '.join(names)}, and no token came: register it with "
+                "tollgate token create --certificate, or send a token that is in force."
+            )
         raise Unauthenticated
+
+    def _accept(self, context: ServicerContext[Request, Response]) -> Caller:
+        """Give an rpc its id: it is in every line of the log about it, and in the trailing metadata of its answer."""
+        caller = caller_of(context)
+        chosen = request_id_from(caller.request_id)
+        # An rpc is a task of its own, so nobody has to take it away again.
+        request_id.set(chosen)
+        context.set_trailing_metadata(((REQUEST_ID, chosen),))
+        return caller
 
     async def _fail(self, name: str, context: ServicerContext[Request, Response], error: BaseException) -> NoReturn:
         """End an rpc for what went wrong in it; a cancellation, or an end that grpc knows of, goes on as it is."""
@@ -243,8 +299,20 @@ class Runner:
         await context.abort(
             grpc.StatusCode[error.code],
             error.message,
-            (("grpc-status-details-bin", status.SerializeToString()),),
+            # In place of those that were set before.
+            (("grpc-status-details-bin", status.SerializeToString()), (REQUEST_ID, request_id.get())),
         )
+
+
+def certificate_names(context: ServicerContext[Any, Any]) -> list[str]:
+    """The names in the certificate that the client has shown, and the handshake has checked; none without one.
+
+    The common name counts for nothing (RFC 9525, section 2), and a name that stands for many is nobody's.
+    """
+    told = context.auth_context()
+    # Of another form than a name may have, it is none that anybody registers.
+    dns = (name.decode("ascii", "replace").lower() for name in told.get("peer_dns", ()))
+    return [*dns, *(name.decode("ascii", "replace") for name in told.get("peer_uri", ()))]
 
 
 def _code_of(error: BaseException) -> str:

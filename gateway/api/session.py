@@ -1,7 +1,7 @@
 """The Session stream: batches of operations in, batches of results and commands out.
 
 Many operations are in flight at once. Those of one batch leave in one flush of pipelined scripts, and the store's
-replies themselves drive them on (`_Running`). Results gather until the event loop's next turn, and while the message
+replies themselves drive them on (`Running`). Results gather until the event loop's next turn, and while the message
 before is being written.
 """
 
@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -18,6 +18,7 @@ from gateway.api.runner import ServicerContext, status_of
 from gateway.api.session_codec import packed_response, packed_result
 from gateway.domain.identity import Identity
 from gateway.errors import Internal, InvalidArgument, TollgateError
+from gateway.request_context import request_id
 from gateway.store.wire import Reply
 from gateway.v1 import authorization_pb2 as pb
 
@@ -38,7 +39,7 @@ Context = ServicerContext[pb.SessionRequest, bytes]
 Batch = Callable[[], AbstractContextManager[None]]
 
 
-class _Running:
+class Running:
     """One operation, from its beginning to its result.
 
     A coroutine without a task: it goes on when the store's reply comes, in the same turn of the event loop. A task
@@ -46,25 +47,25 @@ class _Running:
     task: nothing in it can use `asyncio.timeout`.
     """
 
-    __slots__ = ("_request", "_session", "_work", "after", "key", "kind", "tag")
+    __slots__ = ("_session", "_work", "after", "key", "kind", "request", "tag")
 
     def __init__(self, session: "Session", tag: int, kind: str, key: tuple[str, str], request: Any) -> None:
         self._session = session
-        self._request = request
         self._work: Coroutine[Any, Any, Any] | None = None
         self.tag = tag
         self.kind = kind
         self.key = key
-        self.after: _Running | None = None
+        self.request = request
+        self.after: Running | None = None
 
     def begin(self, _: object = None) -> None:
         """Run, or go on, until something has to be waited for; after the end begin what waited for it."""
-        running: _Running | None = self
+        running: Running | None = self
         # A loop, since a thousand operations on one call may each end at once.
         while running is not None:
             work = running._work
             if work is None:
-                work = running._work = running._session.work_on(running.kind, running._request)
+                work = running._work = running._session.work_on(running)
             try:
                 awaited = work.send(None)
             except StopIteration as done:
@@ -72,7 +73,11 @@ class _Running:
             except TollgateError as error:
                 running = running._session.finish(running, packed_error(running.tag, error))
             except Exception:
-                log.exception("an operation of a Session failed", operation=running.kind)
+                office_id, thing_id = running.key
+                log.exception(
+                    "an operation of a Session failed", operation=running.kind, office_id=office_id, id=thing_id,
+                    tag=running.tag, request_id=running._session.request_id,
+                )  # fmt: skip
                 running = running._session.finish(running, packed_error(running.tag, Internal()))
             else:
                 running._wait_for(awaited)
@@ -103,6 +108,7 @@ class Session:
     Attributes:
         list_began_ms: When the list of live calls began that is still coming in, in Unix milliseconds; None: none is.
         list_is_whole: Whether all of that list so far was heard.
+        request_id: Of the stream.
     """
 
     def __init__(
@@ -111,13 +117,14 @@ class Session:
         self.identity = identity
         self.list_began_ms: int | None = None
         self.list_is_whole = True
+        self.request_id = request_id.get()
         self._operations = operations
         self._hear = hear
         self._batch = batch
         self._max_operations = max_operations
         self._tags: set[int] = set()
         # The last operation on each call or message: what comes next on it waits for this one.
-        self._last: dict[tuple[str, str], _Running] = {}
+        self._last: dict[tuple[str, str], Running] = {}
         self._results: list[bytes] = []
         self._commands: list[pb.Command] = []
         self._outgoing = asyncio.Event()
@@ -212,14 +219,15 @@ class Session:
                 else:
                     kinds.append(kind)
                     tags.add(tag)
-                    self._begin(tag, kind, getattr(operation, kind))
+                    self._begin(operation, tag, kind)
         self._check_room()
         for name, count in Counter(kinds).items():
             metrics.count_session_operations(name, count)
 
-    def _begin(self, tag: int, kind: str, request: Any) -> None:
+    def _begin(self, operation: pb.Operation, tag: int, kind: str) -> None:
+        request = getattr(operation, kind)
         key = (request.office_id, request.message_id if "message" in kind else request.call_id)
-        running = _Running(self, tag, kind, key, request)
+        running = Running(self, tag, kind, key, request)
         self._tags.add(tag)
         before, self._last[key] = self._last.get(key), running
         if before is None:
@@ -227,11 +235,11 @@ class Session:
         else:
             before.after = running
 
-    def work_on(self, kind: str, request: Any) -> Coroutine[Any, Any, Any]:
+    def work_on(self, running: Running) -> Coroutine[Any, Any, Any]:
         """An operation that begins now."""
-        return self._operations[kind](request, self.identity)
+        return self._operations[running.kind](running.request, self.identity)
 
-    def finish(self, running: _Running, result: bytes) -> _Running | None:
+    def finish(self, running: Running, result: bytes) -> Running | None:
         """Take the result of an operation; returns the one that waited for it."""
         if running.after is None:
             del self._last[running.key]
@@ -265,6 +273,16 @@ class Session:
             self._room.set()
         else:
             self._room.clear()
+
+
+class MakeSession(Protocol):
+    """What makes Sessions: the class itself, or what adds to it."""
+
+    def __call__(
+        self, identity: Identity, operations: Mapping[str, Operation], hear: Hear, batch: Batch, *, max_operations: int
+    ) -> Session:
+        """A Session of a stream that has just been opened."""
+        ...
 
 
 def packed_error(tag: int, error: TollgateError) -> bytes:

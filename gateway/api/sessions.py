@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from gateway import metrics
-from gateway.api.session import Batch, Context, Hear, Operation, Session
+from gateway.api.session import Batch, Context, Hear, MakeSession, Operation, Session
 from gateway.domain.identity import Identity
 from gateway.domain.ids import validate_id
 from gateway.domain.vocabulary import Role
@@ -33,9 +33,19 @@ class Sessions:
         hear: Takes a switch's live calls.
         batch: What is sent to the store inside of its block leaves together.
         max_operations: Allowed in one batch.
+        make: Makes each of them.
     """
 
-    def __init__(self, operations: Mapping[str, Operation], hear: Hear, batch: Batch, *, max_operations: int) -> None:
+    def __init__(
+        self,
+        operations: Mapping[str, Operation],
+        hear: Hear,
+        batch: Batch,
+        *,
+        max_operations: int,
+        make: MakeSession = Session,
+    ) -> None:
+        self._make = make
         self._operations = operations
         self._hear = hear
         self._batch = batch
@@ -55,7 +65,7 @@ class Sessions:
         identity = _of_a_switch(identity, context)
         if self._draining:
             raise _stopping()
-        session = Session(identity, self._operations, self._hear, self._batch, max_operations=self._max_operations)
+        session = self._make(identity, self._operations, self._hear, self._batch, max_operations=self._max_operations)
         siblings = self._of_switch.get(identity.switch_id, {})
         if self._count >= MAX_SESSIONS or len(siblings) >= MAX_SESSIONS_OF_A_SWITCH:
             raise ResourceExhausted("Too many Sessions are open; a switch needs one or a few.")
@@ -73,7 +83,10 @@ class Sessions:
             metrics.SESSIONS.dec()
 
     async def recheck(self, directory: Directory, identify: Callable[[Context], Awaitable[Identity]]) -> None:
-        """For ever end the Sessions whose token was revoked, within a second, or has expired, within half a minute."""
+        """For ever end the Sessions whose token was revoked, within a second, or has expired, within half a minute.
+
+        Of several tokens that one certificate stands for the others may stay: the Session then has their offices.
+        """
         seen, checked_at = directory.tokens_version, perf_counter()
         while True:
             await asyncio.sleep(RECHECK_SECONDS)
@@ -82,7 +95,10 @@ class Sessions:
             seen, checked_at = directory.tokens_version, perf_counter()
             for session, context in [pair for siblings in self._of_switch.values() for pair in siblings.items()]:
                 try:
-                    await identify(context)
+                    identity = _of_a_switch(await identify(context), context)
+                    if identity.switch_id != session.identity.switch_id:
+                        raise Unauthenticated
+                    session.identity = identity
                 except Unauthenticated as error:
                     session.end(error)
                 except Unavailable:

@@ -118,6 +118,8 @@ def _subject(details: Details, switch_id: str) -> Subject:
         switch_id=switch_id or details.switch_label,
         deck_version=details.deck_version,
         rate_line=details.rate_line,
+        request_id=details.request_id,
+        trace=details.trace,
     )
 
 

@@ -72,6 +72,7 @@ class Journaler:
         outbox: The positions.
         feed: Told when triggers were recorded.
         wake: Called then, too: there are refills to pay for.
+        project: Called when fraud guards have tripped: there are offices to project.
         clock: Of the store.
 
     Attributes:
@@ -87,6 +88,7 @@ class Journaler:
         outbox: Outbox,
         feed: RefillFeed,
         wake: Callable[[], None],
+        project: Callable[[], None],
         clock: Clock,
     ) -> None:
         self._connection = connection
@@ -96,6 +98,7 @@ class Journaler:
         self._outbox = outbox
         self._feed = feed
         self._wake = wake
+        self._project = project
         self._clock = clock
         self._epoch = 0
         self._positions: dict[int, OutboxPosition] = {}
@@ -154,6 +157,8 @@ class Journaler:
         taken = await self._journal.take(batches, now_ms=self._clock.now_ms())
         self._positions.update(taken.positions)
         _count(taken)
+        if taken.tripped:
+            self._project()
         await asyncio.gather(*(self._store.trim_outbox(shard, taken.positions[shard].last_id) for shard in batches))
         if any(isinstance(entry.fact, RefillTrigger) for entry in taken.entries):
             self._wake()
@@ -213,6 +218,8 @@ def _count(taken: Taken) -> None:
             "book_gap", office_id=gap.office_id, entry_id=gap.entry_id, missing_micros=gap.missing_micros,
             cure="run tollgate audit",
         )  # fmt: skip
+    for kind in taken.tripped:
+        metrics.FRAUD_GUARD_TRIPS.labels(kind.value).inc()
     metrics.REFILL_TRIGGERS.inc(taken.triggers)
     metrics.JOURNALED.inc(len(taken.entries))  # None, where another gateway was faster.
     late = sum(isinstance(entry.fact, LateRefund) for entry in taken.entries)

@@ -1,12 +1,12 @@
 """The refiller: pays for the refills that the journal tells of, and goes on with those that a crash has left."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
 
 from gateway.background.missing import MissingOffices
-from gateway.billing.refilling import Refilling
 from gateway.errors import Internal
 from gateway.ledger.auto_refills import AutoRefill, AutoRefills
 from gateway.projection.offices import OfficeLost
@@ -25,14 +25,20 @@ class Refiller:
 
     Args:
         refills: SQL's side.
-        refilling: Takes a refill on.
+        advance: Takes a refill a step on, as `Refilling.advance`.
         missing: Offices that the store has lost.
         clock: The store's.
     """
 
-    def __init__(self, refills: AutoRefills, refilling: Refilling, missing: MissingOffices, clock: Clock) -> None:
+    def __init__(
+        self,
+        refills: AutoRefills,
+        advance: Callable[[AutoRefill], Awaitable[None]],
+        missing: MissingOffices,
+        clock: Clock,
+    ) -> None:
         self._refills = refills
-        self._refilling = refilling
+        self._advance_refill = advance
         self._missing = missing
         self._clock = clock
         self._after = ""
@@ -59,7 +65,7 @@ class Refiller:
 
     async def _advance(self, refill: AutoRefill) -> None:
         try:
-            await self._refilling.advance(refill)
+            await self._advance_refill(refill)
         except OfficeLost:
             self._missing.add(refill.office_id)
         except Internal as error:

@@ -93,6 +93,9 @@ class Refilling:
 
     async def _claim(self, refill: AutoRefill) -> None:
         payer, now_ms = await self._refills.payer(refill.office_id), self._clock.now_ms()
+        if now_ms < payer.guarded_until:
+            await self._brake(refill, payer.guarded_until)
+            return
         if await self._refills.credited_since(refill.office_id, day_begins_ms(now_ms, payer.time_zone)) >= self._a_day:
             await self._cap(refill, payer, now_ms)
             return
@@ -195,6 +198,15 @@ class Refilling:
             refill.office_id, day, refills_a_day=self._a_day, amount_micros=refill.amount_micros
         )
         await self._end(refill, RefillStatus.CAPPED, told)
+
+    async def _brake(self, refill: AutoRefill, until_ms: int) -> None:
+        """Let a refill wait for the end of the office's fraud guards: no card pays for what may be fraud."""
+        await self._store.fail_refill(refill.office_id, refill.number, 0, until_ms)
+        told = notice.refill_braked(
+            refill.office_id, refill.refill_id, amount_micros=refill.amount_micros, until=until_ms
+        )
+        log.warning("refill_braked", refill_id=refill.refill_id, until_ms=until_ms)
+        await self._end(refill, RefillStatus.BRAKED, told)
 
     async def _end(self, refill: AutoRefill, status: RefillStatus, told: notice.Notice | None = None) -> None:
         if await self._refills.close(refill, status, told, now_ms=self._clock.now_ms()) is not None:

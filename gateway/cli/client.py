@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from gateway.cli.connection import Connection
 from gateway.cli.errors import EXIT_FAILED, EXIT_NOT_ALLOWED, EXIT_UNAVAILABLE, EXIT_USAGE, CommandError
 from gateway.cli.output import show_json
+from gateway.client.tls import CA_VARIABLE, TlsFilesError
 from gateway.client_channel import ANSWER_SECONDS, Fault, fault_of, open_channel
 from gateway.v1.authorization_pb2_grpc import CallAuthorizationStub
 from gateway.v1.credits_pb2_grpc import CreditsStub
@@ -33,6 +34,9 @@ _EXIT_CODES: Final = {
 }
 
 
+_NOT_TRUSTED: Final = "CERTIFICATE_VERIFY_FAILED"
+
+
 class Client:
     """The gateway that a command asks.
 
@@ -48,8 +52,8 @@ class Client:
         self.as_json = as_json
         self.names_server = names_server
         self._channels = (
-            open_channel(connection.listen, connection.listen_token),
-            open_channel(connection.admin_listen, connection.admin_token),
+            open_channel(connection.listen, connection.listen_token, connection.listen_tls),
+            open_channel(connection.admin_listen, connection.admin_token, connection.admin_tls),
         )
         self.switch: CallAuthorizationAsyncStub = CallAuthorizationStub(self._channels[0])
         self.credits: CreditsAsyncStub = CreditsStub(self._channels[1])
@@ -80,10 +84,21 @@ def asks_gateway(function: Callable[..., Coroutine[Any, Any, None]]) -> Callable
         admin_server: str | None,
         token: str | None,
         data_dir: Path | None,
+        tls_ca: str | None,
+        tls_client_certificate: str | None,
+        tls_client_key: str | None,
         as_json: bool,
         **own: Any,
     ) -> None:
-        connection = Connection.resolve(server=server, admin_server=admin_server, token=token, data_dir=data_dir)
+        connection = Connection.resolve(
+            server=server,
+            admin_server=admin_server,
+            token=token,
+            data_dir=data_dir,
+            tls_ca=tls_ca,
+            tls_client_certificate=tls_client_certificate,
+            tls_client_key=tls_client_key,
+        )
 
         async def run() -> None:
             client = Client(connection, as_json=as_json, names_server=bool(server or admin_server))
@@ -94,6 +109,8 @@ def asks_gateway(function: Callable[..., Coroutine[Any, Any, None]]) -> Callable
 
         try:
             asyncio.run(run())
+        except TlsFilesError as error:
+            raise CommandError(str(error), EXIT_USAGE) from None
         except grpc.RpcError as error:
             raise explain_fault(fault_of(error), connection) from None
 
@@ -113,10 +130,16 @@ def explain_fault(fault: Fault, connection: Connection) -> CommandError:
     # gRPC says in its message whom it could not reach, and nowhere else.
     if f":{connection.admin_listen.port}" in fault.message:
         address, option, variable = connection.admin_listen, "--admin-server", "TOLLGATE_ADMIN_LISTEN"
+    if _NOT_TRUSTED in fault.message:
+        return CommandError(
+            f"the certificate of {address} is not trusted ({fault.message}); name the file of who signed it with "
+            f"--tls-ca or {CA_VARIABLE}, and with {option} a host that is in it",
+            EXIT_UNAVAILABLE,
+        )
     if fault.code == "UNAVAILABLE":
         return CommandError(
             f"nothing answers at {address}; start a gateway with `tollgate serve`, or name the address of one with "
-            f"{option} or {variable}",
+            f"{option} or {variable}; one that speaks TLS answers with --tls-ca, and may ask for a certificate",
             EXIT_UNAVAILABLE,
         )
     if fault.code == "DEADLINE_EXCEEDED":
@@ -174,6 +197,28 @@ _OPTIONS: Final = (
         None,
         "--data-dir",
         text="Data directory of a running gateway, which knows its addresses and a token. [TOLLGATE_DATA_DIR]",
+    ),
+    _option(
+        "tls_ca",
+        str | None,
+        None,
+        "--tls-ca",
+        text="PEM file of who signed the gateway's certificate, or `public` for who everybody trusts; given: the "
+        "connection is encrypted. [TOLLGATE_TLS_CA]",
+    ),
+    _option(
+        "tls_client_certificate",
+        str | None,
+        None,
+        "--tls-client-certificate",
+        text="PEM file of the certificate to show. [TOLLGATE_TLS_CLIENT_CERTIFICATE]",
+    ),
+    _option(
+        "tls_client_key",
+        str | None,
+        None,
+        "--tls-client-key",
+        text="PEM file of its private key. [TOLLGATE_TLS_CLIENT_KEY]",
     ),
     _option("as_json", bool, False, "--json", text="Print the whole answer as JSON; amounts are in micros."),
 )

@@ -8,12 +8,14 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
 from gateway.address import Address
 from gateway.cli.errors import EXIT_USAGE, CommandError
+from gateway.client.tls import CA_VARIABLE, CERTIFICATE_VARIABLE, KEY_VARIABLE, Tls, TlsFilesError
 from gateway.default_directory import default_data_directory
 
 CONNECTION_FILE: Final = "connection.json"
@@ -36,6 +38,7 @@ class ConnectionFile:
         token: Made by the gateway for itself, and gone with it. Empty where the operator set one: that one is the
             operator's to keep.
         http_listen: Where pages and webhooks are.
+        tls: Trusts the gateway's own certificate, by a name that is in it; None: the gateway speaks in the clear.
     """
 
     pid: int
@@ -43,6 +46,7 @@ class ConnectionFile:
     admin_listen: Address
     token: str
     http_listen: Address
+    tls: Tls | None = None
 
     @classmethod
     def find(cls, data_dir: Path) -> Self | None:
@@ -55,6 +59,7 @@ class ConnectionFile:
                 Address.parse(content["admin_listen"]),
                 str(content["token"]),
                 Address.parse(content["http_listen"]),
+                Tls(Path(tls["certificate"]), server_name=tls["server_name"]) if (tls := content.get("tls")) else None,
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -71,6 +76,9 @@ class ConnectionFile:
                 "admin_listen": str(self.admin_listen),
                 "token": self.token,
                 "http_listen": str(self.http_listen),
+                "tls": None
+                if self.tls is None
+                else {"certificate": str(self.tls.ca), "server_name": self.tls.server_name},
             },
         )
         try:
@@ -110,6 +118,8 @@ class Connection:
 
     Attributes:
         source: Where it was found, for people.
+        listen_tls: How CallAuthorization is asked; None: in the clear.
+        admin_tls: The same of Credits.
     """
 
     listen: Address
@@ -117,6 +127,8 @@ class Connection:
     admin_listen: Address
     admin_token: str
     source: str
+    listen_tls: Tls | None = None
+    admin_tls: Tls | None = None
 
     @classmethod
     def resolve(
@@ -126,11 +138,15 @@ class Connection:
         admin_server: str | None = None,
         token: str | None = None,
         data_dir: Path | None = None,
+        tls_ca: str | None = None,
+        tls_client_certificate: str | None = None,
+        tls_client_key: str | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> Self:
         """Find the gateway to ask; the arguments are the options as given.
 
-        The token of a connection file goes to the addresses of that file and nowhere else.
+        The token of a connection file goes to the addresses of that file and nowhere else. What the file says of TLS
+        holds for these.
 
         Raises:
             CommandError: An address or a variable makes no sense.
@@ -140,15 +156,29 @@ class Connection:
         listen = _address("--server", server, "TOLLGATE_LISTEN", environment)
         admin_listen = _address("--admin-server", admin_server, "TOLLGATE_ADMIN_LISTEN", environment)
         given = token or environment.get("TOLLGATE_TOKEN") or environment.get("TOLLGATE_OPERATOR_TOKEN") or ""
-        if file is None:
-            return cls(listen or DEFAULT_LISTEN, given, admin_listen or DEFAULT_ADMIN_LISTEN, given, source)
-        return cls(
-            listen or file.listen,
-            given or (file.token if listen in {None, file.listen} else ""),
-            admin_listen or file.admin_listen,
-            given or (file.token if admin_listen in {None, file.admin_listen} else ""),
-            source,
+        shown = (
+            tls_client_certificate or environment.get(CERTIFICATE_VARIABLE),
+            tls_client_key or environment.get(KEY_VARIABLE),
         )
+        try:
+            tls = partial(_tls, tls_ca or environment.get(CA_VARIABLE), *shown)
+            if file is None:
+                return cls(
+                    listen or DEFAULT_LISTEN, given, admin_listen or DEFAULT_ADMIN_LISTEN, given, source, tls(), tls()
+                )
+            listen_of = file if listen in {None, file.listen} else None
+            admin_of = file if admin_listen in {None, file.admin_listen} else None
+            return cls(
+                listen or file.listen,
+                given or (listen_of.token if listen_of else ""),
+                admin_listen or file.admin_listen,
+                given or (admin_of.token if admin_of else ""),
+                source,
+                tls(listen_of),
+                tls(admin_of),
+            )
+        except TlsFilesError as error:
+            raise CommandError(str(error), EXIT_USAGE) from None
 
 
 def _find_file(named_dir: Path | None) -> tuple[ConnectionFile | None, str]:
@@ -166,6 +196,13 @@ def _find_file(named_dir: Path | None) -> tuple[ConnectionFile | None, str]:
     if demo is not None and (file := ConnectionFile.find(demo)) is not None:
         return file, f"the demo on {demo}"
     return None, "the default address"
+
+
+def _tls(ca: str | None, certificate: str | None, key: str | None, file: ConnectionFile | None = None) -> Tls | None:
+    """How an address is asked: as the file says if it is that one's, else as options and variables do."""
+    if file is None:
+        return Tls.named(ca, certificate, key)
+    return None if file.tls is None else replace(file.tls, certificate=_path(certificate), key=_path(key))
 
 
 def _pointed_demo(home: Path) -> Path | None:

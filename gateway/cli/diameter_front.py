@@ -8,6 +8,7 @@ from gateway.address import Address
 from gateway.cli.connection import Connection
 from gateway.cli.diameter import Flags, OfficeBy
 from gateway.cli.errors import EXIT_USAGE, CommandError
+from gateway.client.tls import TlsFilesError
 from gateway.diameter.codes import AvpKey
 from gateway.diameter.memory import BadStateFile
 from gateway.diameter.offices import BadTable, NamedAvp, OfficeFinder, OfficeSource, ServiceContext, SubscriberTable
@@ -31,9 +32,12 @@ def run(flags: Flags, connection: Connection) -> None:
         offices=OfficeFinder(_source(flags)),
         terms=flags.terms,
         state_file=flags.state_file,
+        tls=connection.listen_tls,
     )
     try:
         asyncio.run(_serve(options))
+    except TlsFilesError as error:
+        raise CommandError(str(error), EXIT_USAGE) from None
     except BadStateFile as error:
         raise CommandError(f"--state-file: {error}") from None
     except OSError as error:

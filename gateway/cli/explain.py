@@ -48,10 +48,19 @@ async def _ask(client: Client, office: str, call_id: str, named: str) -> pb.Expl
 
 
 def _describe(answer: pb.ExplainCallResponse) -> Iterator[str]:
-    yield from pairs(_of_call(answer.call) if answer.HasField("call") else _of_record(answer.record))
+    rows = _of_call(answer.call) if answer.HasField("call") else _of_record(answer.record)
+    yield from pairs([*rows, *_of_request(answer)])
     # The steps name the row, too.
     for step in answer.steps:
         yield f"- {step}"
+
+
+def _of_request(answer: pb.ExplainCallResponse) -> Iterator[tuple[str, str]]:
+    """Where to look further, of a request that was traced."""
+    if answer.request_id:
+        yield "request", answer.request_id
+    if answer.trace_id:
+        yield "trace", answer.trace_id
 
 
 def _of_record(record: pb.UsageRecord) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from enum import StrEnum
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
@@ -13,6 +13,11 @@ from gateway.cli.pages import pages_of
 from gateway.v1 import credits_pb2 as pb
 
 OfficeId: TypeAlias = Annotated[str, typer.Argument(metavar="OFFICE", help="Its id: 1 to 64 of A-Z a-z 0-9 . _ -")]
+
+
+_DEFAULT: Final = "default"
+_BY_DEFAULT: Final = -1
+"""As the contract has it: the installation's limit."""
 
 
 class Terms(StrEnum):
@@ -31,6 +36,8 @@ def register(app: typer.Typer) -> None:
     group.command("suspend")(suspend)
     group.command("resume")(resume)
     group.command("auto-refill")(auto_refill)
+    group.command("fraud-limits")(fraud_limits)
+    group.command("lift-guard")(lift_guard)
     app.add_typer(group, name="office")
 
 
@@ -153,6 +160,40 @@ async def auto_refill(
     client.show(answer, describe(answer))
 
 
+@asks_gateway
+async def fraud_limits(
+    client: Client,
+    office: OfficeId,
+    *,
+    country_spend: Annotated[str, typer.Option(metavar="LIMIT", help="Debits of an hour to one country.")] = "",
+    office_spend: Annotated[str, typer.Option(metavar="LIMIT", help="Debits of an hour to all of them.")] = "",
+    country_calls: Annotated[str, typer.Option(metavar="LIMIT", help="Debited calls of an hour to one country.")] = "",
+    office_calls: Annotated[str, typer.Option(metavar="LIMIT", help="Debited calls of an hour to all of them.")] = "",
+) -> None:
+    """Set what the fraud guards of an office allow; what is not given stays as it is.
+
+    A LIMIT is an amount or a number of calls, 0 for no limit, or `default` for that of the installation.
+    """
+    request = pb.UpdateOfficeRequest(office_id=office)
+    for name, amount in (("fraud_country_spend_micros", country_spend), ("fraud_office_spend_micros", office_spend)):
+        if amount:
+            setattr(request, name, _BY_DEFAULT if amount == _DEFAULT else read_amount(amount))
+    for name, calls in (("fraud_country_calls", country_calls), ("fraud_office_calls", office_calls)):
+        if calls:
+            setattr(request, name, _BY_DEFAULT if calls == _DEFAULT else _read_calls(calls))
+    answer = await client.credits.UpdateOffice(request)
+    client.show(answer, describe(answer))
+
+
+@asks_gateway
+async def lift_guard(
+    client: Client, office: OfficeId, *, reason: Annotated[str, typer.Option(help="For the audit log.")] = ""
+) -> None:
+    """End the fraud guards of an office that have tripped: its calls go again, and so does automatic refill."""
+    answer = await client.credits.LiftFraudGuard(pb.LiftFraudGuardRequest(office_id=office, reason=reason))
+    client.show(answer, describe(answer))
+
+
 async def each_office(client: Client, company_id: str = "") -> AsyncIterator[pb.Office]:
     """Every office that the token may see, page by page."""
     async for page in pages_of(client.credits.ListOffices, pb.ListOfficesRequest(company_id=company_id)):
@@ -177,6 +218,8 @@ def describe(office: pb.Office) -> Iterator[str]:
         ("calls at once", str(office.max_concurrent_calls or NOTHING)),
         ("price a minute", _limit(office.max_price_per_minute_micros, currency)),
         ("spend a day", _limit(office.daily_spend_limit_micros, currency)),
+        ("fraud limits", _fraud_limits(office, currency)),
+        *(("fraud guard", _guard(guard, currency)) for guard in office.fraud_guards),
         ("pays by", short_name(pb.PaymentTerms.Name(office.payment_terms), "PAYMENT_TERMS_")),
         ("created", instant(office.created_at)),
     ]
@@ -196,3 +239,30 @@ def describe_refill(refill: pb.Refill, currency: str) -> str:
 
 def _limit(micros: int, currency: str) -> str:
     return f"{money(micros)} {currency}" if micros else NOTHING
+
+
+def _fraud_limits(office: pb.Office, currency: str) -> str:
+    def spend(micros: int) -> str:
+        return _DEFAULT if micros == _BY_DEFAULT else _limit(micros, currency)
+
+    def calls(number: int) -> str:
+        return _DEFAULT if number == _BY_DEFAULT else str(number or NOTHING)
+
+    return (
+        f"an hour to a country: {spend(office.fraud_country_spend_micros)}, {calls(office.fraud_country_calls)} calls; "
+        f"in all: {spend(office.fraud_office_spend_micros)}, {calls(office.fraud_office_calls)} calls"
+    )
+
+
+def _guard(guard: pb.FraudGuard, currency: str) -> str:
+    is_spend = guard.kind in (pb.FRAUD_GUARD_KIND_COUNTRY_SPEND, pb.FRAUD_GUARD_KIND_OFFICE_SPEND)
+    reached = f"{money(guard.reached)} {currency}" if is_spend else f"{guard.reached} calls"
+    limit = f"{money(guard.limit)} {currency}" if is_spend else str(guard.limit)
+    where = guard.country or "every country"
+    return f"no new charged calls to {where} until {instant(guard.ends_at)}: {reached} in an hour, limit {limit}"
+
+
+def _read_calls(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise typer.BadParameter(f"{text!r} is no number of calls: write digits, 0 for no limit, or {_DEFAULT}")
+    return int(text)

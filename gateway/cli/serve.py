@@ -6,6 +6,7 @@ import os
 import secrets
 import sys
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import structlog
@@ -15,11 +16,13 @@ from pydantic.fields import FieldInfo
 
 from gateway.cli.connection import ConnectionFile
 from gateway.cli.errors import CommandError
+from gateway.client.tls import Tls
 from gateway.log import configure_logging
 from gateway.settings import Settings, load_settings
 from gateway.settings_problems import variable_name
 from gateway.startup import StartupError
 from gateway.supervisor import supervise
+from gateway.tls_files import TlsFiles, read_material
 
 _log = structlog.get_logger(__name__)
 
@@ -49,10 +52,12 @@ def run_gateway(settings: Settings) -> int:
         StartupError: It cannot start.
     """
     settings, token = with_operator_token(settings)
+    # Before anything is started: its processes would find the same fault, one after the other.
+    tls = _own_tls(settings)
     with ExitStack() as files:
 
         def leave_connection_file() -> None:
-            file = ConnectionFile(os.getpid(), settings.listen, settings.admin_listen, token, settings.http_listen)
+            file = ConnectionFile(os.getpid(), settings.listen, settings.admin_listen, token, settings.http_listen, tls)
             try:
                 files.enter_context(file.left_in(settings.data_dir))
             except OSError as error:
@@ -60,6 +65,18 @@ def run_gateway(settings: Settings) -> int:
                 _log.warning("connection_file_not_written", error=str(error))
 
         return asyncio.run(supervise(settings, ready=leave_connection_file))
+
+
+def _own_tls(settings: Settings) -> Tls | None:
+    """How commands on this machine ask: they trust the certificate itself, whatever name it is for.
+
+    Raises:
+        TlsError: It cannot be used.
+    """
+    files = TlsFiles.of(settings)
+    if files is None:
+        return None
+    return Tls(files.certificate, server_name=read_material(files, datetime.now(UTC)).server_name)
 
 
 def with_operator_token(settings: Settings) -> tuple[Settings, str]:

@@ -43,16 +43,27 @@ async def create(
         list[str] | None, typer.Option(help="An office that it is for; may be repeated. Not given: all it could have.")
     ] = None,
     switch: Annotated[str, typer.Option(help="For switches: the id that its calls belong to.")] = "",
+    certificate: Annotated[
+        str,
+        typer.Option(
+            help="For switches: the DNS name or URI in the client certificate that stands for the token; it has no "
+            "secret then."
+        ),
+    ] = "",
     description: Annotated[str, typer.Option(help="For people.")] = "",
     days: Annotated[int, typer.Option(min=0, help="How long it is valid; 0: until revoked.")] = 0,
 ) -> None:
-    """Make a token and print its secret, which is shown this once and kept nowhere."""
+    """Make a token and print its secret, which is shown this once and kept nowhere.
+
+    With --certificate there is no secret: who shows that certificate is the switch, within a second.
+    """
     request = pb.CreateTokenRequest(
         role=pb.Role.Value(f"ROLE_{role.name}"),
         company_id=company,
         office_ids=office or (),
         switch_id=switch,
         description=description,
+        certificate=certificate,
     )
     if days:
         # What was typed is a span, so it begins now, on this machine's clock.
@@ -60,8 +71,9 @@ async def create(
     answer = await client.credits.CreateToken(request)
     # The secret stands alone on standard output, so that TOKEN=$(tollgate token create ...) works.
     if not client.as_json:
-        typer.echo(f"token {answer.token.token_id}; its secret is shown this once:", err=True)
-    client.show(answer, [answer.secret])
+        stands = f"{certificate} stands for it" if certificate else "its secret is shown this once:"
+        typer.echo(f"token {answer.token.token_id}; {stands}", err=True)
+    client.show(answer, [answer.secret] if answer.secret else [])
 
 
 @asks_gateway
@@ -77,12 +89,15 @@ async def show_all(client: Client) -> None:
             each.company_id or NOTHING,
             ",".join(each.office_ids) or "all",
             each.switch_id or NOTHING,
+            each.certificate or NOTHING,
             _state(each),
             each.description,
         )
         for each in whole.tokens
     ]
-    client.show(whole, columns(("TOKEN", "ROLE", "COMPANY", "OFFICES", "SWITCH", "STATE", "DESCRIPTION"), rows))
+    client.show(
+        whole, columns(("TOKEN", "ROLE", "COMPANY", "OFFICES", "SWITCH", "CERTIFICATE", "STATE", "DESCRIPTION"), rows)
+    )
 
 
 @asks_gateway

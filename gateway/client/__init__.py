@@ -28,6 +28,7 @@ from gateway.client.errors import (
 from gateway.client.failure_handling import EMERGENCY_NUMBERS, FailureHandling, is_emergency
 from gateway.client.link import LinkTimes
 from gateway.client.live_calls import LiveCall
+from gateway.client.tls import Tls, TlsFilesError
 
 __all__ = [
     "EMERGENCY_NUMBERS",
@@ -48,6 +49,8 @@ __all__ = [
     "NotFound",
     "OperationFailed",
     "PermissionDenied",
+    "Tls",
+    "TlsFilesError",
     "Unauthenticated",
     "UnknownCall",
     "is_emergency",

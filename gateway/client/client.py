@@ -19,6 +19,7 @@ from gateway.client.link import Link, LinkTimes
 from gateway.client.live_calls import CallTable, ListLiveCalls, list_parts
 from gateway.client.operations import Operations
 from gateway.client.timing import Clock, SystemClock, sleep
+from gateway.client.tls import Tls
 from gateway.client.transport import GrpcTransport, Transport
 from gateway.v1 import authorization_pb2 as pb
 
@@ -42,10 +43,10 @@ class Client:
 
     Args:
         target: The gateway, e.g. `gateway.example:50051`.
-        token: The switch's, or an operator's.
+        token: The switch's, or an operator's; empty where a client certificate stands for it.
         switch_id: With an operator's token: the switch that this client is.
-        tls: True to check the gateway's certificate against the roots that gRPC brings, or credentials of your own;
-            without it everything goes in the clear, the token too.
+        tls: Whom to trust and which certificate to show, True for the authorities that everybody trusts, or
+            credentials of your own; without it everything goes in the clear, the token too.
         deadline_seconds: How long an operation may take, retries included, unless the call says otherwise.
         settle_deadline_seconds: The same for end_call and refund_message, which nobody waits for on the line and
             which are worth a longer try.
@@ -66,10 +67,10 @@ class Client:
     def __init__(
         self,
         target: str,
-        token: str,
+        token: str = "",
         *,
         switch_id: str | None = None,
-        tls: grpc.ChannelCredentials | bool | None = None,
+        tls: grpc.ChannelCredentials | Tls | bool | None = None,
         deadline_seconds: float = 1.0,
         settle_deadline_seconds: float = 60.0,
         failure_handling: FailureHandling = FailureHandling.RETRY_AND_TERMINATE,
@@ -91,7 +92,10 @@ class Client:
         self._emergency_numbers = emergency_numbers
         self._clock: Clock = clock or SystemClock()
         random = random or Random()  # noqa: S311  # spreads the load of reconnecting, hides nothing
-        credentials = grpc.ssl_channel_credentials() if tls is True else tls or None
+        credentials = Tls() if tls is True else tls or None
+        if isinstance(credentials, Tls):
+            # Read for each connection; what is wrong from the beginning is said at once.
+            credentials.credentials()
         self._operations = Operations(self._clock, random, max_pending=max_pending)
         self._inbox = Inbox(repeats=repeat_commands)
         self._calls = CallTable(self._clock)

@@ -24,6 +24,7 @@ from gateway.client.errors import (
     failure_of,
 )
 from gateway.client.timing import Backoff, Clock, Timer
+from gateway.client.tracing import current_traceparent
 from gateway.v1 import authorization_pb2 as pb
 
 MAX_REQUEST_BYTES: Final = 16_384
@@ -52,6 +53,7 @@ class Operation:
         retries: Whether it is sent again when a stream breaks or the gateway cannot answer.
         future: Its response, or the ClientError it ended with.
         tag: Of its latest sending.
+        traceparent: The span of whoever asked; empty: there is none.
         may_have_happened: Whether it was sent and nobody knows what became of it.
         problem: Why it was not answered so far.
     """
@@ -64,6 +66,7 @@ class Operation:
     retries: bool
     future: asyncio.Future[Any]
     tag: int = 0
+    traceparent: str = ""
     may_have_happened: bool = False
     problem: str = ""
     finished: bool = False
@@ -150,6 +153,7 @@ class Operations:
             )
         future = asyncio.get_running_loop().create_future()
         operation = Operation(kind, request, line, self._clock.monotonic() + limit_seconds, size, retries, future)
+        operation.traceparent = current_traceparent()
         self._pending += 1
         self._idle.clear()
         self._deadlines.add(operation, operation.deadline)
@@ -178,6 +182,8 @@ class Operations:
             self._flight[operation.tag] = operation
             message = request.operations.add(tag=operation.tag)
             getattr(message, operation.kind).CopyFrom(operation.request)
+            if operation.traceparent:
+                message.traceparent = operation.traceparent
             count += 1
             size += operation.size
 

@@ -12,6 +12,7 @@ from google.rpc.status_pb2 import Status
 
 from gateway.client.channel_options import CHANNEL_OPTIONS
 from gateway.client.errors import error_info
+from gateway.client.tls import Tls, TlsFilesError, dial
 from gateway.v1 import authorization_pb2 as pb
 from gateway.v1.authorization_pb2_grpc import CallAuthorizationStub
 
@@ -92,15 +93,17 @@ class GrpcTransport:
 
     Args:
         target: As gRPC takes it, e.g. `gateway.example:50051`.
-        token: Goes as bearer token with the stream.
+        token: Goes as bearer token with the stream; empty: none does.
         switch_id: For an operator's token: the switch that this stream is for.
         tls: None for a connection in the clear.
     """
 
-    def __init__(self, target: str, token: str, switch_id: str | None, tls: grpc.ChannelCredentials | None) -> None:
+    def __init__(
+        self, target: str, token: str, switch_id: str | None, tls: grpc.ChannelCredentials | Tls | None
+    ) -> None:
         self._target = target
         self._tls = tls
-        self._metadata: tuple[tuple[str, str], ...] = (("authorization", f"Bearer {token}"),)
+        self._metadata: tuple[tuple[str, str], ...] = (("authorization", f"Bearer {token}"),) if token else ()
         if switch_id is not None:
             self._metadata += (("x-switch-id", switch_id),)
 
@@ -110,10 +113,10 @@ class GrpcTransport:
         Raises:
             StreamBroken: Nothing answers there in time.
         """
-        if self._tls is None:
-            channel = grpc.aio.insecure_channel(self._target, options=_OPTIONS)
-        else:
-            channel = grpc.aio.secure_channel(self._target, self._tls, options=_OPTIONS)
+        try:
+            channel = dial(self._target, self._tls, _OPTIONS)
+        except TlsFilesError as error:
+            raise StreamBroken("UNAVAILABLE", str(error)) from None
         try:
             async with asyncio.timeout(limit_seconds):
                 await self._wait_ready(channel)

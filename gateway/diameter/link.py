@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 
 from gateway.address import Address
 from gateway.client.channel_options import CHANNEL_OPTIONS
+from gateway.client.tls import Tls, dial
 from gateway.client_channel import Fault, fault_of
 from gateway.diameter.codes import ResultCode
 from gateway.v1.authorization_pb2_grpc import CallAuthorizationStub
@@ -74,10 +75,16 @@ class Link:
         token: The switch's, or an operator's.
         deadline_seconds: How long an answer may take, retries included; well below the clients' Tx timer.
         random: Varies the pauses between attempts.
+        tls: How what is said is encrypted; None: it is not.
+
+    Raises:
+        TlsFilesError: A file of `tls` cannot be used.
     """
 
-    def __init__(self, address: Address, token: str, deadline_seconds: float, random: Random) -> None:
-        self._channel = grpc.aio.insecure_channel(str(address), options=_OPTIONS)
+    def __init__(
+        self, address: Address, token: str, deadline_seconds: float, random: Random, tls: Tls | None = None
+    ) -> None:
+        self._channel = dial(str(address), tls, _OPTIONS)
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self.deadline_seconds = deadline_seconds
         self._random = random

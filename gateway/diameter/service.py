@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from gateway.address import Address
+from gateway.client.tls import Tls
 from gateway.diameter.answers import Answers
 from gateway.diameter.calls import Calls, CallSession
 from gateway.diameter.enquiries import Enquiries
@@ -44,6 +45,7 @@ class Options:
         offices: Who pays.
         terms: On which credit is given.
         state_file: Where sessions outlive the process; None: nowhere.
+        tls: How what the gateway is asked is encrypted; None: it is not.
     """
 
     listen: Address
@@ -56,6 +58,7 @@ class Options:
     offices: OfficeFinder
     terms: Terms
     state_file: Path | None = None
+    tls: Tls | None = None
 
 
 async def run_diameter(options: Options, stop: asyncio.Event, ready: Callable[[int], None] = lambda _: None) -> None:
@@ -74,7 +77,7 @@ async def run_diameter(options: Options, stop: asyncio.Event, ready: Callable[[i
     state_id = int(time.time()) if memory is None else memory.state_id
     identity = DiameterIdentity(options.origin_host, options.origin_realm, state_id)
     # Only spreads the load of asking again.
-    link = Link(options.gateway, options.token, options.deadline_seconds, Random())  # noqa: S311
+    link = Link(options.gateway, options.token, options.deadline_seconds, Random(), options.tls)  # noqa: S311
     sessions = SessionTable(time.monotonic, memory)
     calls = Calls(link, sessions, options.offices, options.terms)
     messages = Messages(link, sessions, options.offices)

@@ -6,6 +6,7 @@ included, so that asking for what is not yours tells nothing.
 """
 
 import hashlib
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -14,6 +15,12 @@ from gateway.errors import InvalidArgument, PermissionDenied
 
 ALL_OFFICES = "*"
 """The only entry of a switch token's office_ids that may use every office; no office_id can look like this."""
+
+MAX_CERTIFICATE_NAME_LENGTH = 255
+
+_LABEL = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+_DNS_NAME = re.compile(rf"(?![0-9.]+$){_LABEL}(\.{_LABEL})*")
+_URI = re.compile(r"[a-z][a-z0-9+.-]*:[!-~]+")
 
 ADMIN_OFFICE_FIELDS = frozenset({"name"})
 """The fields of UpdateOffice that an admin may change; every other one is an operator's."""
@@ -28,6 +35,20 @@ def hash_secret(secret: str) -> str:
     A plain one is enough: nobody guesses 256 random bits, salted or not.
     """
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def validate_certificate_name(name: str) -> None:
+    """Hold the name of a client certificate against what its subjectAltName may have: a DNS name or a URI.
+
+    Raises:
+        InvalidArgument: It is neither, or a name that stands for many.
+    """
+    if len(name) > MAX_CERTIFICATE_NAME_LENGTH or not (_DNS_NAME.fullmatch(name) or _URI.fullmatch(name)):
+        raise InvalidArgument(
+            "certificate",
+            f"must be one DNS name in lower case or one URI of the certificate's subjectAltName, at most "
+            f"{MAX_CERTIFICATE_NAME_LENGTH} characters; write e.g. sw1.example.com or tollgate:switch:sw1",
+        )
 
 
 @dataclass(frozen=True, slots=True)

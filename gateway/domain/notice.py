@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from gateway.domain.fraud_guard import Guard
+
 MAX_KEY_LENGTH: Final = 192
 
 
@@ -25,6 +27,9 @@ class NoticeKind(StrEnum):
     CONFIRMATION_NEEDED = "CONFIRMATION_NEEDED"
     RECEIPT = "RECEIPT"
     CHARGEBACK = "CHARGEBACK"
+    FRAUD_GUARD = "FRAUD_GUARD"
+    NEW_DESTINATION = "NEW_DESTINATION"
+    REFILL_BRAKED = "REFILL_BRAKED"
 
 
 @dataclass(frozen=True)
@@ -213,6 +218,38 @@ def chargeback(
         amount_micros=amount_micros,
         taken_micros=taken_micros,
         owed_micros=owed_micros,
+    )
+
+
+def fraud_guard(office_id: str, guard: Guard) -> Notice:
+    """A fraud guard has tripped: what it stops, what was reached and until when."""
+    return _notice(
+        NoticeKind.FRAUD_GUARD,
+        office_id,
+        f"{office_id}:{guard.country}:{guard.tripped_at}",
+        guard=guard.kind.value,
+        country=guard.country,
+        limit=guard.limit,
+        reached=guard.reached,
+        tripped_at=guard.tripped_at,
+        ends_at=guard.ends_at,
+    )
+
+
+def new_destination(office_id: str, country: str, *, first_at: int) -> Notice:
+    """The office has paid for a call to a country that it had never called before."""
+    return _notice(NoticeKind.NEW_DESTINATION, office_id, f"{office_id}:{country}", country=country, first_at=first_at)
+
+
+def refill_braked(office_id: str, refill_id: str, *, amount_micros: int, until: int) -> Notice:
+    """A refill waits, because a fraud guard of the office has tripped; `until` is when that is over."""
+    return _notice(
+        NoticeKind.REFILL_BRAKED,
+        office_id,
+        f"{refill_id}:{until}",
+        refill_id=refill_id,
+        amount_micros=amount_micros,
+        until=until,
     )
 
 

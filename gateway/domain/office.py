@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from phonenumbers import SUPPORTED_REGIONS
 
 from gateway.domain.calendar import time_zones
+from gateway.domain.fraud_guard import BY_DEFAULT, MAX_GUARDED_CALLS, GuardLimits
 from gateway.domain.ids import validate_amount, validate_id, validate_office_id, validate_text
+from gateway.domain.money import MAX_AMOUNT_MICROS
 from gateway.domain.vocabulary import PaymentTerms
 from gateway.errors import InvalidArgument
 
@@ -23,7 +25,10 @@ _CURRENCY = re.compile(r"[A-Z]{3}")
 
 @dataclass(frozen=True, slots=True)
 class OfficeSettings:
-    """What UpdateOffice can change, and the id. A limit of 0 is no limit; an empty tariff is the deck's unnamed one."""
+    """What UpdateOffice can change, and the id. A limit of 0 is no limit; an empty tariff is the deck's unnamed one.
+
+    The limits of the fraud guards are for an hour; BY_DEFAULT stands for those of the installation.
+    """
 
     office_id: str
     company_id: str
@@ -37,6 +42,20 @@ class OfficeSettings:
     max_price_per_minute_micros: int = 0
     daily_spend_limit_micros: int = 0
     payment_terms: PaymentTerms = PaymentTerms.CARD
+    fraud_country_spend_micros: int = BY_DEFAULT
+    fraud_office_spend_micros: int = BY_DEFAULT
+    fraud_country_calls: int = BY_DEFAULT
+    fraud_office_calls: int = BY_DEFAULT
+
+    @property
+    def fraud_limits(self) -> GuardLimits:
+        """What the fraud guards allow, as the office is set."""
+        return GuardLimits(
+            self.fraud_country_spend_micros,
+            self.fraud_office_spend_micros,
+            self.fraud_country_calls,
+            self.fraud_office_calls,
+        )
 
     def validate(self, currency: str) -> None:
         """Hold every value against its range.
@@ -70,6 +89,10 @@ class OfficeSettings:
         validate_amount(self.daily_spend_limit_micros, "daily_spend_limit_micros")
         if not isinstance(self.payment_terms, PaymentTerms):
             raise InvalidArgument("payment_terms", "must be CARD or INVOICE")
+        for name in ("fraud_country_spend_micros", "fraud_office_spend_micros"):
+            _validate_fraud_limit(getattr(self, name), name, MAX_AMOUNT_MICROS)
+        for name in ("fraud_country_calls", "fraud_office_calls"):
+            _validate_fraud_limit(getattr(self, name), name, MAX_GUARDED_CALLS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +110,10 @@ class OfficeChanges:
     max_price_per_minute_micros: int | None = None
     daily_spend_limit_micros: int | None = None
     payment_terms: PaymentTerms | None = None
+    fraud_country_spend_micros: int | None = None
+    fraud_office_spend_micros: int | None = None
+    fraud_country_calls: int | None = None
+    fraud_office_calls: int | None = None
 
     @property
     def fields(self) -> frozenset[str]:
@@ -122,6 +149,11 @@ class RefillSettings:
             raise InvalidArgument("amount_micros", f"must be at least the threshold, {self.threshold_micros} micros")
         if self.payment_method_id:
             validate_id(self.payment_method_id, "payment_method_id")
+
+
+def _validate_fraud_limit(value: int, field: str, highest: int) -> None:
+    if not BY_DEFAULT <= value <= highest:
+        raise InvalidArgument(field, f"must be {BY_DEFAULT} (the installation's), 0 (no limit) or 1 to {highest}")
 
 
 def validate_currency(currency: str) -> None:

@@ -41,3 +41,4 @@ class RefillStatus(StrEnum):
     NOT_NEEDED = "NOT_NEEDED"
     FAILED = "FAILED"
     CAPPED = "CAPPED"
+    BRAKED = "BRAKED"

@@ -54,6 +54,7 @@ class Reason(IntEnum):
     CALL_ENDED = 5
     MESSAGE_REFUNDED = 6
     DESTINATION_BLOCKED = 7
+    FRAUD_GUARD = 15
     NO_RATE = 8
     FREE = 9
     PRICE_LIMIT = 10

@@ -7,6 +7,7 @@ import aiohttp
 from gateway.domain.switch import Switch
 from gateway.errors import InvalidArgument
 from gateway.hooks.proto_json import packed, read_object
+from gateway.request_context import outgoing_headers
 from gateway.signature import HEADER, sign
 from gateway.store.clock import Clock
 
@@ -43,7 +44,7 @@ class CallbackClient:
             async with self._open().post(
                 switch.callback_url,
                 data=body,
-                headers={"Content-Type": "application/json", HEADER: signature},
+                headers={"Content-Type": "application/json", HEADER: signature, **outgoing_headers()},
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=timeout_seconds),
             ) as answer:

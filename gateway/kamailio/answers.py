@@ -59,6 +59,7 @@ _DENIALS: Final = {
     pb.CALL_ENDED: (482, "Request Merged"),
     pb.MESSAGE_REFUNDED: (482, "Request Merged"),
     pb.DESTINATION_BLOCKED: (403, "Destination Blocked"),
+    pb.FRAUD_GUARD: (403, "Fraud Guard"),
     pb.NO_RATE: (404, "No Rate"),
     pb.PRICE_LIMIT: (403, "Price Limit"),
     pb.TOO_MANY_CALLS: (486, "Too Many Calls"),

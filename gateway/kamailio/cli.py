@@ -1,6 +1,7 @@
 """The `tollgate-kamailio` command."""
 
 import asyncio
+import os
 import signal
 import sys
 from enum import Enum
@@ -10,6 +11,7 @@ import typer
 import uvloop
 
 from gateway.address import Address
+from gateway.client import Tls, TlsFilesError
 from gateway.kamailio.settings import PREFIX, Settings
 from gateway.kamailio.sidecar import Sidecar
 from gateway.log import LogFormat, LogLevel, configure_logging
@@ -43,9 +45,9 @@ def run(
         typer.Option(
             envvar="TOLLGATE_TOKEN",
             help="The switch's token; better in the environment than in a flag, which every user of the machine can "
-            "read. `tollgate token create --role switch` makes one.",
+            "read. `tollgate token create --role switch` makes one. Not given: a client certificate stands for it.",
         ),
-    ],
+    ] = "",
     gateway: Annotated[
         str, typer.Option(envvar="TOLLGATE_LISTEN", help="The gateway's address for switches.", metavar="HOST:PORT")
     ] = "127.0.0.1:50051",
@@ -69,7 +71,9 @@ def run(
         typer.Option(
             "--tls",
             envvar=f"{PREFIX}TLS",
-            help="Check the gateway's certificate; else the token goes in the clear.",
+            help="Check the gateway's certificate by the authorities that everybody trusts. TOLLGATE_TLS_CA names the "
+            "file of another one, TOLLGATE_TLS_CLIENT_CERTIFICATE and TOLLGATE_TLS_CLIENT_KEY those of the certificate "
+            "to show. With none of them everything goes in the clear, the token too.",
         ),
     ] = False,
     deadline_seconds: Annotated[
@@ -107,13 +111,19 @@ def run(
     is settled as soon as it is back. A second one beside it waits until the first ends.
     """
     configure_logging(log_level, log_format, process="kamailio")
+    try:
+        encryption = Tls.of_environment(os.environ) or (Tls() if tls else None)
+    except TlsFilesError as error:
+        raise typer.BadParameter(str(error)) from None
+    if not token and (encryption is None or encryption.certificate is None):
+        raise typer.BadParameter("--token, TOLLGATE_TOKEN: is missing, and so is a client certificate; set one of them")
     settings = Settings(
         gateway=str(_address("--gateway", gateway)),
         token=token,
         evapi=_address("--evapi", evapi),
         rpc=_address("--rpc", rpc),
         switch_id=switch_id,
-        tls=tls,
+        tls=encryption,
         deadline_seconds=deadline_seconds,
         allow=when_unavailable is WhenUnavailable.ALLOW,
         live_calls_seconds=live_calls_seconds,

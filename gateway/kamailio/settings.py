@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.address import Address
+from gateway.client import Tls
 
 PREFIX: Final = "TOLLGATE_KAMAILIO_"
 
@@ -18,7 +19,7 @@ class Settings:
         evapi: Kamailio's evapi port.
         rpc: Kamailio's JSON-RPC.
         switch_id: With an operator's token: which switch this is.
-        tls: Whether the gateway's certificate is checked; else all goes in the clear.
+        tls: Whom to trust, and the certificate to show; None: all goes in the clear.
         deadline_seconds: How long a decision may take; less than TOLLGATE_WAIT_MS in tollgate.cfg.
         allow: Whether calls and messages go on while no gateway answers; they are settled when one does.
         live_calls_seconds: How often Kamailio's dialogs are listed.
@@ -29,7 +30,7 @@ class Settings:
     evapi: Address
     rpc: Address
     switch_id: str
-    tls: bool
+    tls: Tls | None
     deadline_seconds: float
     allow: bool
     live_calls_seconds: float

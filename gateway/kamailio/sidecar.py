@@ -48,7 +48,7 @@ class Sidecar:
             settings.gateway,
             settings.token,
             switch_id=settings.switch_id or None,
-            tls=settings.tls or None,
+            tls=settings.tls,
             deadline_seconds=settings.deadline_seconds,
             failure_handling=FailureHandling.CONTINUE if settings.allow else FailureHandling.RETRY_AND_TERMINATE,
             live_calls=self._list_calls,

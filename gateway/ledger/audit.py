@@ -131,4 +131,6 @@ def _plain(value: object) -> object:
         return value.name
     if isinstance(value, frozenset):
         return sorted(value)
+    if isinstance(value, tuple):
+        return [_values(each) if dataclasses.is_dataclass(each) else _plain(each) for each in value]
     return value

@@ -63,11 +63,13 @@ class Payer:
         terms: By card or on an invoice.
         payment_method_id: The card; empty: somebody outside charges, unless it is invoiced.
         time_zone: Decides where its day begins.
+        guarded_until: When the last of the office's fraud guards ends, in Unix milliseconds; 0: none has tripped.
     """
 
     terms: PaymentTerms
     payment_method_id: str
     time_zone: str
+    guarded_until: int
 
     @property
     def is_ours(self) -> bool:
@@ -229,7 +231,7 @@ class AutoRefills:
     async def close(
         self, refill: AutoRefill, status: RefillStatus, told: Notice | None = None, *, now_ms: int
     ) -> AutoRefill | None:
-        """End a refill's attempt: not needed, failed or capped; its next trigger begins another.
+        """End a refill's attempt: not needed, failed, capped or braked; its next trigger begins another.
 
         Args:
             refill: As it was read; one that has moved on since is left alone.
@@ -261,7 +263,7 @@ class AutoRefills:
         Returns:
             Whether it is over; one that is under way, credited or somebody else's is not.
         """
-        over = (RefillStatus.NOT_NEEDED, RefillStatus.FAILED, RefillStatus.CAPPED)
+        over = (RefillStatus.NOT_NEEDED, RefillStatus.FAILED, RefillStatus.CAPPED, RefillStatus.BRAKED)
 
         async def reopen(session: AsyncSession) -> bool:
             row = await session.get(RefillRow, refill_id, with_for_update=True)
@@ -332,7 +334,7 @@ async def _locked(session: AsyncSession, refill: AutoRefill) -> RefillRow | None
 
 
 def _payer(office: OfficeRow) -> Payer:
-    return Payer(office.payment_terms, office.refill_payment_method_id, office.time_zone)
+    return Payer(office.payment_terms, office.refill_payment_method_id, office.time_zone, office.guarded_until)
 
 
 def _record(session: AsyncSession, now_ms: int, action: str, before: AutoRefill | None, after: AutoRefill) -> None:

@@ -42,6 +42,11 @@ class Database:
         self._sqlite = SqliteConnections(engine) if sqlite else None
         self._turn: contextlib.AbstractAsyncContextManager[Any] = asyncio.Lock() if sqlite else contextlib.nullcontext()
 
+    @property
+    def dialect(self) -> str:
+        """Which database it is: sqlite or postgresql."""
+        return self._engine.dialect.name
+
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A session that sees one moment of the database (on SQLite) and changes nothing.
@@ -123,17 +128,18 @@ class Database:
             await self._sqlite.finish()
 
 
-async def open_database(url: str) -> Database:
+async def open_database(url: str, make: Callable[[AsyncEngine], Database] = Database) -> Database:
     """Open a database and bring its tables up to date; safe for several processes at once.
 
     Args:
         url: `sqlite:////absolute/path` or `postgresql://user:password@host/name`; a driver may be named.
+        make: The class, or what adds to it.
 
     Raises:
         DatabaseUnusable: It cannot be opened; the message says what to change.
     """
     parsed = _parse(url)
-    database = Database(_engine(parsed))
+    database = make(_engine(parsed))
     try:
         await database.bring_up_to_date()
     except migrations.UnknownRevision as error:

@@ -50,6 +50,20 @@ class OfficeNotFound(NotFound):
         )
 
 
+class CertificateTaken(AlreadyExists):
+    """The name in a client certificate stands for another switch."""
+
+    reason = "CERTIFICATE_TAKEN"
+
+    def __init__(self, certificate: str, switch_id: str) -> None:
+        super().__init__(
+            f"The certificate {certificate!r} stands for the switch {switch_id!r}: revoke that token first, or have a "
+            "certificate of another name made.",
+            field="certificate",
+            metadata={"certificate": certificate, "switch_id": switch_id},
+        )
+
+
 class CreditNotFound(NotFound):
     """The office has no credit of this number."""
 

@@ -30,6 +30,9 @@ async def record(session: AsyncSession, notice: Notice, *, now_ms: int) -> bool:
         CONFIRMATION_NEEDED           <charge_key>
         RECEIPT                       <transaction id>
         CHARGEBACK                    <chargeback_id>
+        FRAUD_GUARD                   <office_id>:<country>:<when it tripped>
+        NEW_DESTINATION               <office_id>:<country>
+        REFILL_BRAKED                 <refill_id>:<when the guard ends>
 
     Call it within `Database.transact`: of two transactions that record the same key at once, PostgreSQL lets one try
     again, which then finds the key.

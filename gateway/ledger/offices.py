@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from gateway.domain.fraud_guard import Guard, GuardKind
 from gateway.domain.office import OfficeChanges, OfficeSettings, RefillSettings, validate_currency
 from gateway.domain.vocabulary import OfficeState
 from gateway.ledger import audit
@@ -28,7 +29,8 @@ class Office:
     """An office as it is in SQL; the balance is the store's.
 
     `refill_generation` grows with every SetAutoRefill, also one that changes nothing: it asks for the refill to be
-    armed anew, for example after three failures, and the store does that once per generation.
+    armed anew, for example after three failures, and the store does that once per generation. `guards` are the fraud
+    guards that have tripped, also those that are over since.
     """
 
     settings: OfficeSettings
@@ -37,6 +39,12 @@ class Office:
     refill_generation: int
     version: int
     created_at: int
+    guards: tuple[Guard, ...] = ()
+
+    @property
+    def guarded_until(self) -> int:
+        """When the last of its fraud guards ends, in Unix milliseconds; 0: none has tripped, or they were lifted."""
+        return max((guard.ends_at for guard in self.guards), default=0)
 
     @property
     def office_id(self) -> str:
@@ -360,6 +368,7 @@ def office_of(row: OfficeRow) -> Office:
         refill_generation=row.refill_generation,
         version=row.version,
         created_at=row.created_at,
+        guards=tuple(Guard(**guard | {"kind": GuardKind(guard["kind"])}) for guard in row.guards),
     )
 
 
@@ -367,6 +376,8 @@ def _write(row: OfficeRow, office: Office) -> None:
     for name in _SETTINGS:
         setattr(row, name, getattr(office.settings, name))
     row.state = office.state
+    row.guards = [dataclasses.asdict(guard) for guard in office.guards]
+    row.guarded_until = office.guarded_until
     row.refill_enabled = office.refill.enabled
     row.refill_threshold_micros = office.refill.threshold_micros
     row.refill_amount_micros = office.refill.amount_micros

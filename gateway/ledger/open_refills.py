@@ -27,7 +27,8 @@ LOOK_BACK: Final = 10_000
 """Of so many of the newest triggers those are listed that wait or have failed; what is under way is, however old."""
 
 _FAILED_CHARGES: Final = (ChargeStatus.DECLINED, ChargeStatus.NOT_CHARGED)
-_OPEN: Final = (*UNFINISHED, RefillStatus.FAILED, RefillStatus.CAPPED)
+_OPEN: Final = (*UNFINISHED, RefillStatus.FAILED, RefillStatus.CAPPED, RefillStatus.BRAKED)
+_NOT_TRIED: Final = (RefillStatus.CAPPED, RefillStatus.BRAKED)
 
 
 class RefillStage(StrEnum):
@@ -45,6 +46,8 @@ class RefillStage(StrEnum):
     """The last attempt failed; whether there is another, the store says."""
     CAPPED = "CAPPED"
     """The office had its refills of the day."""
+    BRAKED = "BRAKED"
+    """A fraud guard of the office has tripped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,8 @@ class RefillFailure:
 
     Attributes:
         refill_id: `<office_id>/<number>`.
-        outcome: FAILED, or CAPPED: the office had its refills of the day, and no card was asked.
+        outcome: FAILED, or that no card was asked: CAPPED, the office had its refills of the day, or BRAKED, one of its
+            fraud guards has tripped.
         attempt: Which, from 1.
         amount_micros: What was to be charged.
         failed_at: When that was known, in Unix milliseconds.
@@ -145,7 +149,7 @@ class OpenRefills:
             row = await _newest(session, office_id)
             if row is None or row.status not in _OPEN or await is_refill_credited(session, office_id, row.refill_id):
                 return None
-            if row.status is RefillStatus.CAPPED:
+            if row.status in _NOT_TRIED:
                 return RefillFailure(row.refill_id, row.status, row.attempt, row.amount_micros, row.changed_at)
             return (await _failures(session, [row])).get(row.refill_id)
 

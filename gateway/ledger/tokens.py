@@ -3,20 +3,24 @@
 import secrets
 from dataclasses import dataclass
 
-from sqlalchemy import or_, select, tuple_, update
+from sqlalchemy import ColumnElement, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.domain.identity import ALL_OFFICES, Identity, hash_secret, validate_scope
+from gateway.domain.identity import ALL_OFFICES, Identity, hash_secret, validate_certificate_name, validate_scope
 from gateway.domain.ids import validate_id, validate_office_id, validate_text
 from gateway.domain.vocabulary import Role
 from gateway.errors import InvalidArgument, Unauthenticated
 from gateway.ledger import audit
 from gateway.ledger.database import Database
-from gateway.ledger.errors import CompanyNotFound, OfficeNotFound, TokenNotFound
+from gateway.ledger.errors import CertificateTaken, CompanyNotFound, OfficeNotFound, TokenNotFound
 from gateway.ledger.models import CompanyRow, OfficeRow, TokenRow
 from gateway.ledger.paging import Page, PageRequest
 
 SECRET_PREFIX = "tg_"  # noqa: S105  It marks a secret, for scanners of leaked ones; it is none.
+
+CERTIFICATE_PREFIX = "x509:"
+"""Of what stands for the hash of a secret in a token that a certificate stands for. No hash begins so, so that nothing
+that is sent as a secret finds such a token."""
 
 MAX_OFFICES = 1_000
 """How many offices one token may name; a switch for more uses ALL_OFFICES."""
@@ -27,9 +31,17 @@ def new_secret() -> str:
     return SECRET_PREFIX + secrets.token_urlsafe(32)
 
 
+def new_certificate_key() -> str:
+    """What a token of a certificate has in the place of a secret's hash: 232 random bits."""
+    return CERTIFICATE_PREFIX + secrets.token_hex(29)
+
+
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """The token that is asked for: a role, its scope, and until when."""
+    """The token that is asked for: a role, its scope, and until when.
+
+    `certificate` is the name in the client certificate that stands for it; empty: a secret does.
+    """
 
     role: Role
     company_id: str = ""
@@ -37,6 +49,7 @@ class TokenRequest:
     switch_id: str = ""
     description: str = ""
     expires_at: int | None = None
+    certificate: str = ""
 
     def validate(self, now_ms: int) -> None:
         """Hold every value against its range, and the scope against the role.
@@ -55,6 +68,10 @@ class TokenRequest:
             validate_office_id(office_id, "office_ids")
         if self.switch_id:
             validate_id(self.switch_id, "switch_id")
+        if self.certificate:
+            if self.role is not Role.SWITCH:
+                raise InvalidArgument("certificate", "is for a token with the role SWITCH; leave it empty")
+            validate_certificate_name(self.certificate)
         validate_text(self.description, "description", may_be_empty=True)
         if self.expires_at is not None and self.expires_at <= now_ms:
             raise InvalidArgument("expires_at", "must be in the future, or absent for a token that does not expire")
@@ -75,6 +92,7 @@ class Token:
     expires_at: int | None
     revoked_at: int | None
     version: int
+    certificate: str = ""
 
     @property
     def identity(self) -> Identity:
@@ -88,7 +106,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class HashedToken:
-    """A token with the hash of its secret, by which the store looks it up."""
+    """A token with the hash of its secret, by which the store looks it up; or with what `new_certificate_key` made."""
 
     token_hash: str
     token: Token
@@ -105,7 +123,8 @@ class Tokens:
 
         Args:
             request: What it may do.
-            secret: Of `new_secret`; its bearer has to be told it now, since it is kept nowhere.
+            secret: Of `new_secret`; its bearer has to be told it now, since it is kept nowhere. Of no use for a token
+                of a certificate.
             actor: Who makes it.
             now_ms: When.
 
@@ -113,11 +132,12 @@ class Tokens:
             InvalidArgument: A value is out of its range, or the scope is not one of the role.
             CompanyNotFound: The company does not exist.
             OfficeNotFound: An office does not exist, or is not of this company.
+            CertificateTaken: The certificate stands for another switch.
         """
         request.validate(now_ms)
-        token_hash = hash_secret(secret)
+        token_hash = new_certificate_key() if request.certificate else hash_secret(secret)
         token = Token(
-            token_id=token_hash[:12],
+            token_id=token_hash.removeprefix(CERTIFICATE_PREFIX)[:12],
             role=request.role,
             company_id=request.company_id,
             office_ids=request.office_ids,
@@ -128,10 +148,12 @@ class Tokens:
             expires_at=request.expires_at,
             revoked_at=None,
             version=1,
+            certificate=request.certificate,
         )
 
         async def insert(session: AsyncSession) -> HashedToken:
             await _require_scope(session, request)
+            await _require_certificate(session, request, now_ms)
             session.add(
                 TokenRow(
                     token_hash=token_hash,
@@ -147,6 +169,7 @@ class Tokens:
                     revoked_at=None,
                     version=token.version,
                     projected_version=0,
+                    certificate=token.certificate,
                 )
             )
             _record(session, now_ms, actor, "token.create", None, token)
@@ -229,11 +252,7 @@ class Tokens:
         """Tokens that are neither revoked nor expired, by id from `after_token_id` on: what the store is to hold."""
         query = (
             select(TokenRow)
-            .where(
-                TokenRow.revoked_at.is_(None),
-                or_(TokenRow.expires_at.is_(None), TokenRow.expires_at > now_ms),
-                TokenRow.token_id > after_token_id,
-            )
+            .where(*_in_force(now_ms), TokenRow.token_id > after_token_id)
             .order_by(TokenRow.token_id)
             .limit(limit)
         )
@@ -262,6 +281,21 @@ async def _require_scope(session: AsyncSession, request: TokenRequest) -> None:
         raise OfficeNotFound(min(missing), field="office_ids")
 
 
+async def _require_certificate(session: AsyncSession, request: TokenRequest, now_ms: int) -> None:
+    if not request.certificate:
+        return
+    query = select(TokenRow.switch_id).where(
+        TokenRow.certificate == request.certificate, TokenRow.switch_id != request.switch_id, *_in_force(now_ms)
+    )
+    other = (await session.scalars(query.limit(1))).one_or_none()
+    if other is not None:
+        raise CertificateTaken(request.certificate, other)
+
+
+def _in_force(now_ms: int) -> tuple[ColumnElement[bool], ...]:
+    return TokenRow.revoked_at.is_(None), or_(TokenRow.expires_at.is_(None), TokenRow.expires_at > now_ms)
+
+
 def _record(session: AsyncSession, now_ms: int, actor: str, action: str, before: Token | None, after: Token) -> None:
     target = f"token:{after.token_id}"
     audit.record(session, now_ms=now_ms, actor=actor, action=action, target=target, before=before, after=after)
@@ -280,4 +314,5 @@ def _token(row: TokenRow) -> Token:
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
         version=row.version,
+        certificate=row.certificate,
     )

@@ -30,7 +30,10 @@ _NOT_PRICED: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class UsageRecord:
-    """A call, a fax or a message; amounts in micros, instants in Unix milliseconds (0: none)."""
+    """A call, a fax or a message; amounts in micros, instants in Unix milliseconds (0: none).
+
+    `request_id` and `trace_id` (hexadecimal) are those of the request that began it; None: it was not traced.
+    """
 
     seq: int
     thing_id: str
@@ -60,6 +63,8 @@ class UsageRecord:
     deck_version: int
     rate_line: int
     rate: bytes
+    request_id: str | None
+    trace_id: str | None
 
     @property
     def is_refused(self) -> bool:

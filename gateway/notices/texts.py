@@ -199,6 +199,55 @@ def _chargeback(office: str, facts: _Facts) -> Text:
     )
 
 
+def _fraud_guard(office: str, facts: _Facts) -> Text:
+    guard, country, until = facts.text("guard"), facts.text("country"), facts.instant("ends_at")
+    where = country or "foreign and premium-rate numbers"
+    is_spend = guard.endswith("_SPEND")
+    limit, reached = facts.number("limit"), facts.number("reached")
+    return Text(
+        f"Fraud guard: calls from {office} to {where} were stopped",
+        (
+            f"{office} called {where} for as much as its fraud guard allows in an hour. New calls of that kind are "
+            "refused"
+            + _if(until, f" until {until}")
+            + ", and automatic refill waits. Calls that are up go on; free and emergency calls are not stopped.",
+        ),
+        _known(
+            ("Country", country),
+            ("Limit of an hour", facts.money("limit") if is_spend else _count(limit, "calls")),
+            ("Reached", facts.money("reached") if is_spend else _count(reached, "calls")),
+            ("At", facts.instant("tripped_at")),
+        ),
+        action="Look at the usage. If you do not know these calls, change the passwords of the office's telephones; if "
+        "you do, ask your operator to lift the guard.",
+    )
+
+
+def _new_destination(office: str, facts: _Facts) -> Text:
+    country, at = facts.text("country"), facts.instant("first_at")
+    return Text(
+        f"{office} called a new country{_if(country, f': {country}')}",
+        (f"{office} paid for a call to {country or 'a country'} for the first time{_if(at, f', at {at}')}.",),
+        action="Nothing was stopped. If you do not know this call, change the passwords of the office's telephones.",
+    )
+
+
+def _refill_braked(office: str, facts: _Facts) -> Text:
+    amount, until = facts.money("amount_micros"), facts.instant("until")
+    return Text(
+        f"Automatic refill of {office} waits for its fraud guard",
+        (
+            f"Automatic refill{_if(amount, f' of {amount}')} for {office} is due, and a fraud guard of the office has "
+            f"tripped. The card is not charged {_if(until, f'before {until}, ') or ''}unless the guard is lifted.",
+        ),
+        action="If the calls that tripped the guard are yours, ask your operator to lift it, or buy credits by hand.",
+    )
+
+
+def _count(number: int | None, of: str) -> str:
+    return "" if number is None else f"{number} {of}"
+
+
 def _failure(office: str, facts: _Facts) -> str:
     amount, card, cause = facts.money("amount_micros"), facts.card(), facts.text("cause")
     return (
@@ -235,4 +284,7 @@ _TEXTS: Final[Mapping[NoticeKind, Callable[[str, _Facts], Text]]] = {
     NoticeKind.CONFIRMATION_NEEDED: _confirmation_needed,
     NoticeKind.RECEIPT: _receipt,
     NoticeKind.CHARGEBACK: _chargeback,
+    NoticeKind.FRAUD_GUARD: _fraud_guard,
+    NoticeKind.NEW_DESTINATION: _new_destination,
+    NoticeKind.REFILL_BRAKED: _refill_braked,
 }

@@ -8,6 +8,7 @@ import aiohttp
 from gateway.domain.notice import Channel, Delivery
 from gateway.notices.sender import NotSent, Refused, kind_of
 from gateway.notices.texts import as_plain, write
+from gateway.request_context import outgoing_headers
 from gateway.signature import HEADER, sign
 
 ID_HEADER: Final = "Tollgate-Notice-Id"
@@ -46,6 +47,7 @@ class WebhookSender:
             "Content-Type": "application/json",
             ID_HEADER: delivery.notice.key,
             HEADER: sign(body, self._secret, at_seconds=now_ms // 1000),
+            **outgoing_headers(),
         }
         try:
             async with self._open().post(self._url, data=body, headers=headers, allow_redirects=False) as answer:

@@ -6,11 +6,14 @@ from decimal import Decimal
 from typing import Any, Final
 
 import phonenumbers
+from babel import Locale
 from babel.numbers import format_currency
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.domain.calendar import zone_of
+from gateway.domain.fraud_guard import EVERYWHERE
 from gateway.domain.money import MICROS_PER_UNIT, format_amount
+from gateway.domain.numbers import NON_GEOGRAPHIC_REGION
 from gateway.domain.vocabulary import CallState, Category, FinalReason, Reason, RefillState, Role
 from gateway.v1 import credits_pb2 as pb
 
@@ -35,6 +38,7 @@ REASONS: Final[Mapping[int, str]] = {
     Reason.CALL_ENDED: "The call had ended",
     Reason.MESSAGE_REFUNDED: "The message was refunded",
     Reason.DESTINATION_BLOCKED: "The destination is blocked",
+    Reason.FRAUD_GUARD: "Stopped by the fraud guard",
     Reason.NO_RATE: "There is no rate for it",
     Reason.FREE: "Free",
     Reason.PRICE_LIMIT: "Dearer than the office allows",
@@ -107,6 +111,17 @@ def number(e164: str) -> str:
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
 
 
+def stopped(country: str, home: str) -> str:
+    """Which calls a fraud guard stops in an office of a country: to United Kingdom."""
+    if country == EVERYWHERE:
+        return "abroad and to premium-rate numbers"
+    if country == home:
+        return "to premium-rate numbers"
+    if country == NON_GEOGRAPHIC_REGION:
+        return "to satellites and other numbers of no country"
+    return f"to {Locale(_LOCALE).territories.get(country, country)}"
+
+
 def instant(at: Timestamp, time_zone: str) -> str:
     """A moment in the office's own time: 26 Nov 2026, 14:03."""
     return _local(at, time_zone).strftime("%-d %b %Y, %H:%M")
@@ -147,6 +162,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "decimal": format_amount,
     "duration": duration,
     "number": number,
+    "stopped": stopped,
     "instant": instant,
     "clock_time": clock_time,
     "iso": iso,

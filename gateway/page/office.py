@@ -93,6 +93,8 @@ class OfficePage:
         """The one thing that needs attention most."""
         if office.state == pb.OFFICE_STATE_SUSPENDED:
             return Notice("suspended")
+        if office.fraud_guards:
+            return Notice("guarded")
         since_ms = self._desk.clock.now_ms() - _BLOCKED_WITHIN_MS
         # Only where funds are short now: a message that was blocked before the last purchase is no news.
         if not is_low(office):

@@ -9,7 +9,7 @@ from gateway.store.balances import BalanceStore
 from gateway.store.clock import Clock
 from gateway.store.codes import Code
 from gateway.store.records import OfficeRecord, OfficeSettingsRecord
-from gateway.v1.records_pb2 import OfficeProfile
+from gateway.v1.records_pb2 import OfficeProfile, TrippedGuard
 
 _ATTEMPTS: Final = 5
 
@@ -126,5 +126,6 @@ def stored_settings(office: Office) -> tuple[OfficeSettingsRecord, OfficeProfile
         tariff=settings.tariff,
         time_zone=settings.time_zone,
         company_id=settings.company_id,
+        guards=[TrippedGuard(country=guard.country, ends_at_ms=guard.ends_at) for guard in office.guards],
     )
     return record, profile

@@ -81,4 +81,4 @@ class TokenProjection:
 
 
 def _published(token: Token) -> PublishedToken:
-    return PublishedToken(token.identity, token.expires_at)
+    return PublishedToken(token.identity, token.expires_at, token.certificate)

@@ -12,7 +12,7 @@ from typing import Final
 import aiohttp
 import uvicorn
 
-from gateway.client import Client
+from gateway.client import Client, Tls, TlsFilesError
 from gateway.sms.kannel_proxy import KannelProxy, Settings
 from gateway.sms.kannel_request import offices_of
 from gateway.sms.refunder import Refunder
@@ -29,8 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
+        options.tls = Tls.of_environment(os.environ) or (Tls() if options.tls else None)
         settings = _settings(options)
-    except ValueError as error:
+    except (ValueError, TlsFilesError) as error:
         parser.error(str(error))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     asyncio.run(_serve(options, settings))
@@ -42,8 +43,11 @@ def _settings(options: argparse.Namespace) -> Settings:
     Raises:
         ValueError: Something is wrong; the message says what.
     """
-    if not options.token:
-        raise ValueError("set TOLLGATE_TOKEN to a token of this switch (tollgate token create --role switch)")
+    if not options.token and (options.tls is None or options.tls.certificate is None):
+        raise ValueError(
+            "set TOLLGATE_TOKEN to a token of this switch (tollgate token create --role switch), or name its client "
+            "certificate in TOLLGATE_TLS_CLIENT_CERTIFICATE and TOLLGATE_TLS_CLIENT_KEY"
+        )
     if not 1 <= options.max_segments <= MAX_SEGMENTS:
         raise ValueError(f"--max-segments: from 1 to {MAX_SEGMENTS}")
     if not options.listen.rpartition(":")[2].isdigit():
@@ -110,7 +114,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--kannel", "TOLLGATE_KANNEL_URL", "http://127.0.0.1:13013/cgi-bin/sendsms", "the URL of sendsms")
     add("--public-url", "TOLLGATE_KANNEL_PUBLIC_URL", "", "where Kannel reaches this; empty: the address above")
     add("--gateway", "TOLLGATE_LISTEN", "127.0.0.1:50051", "Tollgate's gRPC address")
-    parser.add_argument("--tls", action="store_true", help="check the gateway's certificate")
+    parser.add_argument(
+        "--tls",
+        action="store_true",
+        help="check the gateway's certificate; by the file in TOLLGATE_TLS_CA, if it is given",
+    )
     parser.add_argument(
         "--data",
         type=Path,

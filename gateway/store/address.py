@@ -3,11 +3,13 @@
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
-from urllib.parse import quote, unquote, urlsplit
+from typing import Final
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
+from gateway.store.faults import StoreAddressError
+from gateway.store.tls import OPTIONS, StoreTls
 
-class StoreAddressError(ValueError):
-    """The URL names no store; says what a good one looks like."""
+TLS_OPTIONS: Final = ", ".join(OPTIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,7 @@ class StoreAddress:
         username: For ACL; None is the default user.
         password: None: the store asks for none. Not in `str()`.
         database: 0 unless the URL names another.
-        tls: Whether the connection is encrypted and the store's certificate checked.
+        tls: How the connection is encrypted and the store's certificate checked; None: it is not.
     """
 
     host: str = ""
@@ -27,14 +29,16 @@ class StoreAddress:
     username: str | None = None
     password: str | None = None
     database: int = 0
-    tls: bool = False
+    tls: StoreTls | None = None
 
     @classmethod
     def parse(cls, url: str) -> "StoreAddress":
         """Read `redis://[user:password@]host[:port][/database]`, `rediss://` (with TLS) or `unix:///path`.
 
+        With TLS the options of `StoreTls` may follow: `?tls_ca=/etc/tollgate/store-ca.pem`.
+
         Raises:
-            StoreAddressError: Another scheme, no host, a port or database that is no number.
+            StoreAddressError: Another scheme, no host, a port or database that is no number, an option that is none.
         """
         parts = urlsplit(url)
         username = unquote(parts.username) if parts.username else None
@@ -54,7 +58,11 @@ class StoreAddress:
             database = int(parts.path.strip("/") or 0)
         except ValueError as error:
             raise StoreAddressError(f"has a port or database that is no number: {error}") from error
-        return cls(parts.hostname, port, None, username, password, database, tls=parts.scheme == "rediss")
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        tls = StoreTls.take(options, is_wanted=parts.scheme == "rediss")
+        if options:
+            raise StoreAddressError(f"has options that there are not: {', '.join(options)}; it may have {TLS_OPTIONS}")
+        return cls(parts.hostname, port, None, username, password, database, tls)
 
     def url(self) -> str:
         """The URL for redis-py, password included: not for logs."""
@@ -64,11 +72,14 @@ class StoreAddress:
         if self.path is not None:
             return f"unix://{login}{quote(self.path)}?db={self.database}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'rediss' if self.tls else 'redis'}://{login}{host}:{self.port}/{self.database}"
+        if self.tls is None:
+            return f"redis://{login}{host}:{self.port}/{self.database}"
+        query = urlencode(list(self.tls.query()))
+        return f"rediss://{login}{host}:{self.port}/{self.database}{'?' if query else ''}{query}"
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """What a TCP connection is to be wrapped in; None: nothing."""
-        return ssl.create_default_context() if self.tls else None
+        """What a TCP connection is to be wrapped in; None: nothing. Raises OSError as `StoreTls.context`."""
+        return None if self.tls is None else self.tls.context()
 
     def greeting(self) -> Iterator[tuple[str | int, ...]]:
         """The commands that a new connection begins with."""

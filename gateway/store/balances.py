@@ -4,7 +4,8 @@ Nothing but these scripts moves money. A method raises `StoreUnavailable` when n
 then have happened or not, and the same call with the same id finds out.
 """
 
-from typing import Final, NamedTuple
+from collections.abc import Awaitable
+from typing import Any, Final, NamedTuple
 
 from gateway.domain.rate import Rate
 from gateway.store.clock import Clock
@@ -13,7 +14,6 @@ from gateway.store.connection import StoreConnection
 from gateway.store.keys import office_keys, outbox_key
 from gateway.store.offices import CachedOffice
 from gateway.store.records import NO_RATE, CallRecord, CallStub, OfficeRecord, unpack_call
-from gateway.store.wire import Reply
 
 _TICK_SECONDS: Final = 60
 """Of a call that costs nothing, which is never ticked."""
@@ -38,7 +38,7 @@ class CallRequest(NamedTuple):
     """A rated request for a call, as authorize_call.lua wants it.
 
     Attributes:
-        verdict: What rating found: EMERGENCY, DESTINATION_BLOCKED, NO_RATE, FREE or FUNDED (priced).
+        verdict: What rating found: EMERGENCY, DESTINATION_BLOCKED, FRAUD_GUARD, NO_RATE, FREE or FUNDED (priced).
         fingerprint: 8 bytes that tell this request from another one with the same id.
         requested_seconds: 0 to 86,400; 0 is one tick.
         rate: None: costs nothing, or was refused before it was rated.
@@ -192,6 +192,10 @@ class BalanceStore:
         self._connection = connection
         self._clock = clock
         self._lifetimes = lifetimes or Lifetimes()
+
+    def now_ms(self) -> int:
+        """Now, by the store's clock, in Unix milliseconds."""
+        return self._clock.now_ms()
 
     async def authorize_call(self, office: CachedOffice, request: CallRequest, *, dry_run: bool = False) -> CallGrant:
         """Reserve the first tick of a call, at most once per call id; dry: only say what would be decided."""
@@ -394,7 +398,7 @@ class BalanceStore:
         packed = await self._connection.ask("GET", office_keys(office_id).call_prefix + call_id.encode())
         return None if packed is None else unpack_call(packed)
 
-    def _run_call(self, operation: str, office: CachedOffice, call_id: str, *args: bytes | str | int) -> Reply:
+    def _run_call(self, operation: str, office: CachedOffice, call_id: str, *args: bytes | str | int) -> Awaitable[Any]:
         """Run a script about a call: all of them have these keys, and begin with these arguments."""
         keys, now_ms = office.keys, self._clock.now_ms()
         return self._connection.run(
@@ -403,7 +407,9 @@ class BalanceStore:
             (now_ms, keys.office_id, call_id, office.day(now_ms), *args),
         )
 
-    def _run_message(self, operation: str, office: CachedOffice, message_id: str, *args: bytes | str | int) -> Reply:
+    def _run_message(
+        self, operation: str, office: CachedOffice, message_id: str, *args: bytes | str | int
+    ) -> Awaitable[Any]:
         """Run a script about a message, likewise."""
         keys, now_ms = office.keys, self._clock.now_ms()
         return self._connection.run(

@@ -5,7 +5,7 @@ from typing import Final
 
 
 class Code(IntEnum):
-    """What a script did. 1 to 14 are the reasons of a decision, with the numbers of `Reason`."""
+    """What a script did. 1 to 15 are the reasons of a decision, with the numbers of `Reason`."""
 
     OK = 0
     EMERGENCY = 1
@@ -15,6 +15,7 @@ class Code(IntEnum):
     CALL_ENDED = 5
     MESSAGE_REFUNDED = 6
     DESTINATION_BLOCKED = 7
+    FRAUD_GUARD = 15
     NO_RATE = 8
     FREE = 9
     PRICE_LIMIT = 10

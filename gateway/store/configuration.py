@@ -6,9 +6,14 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from gateway.startup import StartupError
 from gateway.store.address import StoreAddress
+from gateway.store.permissions import PROBES, command_of
+from gateway.store.redis_client import open_client
+
+_NOT_TRUSTED: Final = "CERTIFICATE_VERIFY_FAILED"
 
 CHECK_SECONDS: Final = 5.0
 """How long a primary may take to answer one question."""
@@ -26,14 +31,21 @@ async def check_primaries(addresses: Iterable[StoreAddress]) -> None:
         redis.RedisError, OSError: One did not answer, so that nothing is known.
     """
     for address in addresses:
-        client = Redis.from_url(
-            address.url(),
-            socket_timeout=CHECK_SECONDS,
-            socket_connect_timeout=CHECK_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
+        client = open_client(address, answer_seconds=CHECK_SECONDS, retry=Retry(NoBackoff(), 0))
         try:
+            await check_permissions(client, address.username or "default")
             await check_store_configuration(client)
+        except AuthenticationError as error:
+            raise StoreConfigurationError(
+                f"TOLLGATE_REDIS_URL: {address} refuses user and password ({error}); correct them"
+            ) from error
+        except RedisError as error:
+            if _NOT_TRUSTED in str(error):
+                raise StoreConfigurationError(
+                    f"TOLLGATE_REDIS_URL: the certificate of {address} is not trusted ({error}); name the file of who "
+                    "signed it, ?tls_ca=/etc/tollgate/store-ca.pem, and write the host as the certificate has it"
+                ) from error
+            raise
         finally:
             await client.aclose()
 
@@ -73,4 +85,29 @@ async def check_store_configuration(client: Redis) -> None:
     if faults:
         raise StoreConfigurationError(
             "\n".join(f"TOLLGATE_REDIS_URL: {fault} (and keep it in the store's own configuration)" for fault in faults)
+        )
+
+
+async def check_permissions(client: Redis, user: str) -> None:
+    """Refuse a store whose access list keeps from the gateway what it needs: each command is tried in vain.
+
+    Args:
+        client: A connection to one primary.
+        user: As whom it was signed in, for the cure.
+
+    Raises:
+        StoreConfigurationError: Names every command, and what gives it.
+        redis.RedisError: The store did not answer.
+    """
+    pipeline = client.pipeline(transaction=False)
+    for probe in PROBES:
+        pipeline.execute_command(*probe)
+    replies = await pipeline.execute(raise_on_error=False)
+    denied = [
+        command_of(probe) for probe, reply in zip(PROBES, replies, strict=True) if isinstance(reply, NoPermissionError)
+    ]
+    if denied:
+        raise StoreConfigurationError(
+            f"TOLLGATE_REDIS_URL: the store's user {user} lacks the permission for {', '.join(denied)} on tg:*; "
+            f"ACL SETUSER {user} ~tg:* &tg:* {' '.join(f'+{each}' for each in denied)} (deploy/store/users.acl has all)"
         )

@@ -135,7 +135,7 @@ class StoreConnection:
         packed = pack(command)
         return self._wire_for(command).send(packed, packed)
 
-    def run(self, operation: str, keys: tuple[bytes, ...], args: tuple[bytes | str | int, ...]) -> Reply:
+    def run(self, operation: str, keys: tuple[bytes, ...], args: tuple[bytes | str | int, ...]) -> Awaitable[Any]:
         """Run a script; its reply is awaited, raw.
 
         Raises:
@@ -144,6 +144,14 @@ class StoreConnection:
         """
         packed = pack_script(operation, self._library.functions[operation], keys, args)
         return _wire_of(self._only or self._members.node_of(keys[0])).send(packed, packed)
+
+    def address_of(self, key: bytes) -> StoreAddress | None:
+        """Where the server is that has a key, as far as is known.
+
+        Raises:
+            StoreUnavailable: No member of the cluster is known to have it.
+        """
+        return (self._only or self._members.node_of(key)).address
 
     def batch(self) -> "_Batch":
         """What is sent inside of a `with` block leaves when it ends, not a turn of the event loop later."""

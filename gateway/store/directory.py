@@ -7,7 +7,8 @@ three version numbers twice a second and read what changed.
 import asyncio
 import json
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Final
 
@@ -28,32 +29,44 @@ FOLLOW_EVERY_SECONDS: Final = 0.5
 _RATES, _TOKENS, _SWITCHES = b"rates", b"tokens", b"switches"
 _UNKNOWN_REMEMBERED: Final = 10_000
 _TOKENS_A_COMMAND: Final = 500
+_NOT_READ: Final = "The tokens cannot be read yet; retry."
 _DECKS_SWEPT: Final = 8
 """How many versions behind the one before are removed: some may have stayed when a gateway died."""
 
 
 class PublishedToken:
-    """A token as the store holds it: whose it is and how long it is good."""
+    """A token as the store holds it: whose it is and how long it is good.
 
-    __slots__ = ("expires_at_ms", "identity")
+    Attributes:
+        identity: The bearer.
+        expires_at_ms: Unix milliseconds; None: never.
+        certificate: The name in the client certificate that stands for it; empty: a secret does.
+    """
 
-    def __init__(self, identity: Identity, expires_at_ms: int | None) -> None:
+    __slots__ = ("certificate", "expires_at_ms", "identity")
+
+    def __init__(self, identity: Identity, expires_at_ms: int | None, certificate: str = "") -> None:
         self.identity = identity
         self.expires_at_ms = expires_at_ms
+        self.certificate = certificate
+
+    def has_expired(self, now_ms: int) -> bool:
+        """Whether it is good no longer."""
+        return self.expires_at_ms is not None and now_ms >= self.expires_at_ms
 
     def to_json(self) -> str:
         """The value of a field of the tokens hash."""
         identity = self.identity
-        return json.dumps(
-            {
-                "role": identity.role.name,
-                "token_id": identity.token_id,
-                "company_id": identity.company_id,
-                "office_ids": sorted(identity.office_ids),
-                "switch_id": identity.switch_id,
-                "expires_at_ms": self.expires_at_ms,
-            }
-        )
+        fields = {
+            "role": identity.role.name,
+            "token_id": identity.token_id,
+            "company_id": identity.company_id,
+            "office_ids": sorted(identity.office_ids),
+            "switch_id": identity.switch_id,
+            "expires_at_ms": self.expires_at_ms,
+        }
+        # Only where it says something: gateways of two versions on one store write the same for all other tokens.
+        return json.dumps(fields | {"certificate": self.certificate} if self.certificate else fields)
 
     @classmethod
     def from_json(cls, text: bytes) -> "PublishedToken":
@@ -66,7 +79,7 @@ class PublishedToken:
             frozenset(fields["office_ids"]),
             fields["switch_id"],
         )
-        return cls(identity, fields["expires_at_ms"])
+        return cls(identity, fields["expires_at_ms"], fields.get("certificate", ""))
 
 
 class Directory:
@@ -85,6 +98,7 @@ class Directory:
         if operator_token:
             self._settled[hash_secret(operator_token)] = PublishedToken(Identity(Role.OPERATOR, "settings"), None)
         self._published: Mapping[str, PublishedToken] = {}
+        self._by_certificate: Mapping[str, Sequence[PublishedToken]] = {}
         # Secret -> token: saves the SHA-256 of every request.
         self._by_secret: dict[str, PublishedToken] = {}
         self._unknown: dict[str, int] = {}
@@ -123,9 +137,7 @@ class Directory:
     def identified(self, secret: str) -> Identity | None:
         """Return the bearer of a token that was seen before; never waits."""
         token = self._by_secret.get(secret)
-        if token is None or (token.expires_at_ms is not None and self._clock.now_ms() >= token.expires_at_ms):
-            return None
-        return token.identity
+        return None if token is None or token.has_expired(self._clock.now_ms()) else token.identity
 
     async def identify(self, secret: str) -> Identity:
         """Return the bearer of a token, asking the store for one that is not known here yet.
@@ -141,6 +153,35 @@ class Directory:
         self._by_secret[secret] = token
         return token.identity
 
+    def certified(self, names: Iterable[str]) -> Identity | None:
+        """Return the switch that a client certificate stands for, by its names; never waits.
+
+        Several tokens for one name give the offices of all of them, so that offices can be changed by making the next
+        token before the last one is revoked.
+
+        Returns:
+            None: no token that is in force has one of the names.
+
+        Raises:
+            Unauthenticated: They are names of more than one switch.
+            Unavailable: It cannot be told now: the tokens were never read.
+        """
+        if self._tokens_version is None:
+            raise Unavailable(_NOT_READ)
+        now_ms = self._clock.now_ms()
+        found = [
+            token.identity
+            for name in names
+            for token in self._by_certificate.get(name, ())
+            if not token.has_expired(now_ms)
+        ]
+        if len(found) < 2:
+            return found[0] if found else None
+        first, *others = found
+        if any(each.switch_id != first.switch_id for each in others):
+            raise Unauthenticated("The names in this certificate are of several switches: have one made for each.")
+        return replace(first, office_ids=first.office_ids.union(*(each.office_ids for each in others)))
+
     async def bearer(self, hashed: str) -> Identity:
         """Return the bearer of a token by the hash of its secret, for who keeps no secrets; raises as `identify`."""
         return (await self._in_force(hashed)).identity
@@ -150,7 +191,7 @@ class Directory:
         token = self._settled.get(hashed) or self._published.get(hashed)
         if token is None and now_ms - self._unknown.get(hashed, 0) > 500:
             token = await self._ask_for(hashed, now_ms)
-        if token is None or (token.expires_at_ms is not None and now_ms >= token.expires_at_ms):
+        if token is None or token.has_expired(now_ms):
             raise Unauthenticated
         return token
 
@@ -161,7 +202,7 @@ class Directory:
         except (StoreUnavailable, StoreFault) as error:
             if self._tokens_version is not None:
                 return None
-            raise Unavailable("The tokens cannot be read yet; retry.") from error
+            raise Unavailable(_NOT_READ) from error
         if text is not None:
             return PublishedToken.from_json(text)
         if len(self._unknown) >= _UNKNOWN_REMEMBERED:
@@ -190,6 +231,7 @@ class Directory:
             flat = await self._connection.ask("HGETALL", TOKENS_KEY)
             pairs = zip(flat[::2], flat[1::2], strict=True)
             self._published = {hashed.decode(): PublishedToken.from_json(text) for hashed, text in pairs}
+            self._by_certificate = _by_certificate(self._published.values())
             self._by_secret.clear()
             self._unknown.clear()
             self._tokens_version = tokens
@@ -209,6 +251,14 @@ class Directory:
             log.info("deck taken over", version=self.deck.version, rates=len(self.deck))
         if self.deck is not None and self._tokens_version is not None:
             self.ready.set()
+
+
+def _by_certificate(tokens: Iterable[PublishedToken]) -> Mapping[str, Sequence[PublishedToken]]:
+    found: dict[str, list[PublishedToken]] = {}
+    for token in tokens:
+        if token.certificate:
+            found.setdefault(token.certificate, []).append(token)
+    return found
 
 
 async def _load_in_slices(packed: bytes) -> Deck:

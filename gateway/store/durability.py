@@ -16,6 +16,7 @@ from gateway.store.address import StoreAddress
 from gateway.store.connection import Server, StoreConnection
 from gateway.store.faults import StoreUnavailable
 from gateway.store.keys import barrier_key
+from gateway.store.redis_client import open_client
 
 WAIT_MS: Final = 3_000
 """How long one wait may take; everysec syncs once a second."""
@@ -87,15 +88,16 @@ class Durability:
             self._can_wait_for_disk = False
             return await self._settle(address, server)
         except RedisError as error:
+            # Another one is made next time, with certificates as they are then.
+            if self._clients.get(address) is client:
+                await self._clients.pop(address).aclose()
             raise StoreUnavailable(str(error)) from error
         return int(seconds) * 1000 + int(microseconds) // 1000 - SYNCED_AFTER_MS
 
     def _client(self, address: StoreAddress) -> Redis:
         client = self._clients.get(address)
         if client is None:
-            client = self._clients[address] = Redis.from_url(
-                address.url(), socket_timeout=_CLIENT_SECONDS, socket_connect_timeout=_CLIENT_SECONDS
-            )
+            client = self._clients[address] = open_client(address, answer_seconds=_CLIENT_SECONDS)
         return client
 
     async def _forget_others(self, servers: Servers) -> None:

@@ -13,6 +13,10 @@ _UNAVAILABLE: Final = (
 )  # fmt: skip
 
 
+class StoreAddressError(ValueError):
+    """The URL names no store; says what a good one looks like."""
+
+
 class StoreUnavailable(Unavailable):
     """The store did not answer in time, or cannot write: the operation may or may not have happened.
 

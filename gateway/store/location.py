@@ -5,7 +5,9 @@ from enum import Enum
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from gateway.store.address import StoreAddress, StoreAddressError
+from gateway.store.address import TLS_OPTIONS, StoreAddress
+from gateway.store.faults import StoreAddressError
+from gateway.store.tls import StoreTls
 
 _EXAMPLES: Final = {
     "sentinel": "redis+sentinel://10.0.0.1:26379,10.0.0.2:26379/mymaster",
@@ -52,7 +54,7 @@ class StoreLocation:
           name by which they know the primary, and user and password of the primary;
         - `redis+cluster://[user:password@]host[:port],...`: some members; the others are found by these.
 
-        `rediss+sentinel` and `rediss+cluster` are the same with TLS.
+        `rediss+sentinel` and `rediss+cluster` are the same with TLS, and with the options of `StoreTls`.
 
         Raises:
             StoreAddressError: Which part is wrong, and what a good URL looks like; never the password.
@@ -64,16 +66,17 @@ class StoreLocation:
         if scheme not in {"redis", "rediss"} or kind not in _EXAMPLES:
             raise StoreAddressError(f"has scheme {f'{scheme}+{kind}'!r}; it may be {', '.join(SCHEMES)}")
         parts = urlsplit(url)
-        login = _login(parts, tls=scheme == "rediss")
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        login = _login(parts, StoreTls.take(options, is_wanted=scheme == "rediss"))
         hosts = tuple(_host(each, kind) for each in parts.netloc.rpartition("@")[2].split(","))
         if kind == "cluster":
-            if parts.path.strip("/") not in {"", "0"} or parts.query:
+            if parts.path.strip("/") not in {"", "0"} or options:
                 raise StoreAddressError(
-                    f"names more than hosts, and a cluster has only database 0; write {_EXAMPLES[kind]}"
+                    f"names more than hosts and {TLS_OPTIONS}, and a cluster has only database 0; write "
+                    f"{_EXAMPLES[kind]}"
                 )
             return cls(Kind.CLUSTER, tuple(replace(login, host=host, port=port) for host, port in hosts), login)
         name, _, database = parts.path.strip("/").partition("/")
-        options = dict(parse_qsl(parts.query))
         secret = options.pop("sentinel_password", None)
         if not name or options or not (database or "0").isdecimal():
             raise StoreAddressError(f"does not name the primary as the sentinels do; write {_EXAMPLES[kind]}")
@@ -89,7 +92,7 @@ class StoreLocation:
         return f"{self.primary_name} of {servers}" if self.primary_name else servers
 
 
-def _login(parts: SplitResult, *, tls: bool) -> StoreAddress:
+def _login(parts: SplitResult, tls: StoreTls | None) -> StoreAddress:
     user, colon, password = parts.netloc.rpartition("@")[0].partition(":")
     return StoreAddress(
         username=unquote(user) if user else None, password=unquote(password) if colon else None, tls=tls

@@ -27,6 +27,8 @@ class CachedOffice(NamedTuple):
     time_zone: str
     company_id: str
     is_suspended: bool
+    guards: tuple[tuple[str, int], ...] = ()
+    """Fraud guards that have tripped: country, and when it ends (Unix milliseconds); mostly none."""
 
     def day(self, now_ms: int) -> int:
         """The ordinal of the office's calendar date."""
@@ -77,6 +79,7 @@ class OfficeCache:
             profile.time_zone or "UTC",
             profile.company_id,
             record.settings.state is OfficeState.SUSPENDED,
+            tuple((guard.country, guard.ends_at_ms) for guard in profile.guards),
         )
         self._offices[office_id] = office
         self._offices.move_to_end(office_id)

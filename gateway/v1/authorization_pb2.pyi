@@ -156,6 +156,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """denied: the message_id is spent"""
     DESTINATION_BLOCKED: _Reason.ValueType  # 7
     """denied: the operator blocks this destination"""
+    FRAUD_GUARD: _Reason.ValueType  # 15
+    """denied: the office has called abroad for as much as its fraud guards allow, and nobody has lifted it"""
     NO_RATE: _Reason.ValueType  # 8
     """denied: no row of the deck prices it"""
     FREE: _Reason.ValueType  # 9
@@ -190,6 +192,8 @@ MESSAGE_REFUNDED: Reason.ValueType  # 6
 """denied: the message_id is spent"""
 DESTINATION_BLOCKED: Reason.ValueType  # 7
 """denied: the operator blocks this destination"""
+FRAUD_GUARD: Reason.ValueType  # 15
+"""denied: the office has called abroad for as much as its fraud guards allow, and nobody has lifted it"""
 NO_RATE: Reason.ValueType  # 8
 """denied: no row of the deck prices it"""
 FREE: Reason.ValueType  # 9
@@ -1068,8 +1072,14 @@ class Operation(_message.Message):
     REFUND_MESSAGE_FIELD_NUMBER: _builtins.int
     QUOTE_CALL_FIELD_NUMBER: _builtins.int
     QUOTE_MESSAGE_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     tag: _builtins.int
     """The caller's name for this operation, unique among those in flight on the stream, any value."""
+    traceparent: _builtins.str
+    """The caller's span, as W3C Trace Context has it; empty: it has none. As with a unary rpc's metadata of this name."""
+    request_id: _builtins.str
+    """The caller's id of this request, at most 128 printable ASCII characters. Empty: the stream's with the tag behind it."""
     @_builtins.property
     def authorize_call(self) -> Global___AuthorizeCallRequest: ...
     @_builtins.property
@@ -1098,10 +1108,12 @@ class Operation(_message.Message):
         refund_message: Global___RefundMessageRequest | None = ...,
         quote_call: Global___QuoteCallRequest | None = ...,
         quote_message: Global___QuoteMessageRequest | None = ...,
+        traceparent: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer_call", b"answer_call", "authorize_call", b"authorize_call", "authorize_message", b"authorize_message", "end_call", b"end_call", "operation", b"operation", "quote_call", b"quote_call", "quote_message", b"quote_message", "refund_message", b"refund_message", "tick_call", b"tick_call"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_call", b"answer_call", "authorize_call", b"authorize_call", "authorize_message", b"authorize_message", "end_call", b"end_call", "operation", b"operation", "quote_call", b"quote_call", "quote_message", b"quote_message", "refund_message", b"refund_message", "tag", b"tag", "tick_call", b"tick_call"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_call", b"answer_call", "authorize_call", b"authorize_call", "authorize_message", b"authorize_message", "end_call", b"end_call", "operation", b"operation", "quote_call", b"quote_call", "quote_message", b"quote_message", "refund_message", b"refund_message", "request_id", b"request_id", "tag", b"tag", "tick_call", b"tick_call", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["authorize_call", "answer_call", "tick_call", "end_call", "authorize_message", "refund_message", "quote_call", "quote_message"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015

@@ -164,6 +164,37 @@ ROLE_SWITCH: Role.ValueType  # 5
 """CallAuthorization for named offices, or for all"""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
+class _FraudGuardKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FraudGuardKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FraudGuardKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FRAUD_GUARD_KIND_UNSPECIFIED: _FraudGuardKind.ValueType  # 0
+    """never sent"""
+    FRAUD_GUARD_KIND_COUNTRY_SPEND: _FraudGuardKind.ValueType  # 1
+    """fraud_country_spend_micros was reached"""
+    FRAUD_GUARD_KIND_COUNTRY_CALLS: _FraudGuardKind.ValueType  # 2
+    """fraud_country_calls"""
+    FRAUD_GUARD_KIND_OFFICE_SPEND: _FraudGuardKind.ValueType  # 3
+    """fraud_office_spend_micros"""
+    FRAUD_GUARD_KIND_OFFICE_CALLS: _FraudGuardKind.ValueType  # 4
+    """fraud_office_calls"""
+
+class FraudGuardKind(_FraudGuardKind, metaclass=_FraudGuardKindEnumTypeWrapper): ...
+
+FRAUD_GUARD_KIND_UNSPECIFIED: FraudGuardKind.ValueType  # 0
+"""never sent"""
+FRAUD_GUARD_KIND_COUNTRY_SPEND: FraudGuardKind.ValueType  # 1
+"""fraud_country_spend_micros was reached"""
+FRAUD_GUARD_KIND_COUNTRY_CALLS: FraudGuardKind.ValueType  # 2
+"""fraud_country_calls"""
+FRAUD_GUARD_KIND_OFFICE_SPEND: FraudGuardKind.ValueType  # 3
+"""fraud_office_spend_micros"""
+FRAUD_GUARD_KIND_OFFICE_CALLS: FraudGuardKind.ValueType  # 4
+"""fraud_office_calls"""
+Global___FraudGuardKind: _TypeAlias = FraudGuardKind  # noqa: Y015
+
 class _UsageOrder:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -242,6 +273,11 @@ class Office(_message.Message):
     DAY_SPEND_MICROS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    FRAUD_COUNTRY_SPEND_MICROS_FIELD_NUMBER: _builtins.int
+    FRAUD_OFFICE_SPEND_MICROS_FIELD_NUMBER: _builtins.int
+    FRAUD_COUNTRY_CALLS_FIELD_NUMBER: _builtins.int
+    FRAUD_OFFICE_CALLS_FIELD_NUMBER: _builtins.int
+    FRAUD_GUARDS_FIELD_NUMBER: _builtins.int
     office_id: _builtins.str
     """[A-Za-z0-9._-]{1,64}."""
     company_id: _builtins.str
@@ -277,10 +313,26 @@ class Office(_message.Message):
     """Spend of the office's calendar day so far (debits less refunds), in micros."""
     version: _builtins.int
     """Counts the changes of the settings, from 1."""
+    fraud_country_spend_micros: _builtins.int
+    """The limits of the fraud guards, in an hour of UTC, over the calls that are charged: foreign ones, and those to
+    premium-rate numbers at home, which are of the office's own country. -1: the installation's default (its
+    TOLLGATE_FRAUD_... settings); 0: no limit.
+    Debits to one country, in micros, -1 to 10^15.
+    """
+    fraud_office_spend_micros: _builtins.int
+    """Debits to all of them, in micros, -1 to 10^15."""
+    fraud_country_calls: _builtins.int
+    """Debited calls to one country, -1 to 1,000,000."""
+    fraud_office_calls: _builtins.int
+    """Debited calls to all of them, -1 to 1,000,000."""
     @_builtins.property
     def refill(self) -> Global___Refill: ...
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def fraud_guards(self) -> _containers.RepeatedCompositeFieldContainer[Global___FraudGuard]:
+        """The guards that hold now: calls that they stop are DENIED, FRAUD_GUARD, and automatic refill waits."""
+
     def __init__(
         self,
         *,
@@ -305,14 +357,62 @@ class Office(_message.Message):
         day_spend_micros: _builtins.int = ...,
         version: _builtins.int = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        fraud_country_spend_micros: _builtins.int = ...,
+        fraud_office_spend_micros: _builtins.int = ...,
+        fraud_country_calls: _builtins.int = ...,
+        fraud_office_calls: _builtins.int = ...,
+        fraud_guards: _abc.Iterable[Global___FraudGuard] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "refill", b"refill"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_micros", b"available_micros", "balance_micros", b"balance_micros", "company_id", b"company_id", "concurrent_calls", b"concurrent_calls", "country", b"country", "created_at", b"created_at", "credit_limit_micros", b"credit_limit_micros", "currency", b"currency", "daily_spend_limit_micros", b"daily_spend_limit_micros", "day_spend_micros", b"day_spend_micros", "max_concurrent_calls", b"max_concurrent_calls", "max_price_per_minute_micros", b"max_price_per_minute_micros", "name", b"name", "office_id", b"office_id", "payment_terms", b"payment_terms", "refill", b"refill", "reserved_micros", b"reserved_micros", "state", b"state", "tariff", b"tariff", "time_zone", b"time_zone", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_micros", b"available_micros", "balance_micros", b"balance_micros", "company_id", b"company_id", "concurrent_calls", b"concurrent_calls", "country", b"country", "created_at", b"created_at", "credit_limit_micros", b"credit_limit_micros", "currency", b"currency", "daily_spend_limit_micros", b"daily_spend_limit_micros", "day_spend_micros", b"day_spend_micros", "fraud_country_calls", b"fraud_country_calls", "fraud_country_spend_micros", b"fraud_country_spend_micros", "fraud_guards", b"fraud_guards", "fraud_office_calls", b"fraud_office_calls", "fraud_office_spend_micros", b"fraud_office_spend_micros", "max_concurrent_calls", b"max_concurrent_calls", "max_price_per_minute_micros", b"max_price_per_minute_micros", "name", b"name", "office_id", b"office_id", "payment_terms", b"payment_terms", "refill", b"refill", "reserved_micros", b"reserved_micros", "state", b"state", "tariff", b"tariff", "time_zone", b"time_zone", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Office: _TypeAlias = Office  # noqa: Y015
+
+@_typing.final
+class FraudGuard(_message.Message):
+    """A fraud guard that has tripped. Live calls go on; free and emergency calls are never stopped by it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    COUNTRY_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    REACHED_FIELD_NUMBER: _builtins.int
+    TRIPPED_AT_FIELD_NUMBER: _builtins.int
+    ENDS_AT_FIELD_NUMBER: _builtins.int
+    kind: Global___FraudGuardKind.ValueType
+    country: _builtins.str
+    """Which calls it stops: ISO 3166-1 alpha-2, upper case, "001" for numbers of no country; empty: all that are guarded."""
+    limit: _builtins.int
+    """The limit that was in force, in micros or calls, from 1."""
+    reached: _builtins.int
+    """What the hour had come to when it tripped, in micros or calls, at least the limit."""
+    @_builtins.property
+    def tripped_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def ends_at(self) -> _timestamp_pb2.Timestamp:
+        """When it ends by itself."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___FraudGuardKind.ValueType = ...,
+        country: _builtins.str = ...,
+        limit: _builtins.int = ...,
+        reached: _builtins.int = ...,
+        tripped_at: _timestamp_pb2.Timestamp | None = ...,
+        ends_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ends_at", b"ends_at", "tripped_at", b"tripped_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["country", b"country", "ends_at", b"ends_at", "kind", b"kind", "limit", b"limit", "reached", b"reached", "tripped_at", b"tripped_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FraudGuard: _TypeAlias = FraudGuard  # noqa: Y015
 
 @_typing.final
 class Refill(_message.Message):
@@ -399,6 +499,10 @@ class CreateOfficeRequest(_message.Message):
     MAX_PRICE_PER_MINUTE_MICROS_FIELD_NUMBER: _builtins.int
     DAILY_SPEND_LIMIT_MICROS_FIELD_NUMBER: _builtins.int
     PAYMENT_TERMS_FIELD_NUMBER: _builtins.int
+    FRAUD_COUNTRY_SPEND_MICROS_FIELD_NUMBER: _builtins.int
+    FRAUD_OFFICE_SPEND_MICROS_FIELD_NUMBER: _builtins.int
+    FRAUD_COUNTRY_CALLS_FIELD_NUMBER: _builtins.int
+    FRAUD_OFFICE_CALLS_FIELD_NUMBER: _builtins.int
     office_id: _builtins.str
     """[A-Za-z0-9._-]{1,64}, required."""
     company_id: _builtins.str
@@ -423,6 +527,11 @@ class CreateOfficeRequest(_message.Message):
     """In micros, 0 to 10^15. 0: no limit."""
     payment_terms: Global___PaymentTerms.ValueType
     """0: CARD."""
+    fraud_country_spend_micros: _builtins.int
+    """The limits of the fraud guards as in Office. Absent: -1, the installation's default."""
+    fraud_office_spend_micros: _builtins.int
+    fraud_country_calls: _builtins.int
+    fraud_office_calls: _builtins.int
     def __init__(
         self,
         *,
@@ -438,12 +547,31 @@ class CreateOfficeRequest(_message.Message):
         max_price_per_minute_micros: _builtins.int = ...,
         daily_spend_limit_micros: _builtins.int = ...,
         payment_terms: Global___PaymentTerms.ValueType = ...,
+        fraud_country_spend_micros: _builtins.int | None = ...,
+        fraud_office_spend_micros: _builtins.int | None = ...,
+        fraud_country_calls: _builtins.int | None = ...,
+        fraud_office_calls: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fraud_country_calls", b"_fraud_country_calls", "_fraud_country_spend_micros", b"_fraud_country_spend_micros", "_fraud_office_calls", b"_fraud_office_calls", "_fraud_office_spend_micros", b"_fraud_office_spend_micros", "fraud_country_calls", b"fraud_country_calls", "fraud_country_spend_micros", b"fraud_country_spend_micros", "fraud_office_calls", b"fraud_office_calls", "fraud_office_spend_micros", b"fraud_office_spend_micros"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "country", b"country", "credit_limit_micros", b"credit_limit_micros", "currency", b"currency", "daily_spend_limit_micros", b"daily_spend_limit_micros", "max_concurrent_calls", b"max_concurrent_calls", "max_price_per_minute_micros", b"max_price_per_minute_micros", "name", b"name", "office_id", b"office_id", "payment_terms", b"payment_terms", "tariff", b"tariff", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fraud_country_calls", b"_fraud_country_calls", "_fraud_country_spend_micros", b"_fraud_country_spend_micros", "_fraud_office_calls", b"_fraud_office_calls", "_fraud_office_spend_micros", b"_fraud_office_spend_micros", "company_id", b"company_id", "country", b"country", "credit_limit_micros", b"credit_limit_micros", "currency", b"currency", "daily_spend_limit_micros", b"daily_spend_limit_micros", "fraud_country_calls", b"fraud_country_calls", "fraud_country_spend_micros", b"fraud_country_spend_micros", "fraud_office_calls", b"fraud_office_calls", "fraud_office_spend_micros", b"fraud_office_spend_micros", "max_concurrent_calls", b"max_concurrent_calls", "max_price_per_minute_micros", b"max_price_per_minute_micros", "name", b"name", "office_id", b"office_id", "payment_terms", b"payment_terms", "tariff", b"tariff", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__fraud_country_calls: _TypeAlias = _typing.Literal["fraud_country_calls"]  # noqa: Y015
+    _WhichOneofArgType__fraud_country_calls: _TypeAlias = _typing.Literal["_fraud_country_calls", b"_fraud_country_calls"]  # noqa: Y015
+    _WhichOneofReturnType__fraud_country_spend_micros: _TypeAlias = _typing.Literal["fraud_country_spend_micros"]  # noqa: Y015
+    _WhichOneofArgType__fraud_country_spend_micros: _TypeAlias = _typing.Literal["_fraud_country_spend_micros", b"_fraud_country_spend_micros"]  # noqa: Y015
+    _WhichOneofReturnType__fraud_office_calls: _TypeAlias = _typing.Literal["fraud_office_calls"]  # noqa: Y015
+    _WhichOneofArgType__fraud_office_calls: _TypeAlias = _typing.Literal["_fraud_office_calls", b"_fraud_office_calls"]  # noqa: Y015
+    _WhichOneofReturnType__fraud_office_spend_micros: _TypeAlias = _typing.Literal["fraud_office_spend_micros"]  # noqa: Y015
+    _WhichOneofArgType__fraud_office_spend_micros: _TypeAlias = _typing.Literal["_fraud_office_spend_micros", b"_fraud_office_spend_micros"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fraud_country_calls) -> _WhichOneofReturnType__fraud_country_calls | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fraud_country_spend_micros) -> _WhichOneofReturnType__fraud_country_spend_micros | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fraud_office_calls) -> _WhichOneofReturnType__fraud_office_calls | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fraud_office_spend_micros) -> _WhichOneofReturnType__fraud_office_spend_micros | None: ...
 
 Global___CreateOfficeRequest: _TypeAlias = CreateOfficeRequest  # noqa: Y015
 
@@ -463,6 +591,10 @@ class UpdateOfficeRequest(_message.Message):
     PAYMENT_TERMS_FIELD_NUMBER: _builtins.int
     COMPANY_ID_FIELD_NUMBER: _builtins.int
     CURRENCY_FIELD_NUMBER: _builtins.int
+    FRAUD_COUNTRY_SPEND_MICROS_FIELD_NUMBER: _builtins.int
+    FRAUD_OFFICE_SPEND_MICROS_FIELD_NUMBER: _builtins.int
+    FRAUD_COUNTRY_CALLS_FIELD_NUMBER: _builtins.int
+    FRAUD_OFFICE_CALLS_FIELD_NUMBER: _builtins.int
     office_id: _builtins.str
     """[A-Za-z0-9._-]{1,64}, required."""
     name: _builtins.str
@@ -478,6 +610,11 @@ class UpdateOfficeRequest(_message.Message):
     company_id: _builtins.str
     """Only what it already is: an office keeps its company and currency. Anything else is FAILED_PRECONDITION."""
     currency: _builtins.str
+    fraud_country_spend_micros: _builtins.int
+    """The limits of the fraud guards as in Office. A change counts from the next debit on; it lifts no guard."""
+    fraud_office_spend_micros: _builtins.int
+    fraud_country_calls: _builtins.int
+    fraud_office_calls: _builtins.int
     def __init__(
         self,
         *,
@@ -493,10 +630,14 @@ class UpdateOfficeRequest(_message.Message):
         payment_terms: Global___PaymentTerms.ValueType | None = ...,
         company_id: _builtins.str | None = ...,
         currency: _builtins.str | None = ...,
+        fraud_country_spend_micros: _builtins.int | None = ...,
+        fraud_office_spend_micros: _builtins.int | None = ...,
+        fraud_country_calls: _builtins.int | None = ...,
+        fraud_office_calls: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_company_id", b"_company_id", "_country", b"_country", "_credit_limit_micros", b"_credit_limit_micros", "_currency", b"_currency", "_daily_spend_limit_micros", b"_daily_spend_limit_micros", "_max_concurrent_calls", b"_max_concurrent_calls", "_max_price_per_minute_micros", b"_max_price_per_minute_micros", "_name", b"_name", "_payment_terms", b"_payment_terms", "_tariff", b"_tariff", "_time_zone", b"_time_zone", "company_id", b"company_id", "country", b"country", "credit_limit_micros", b"credit_limit_micros", "currency", b"currency", "daily_spend_limit_micros", b"daily_spend_limit_micros", "max_concurrent_calls", b"max_concurrent_calls", "max_price_per_minute_micros", b"max_price_per_minute_micros", "name", b"name", "payment_terms", b"payment_terms", "tariff", b"tariff", "time_zone", b"time_zone"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_company_id", b"_company_id", "_country", b"_country", "_credit_limit_micros", b"_credit_limit_micros", "_currency", b"_currency", "_daily_spend_limit_micros", b"_daily_spend_limit_micros", "_fraud_country_calls", b"_fraud_country_calls", "_fraud_country_spend_micros", b"_fraud_country_spend_micros", "_fraud_office_calls", b"_fraud_office_calls", "_fraud_office_spend_micros", b"_fraud_office_spend_micros", "_max_concurrent_calls", b"_max_concurrent_calls", "_max_price_per_minute_micros", b"_max_price_per_minute_micros", "_name", b"_name", "_payment_terms", b"_payment_terms", "_tariff", b"_tariff", "_time_zone", b"_time_zone", "company_id", b"company_id", "country", b"country", "credit_limit_micros", b"credit_limit_micros", "currency", b"currency", "daily_spend_limit_micros", b"daily_spend_limit_micros", "fraud_country_calls", b"fraud_country_calls", "fraud_country_spend_micros", b"fraud_country_spend_micros", "fraud_office_calls", b"fraud_office_calls", "fraud_office_spend_micros", b"fraud_office_spend_micros", "max_concurrent_calls", b"max_concurrent_calls", "max_price_per_minute_micros", b"max_price_per_minute_micros", "name", b"name", "payment_terms", b"payment_terms", "tariff", b"tariff", "time_zone", b"time_zone"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_company_id", b"_company_id", "_country", b"_country", "_credit_limit_micros", b"_credit_limit_micros", "_currency", b"_currency", "_daily_spend_limit_micros", b"_daily_spend_limit_micros", "_max_concurrent_calls", b"_max_concurrent_calls", "_max_price_per_minute_micros", b"_max_price_per_minute_micros", "_name", b"_name", "_payment_terms", b"_payment_terms", "_tariff", b"_tariff", "_time_zone", b"_time_zone", "company_id", b"company_id", "country", b"country", "credit_limit_micros", b"credit_limit_micros", "currency", b"currency", "daily_spend_limit_micros", b"daily_spend_limit_micros", "max_concurrent_calls", b"max_concurrent_calls", "max_price_per_minute_micros", b"max_price_per_minute_micros", "name", b"name", "office_id", b"office_id", "payment_terms", b"payment_terms", "tariff", b"tariff", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_company_id", b"_company_id", "_country", b"_country", "_credit_limit_micros", b"_credit_limit_micros", "_currency", b"_currency", "_daily_spend_limit_micros", b"_daily_spend_limit_micros", "_fraud_country_calls", b"_fraud_country_calls", "_fraud_country_spend_micros", b"_fraud_country_spend_micros", "_fraud_office_calls", b"_fraud_office_calls", "_fraud_office_spend_micros", b"_fraud_office_spend_micros", "_max_concurrent_calls", b"_max_concurrent_calls", "_max_price_per_minute_micros", b"_max_price_per_minute_micros", "_name", b"_name", "_payment_terms", b"_payment_terms", "_tariff", b"_tariff", "_time_zone", b"_time_zone", "company_id", b"company_id", "country", b"country", "credit_limit_micros", b"credit_limit_micros", "currency", b"currency", "daily_spend_limit_micros", b"daily_spend_limit_micros", "fraud_country_calls", b"fraud_country_calls", "fraud_country_spend_micros", b"fraud_country_spend_micros", "fraud_office_calls", b"fraud_office_calls", "fraud_office_spend_micros", b"fraud_office_spend_micros", "max_concurrent_calls", b"max_concurrent_calls", "max_price_per_minute_micros", b"max_price_per_minute_micros", "name", b"name", "office_id", b"office_id", "payment_terms", b"payment_terms", "tariff", b"tariff", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__company_id: _TypeAlias = _typing.Literal["company_id"]  # noqa: Y015
     _WhichOneofArgType__company_id: _TypeAlias = _typing.Literal["_company_id", b"_company_id"]  # noqa: Y015
@@ -508,6 +649,14 @@ class UpdateOfficeRequest(_message.Message):
     _WhichOneofArgType__currency: _TypeAlias = _typing.Literal["_currency", b"_currency"]  # noqa: Y015
     _WhichOneofReturnType__daily_spend_limit_micros: _TypeAlias = _typing.Literal["daily_spend_limit_micros"]  # noqa: Y015
     _WhichOneofArgType__daily_spend_limit_micros: _TypeAlias = _typing.Literal["_daily_spend_limit_micros", b"_daily_spend_limit_micros"]  # noqa: Y015
+    _WhichOneofReturnType__fraud_country_calls: _TypeAlias = _typing.Literal["fraud_country_calls"]  # noqa: Y015
+    _WhichOneofArgType__fraud_country_calls: _TypeAlias = _typing.Literal["_fraud_country_calls", b"_fraud_country_calls"]  # noqa: Y015
+    _WhichOneofReturnType__fraud_country_spend_micros: _TypeAlias = _typing.Literal["fraud_country_spend_micros"]  # noqa: Y015
+    _WhichOneofArgType__fraud_country_spend_micros: _TypeAlias = _typing.Literal["_fraud_country_spend_micros", b"_fraud_country_spend_micros"]  # noqa: Y015
+    _WhichOneofReturnType__fraud_office_calls: _TypeAlias = _typing.Literal["fraud_office_calls"]  # noqa: Y015
+    _WhichOneofArgType__fraud_office_calls: _TypeAlias = _typing.Literal["_fraud_office_calls", b"_fraud_office_calls"]  # noqa: Y015
+    _WhichOneofReturnType__fraud_office_spend_micros: _TypeAlias = _typing.Literal["fraud_office_spend_micros"]  # noqa: Y015
+    _WhichOneofArgType__fraud_office_spend_micros: _TypeAlias = _typing.Literal["_fraud_office_spend_micros", b"_fraud_office_spend_micros"]  # noqa: Y015
     _WhichOneofReturnType__max_concurrent_calls: _TypeAlias = _typing.Literal["max_concurrent_calls"]  # noqa: Y015
     _WhichOneofArgType__max_concurrent_calls: _TypeAlias = _typing.Literal["_max_concurrent_calls", b"_max_concurrent_calls"]  # noqa: Y015
     _WhichOneofReturnType__max_price_per_minute_micros: _TypeAlias = _typing.Literal["max_price_per_minute_micros"]  # noqa: Y015
@@ -530,6 +679,14 @@ class UpdateOfficeRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__currency) -> _WhichOneofReturnType__currency | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__daily_spend_limit_micros) -> _WhichOneofReturnType__daily_spend_limit_micros | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fraud_country_calls) -> _WhichOneofReturnType__fraud_country_calls | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fraud_country_spend_micros) -> _WhichOneofReturnType__fraud_country_spend_micros | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fraud_office_calls) -> _WhichOneofReturnType__fraud_office_calls | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fraud_office_spend_micros) -> _WhichOneofReturnType__fraud_office_spend_micros | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_concurrent_calls) -> _WhichOneofReturnType__max_concurrent_calls | None: ...
     @_typing.overload
@@ -660,6 +817,30 @@ class ListOfficesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListOfficesResponse: _TypeAlias = ListOfficesResponse  # noqa: Y015
+
+@_typing.final
+class LiftFraudGuardRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFICE_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    office_id: _builtins.str
+    """[A-Za-z0-9._-]{1,64}, required."""
+    reason: _builtins.str
+    """For the audit log, at most 500 characters; empty: not said."""
+    def __init__(
+        self,
+        *,
+        office_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["office_id", b"office_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiftFraudGuardRequest: _TypeAlias = LiftFraudGuardRequest  # noqa: Y015
 
 @_typing.final
 class SuspendOfficeRequest(_message.Message):
@@ -828,6 +1009,7 @@ class CreateTokenRequest(_message.Message):
     SWITCH_ID_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
     role: Global___Role.ValueType
     company_id: _builtins.str
     """Required for COMPANY_ADMIN, OFFICE_ADMIN and VIEWER; else empty."""
@@ -835,6 +1017,12 @@ class CreateTokenRequest(_message.Message):
     """Required for SWITCH, 1 to 128 printable ASCII characters; else empty."""
     description: _builtins.str
     """For people, at most 200 characters."""
+    certificate: _builtins.str
+    """For SWITCH: the DNS name (lower case) or URI in the subjectAltName of the client certificate that stands for the
+    token, at most 255 characters: there is no secret then, and who shows the certificate at a listener that asks for
+    one is the switch. Several tokens of one name give the offices of all. ALREADY_EXISTS, CERTIFICATE_TAKEN: one that is
+    in force is of another switch. Empty: a token with a secret.
+    """
     @_builtins.property
     def office_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Required for OFFICE_ADMIN; for VIEWER and SWITCH empty means all it could have. At most 1,000."""
@@ -852,10 +1040,11 @@ class CreateTokenRequest(_message.Message):
         switch_id: _builtins.str = ...,
         description: _builtins.str = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
+        certificate: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "description", b"description", "expires_at", b"expires_at", "office_ids", b"office_ids", "role", b"role", "switch_id", b"switch_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "company_id", b"company_id", "description", b"description", "expires_at", b"expires_at", "office_ids", b"office_ids", "role", b"role", "switch_id", b"switch_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -868,7 +1057,7 @@ class CreateTokenResponse(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
     secret: _builtins.str
-    """Goes into the metadata "authorization: Bearer <secret>". Shown once; only its hash is kept."""
+    """Goes into the metadata "authorization: Bearer <secret>". Shown once; only its hash is kept. Empty for a certificate."""
     @_builtins.property
     def token(self) -> Global___Token: ...
     def __init__(
@@ -898,12 +1087,15 @@ class Token(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     REVOKED_AT_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
     token_id: _builtins.str
     """Names the token without giving it away."""
     role: Global___Role.ValueType
     company_id: _builtins.str
     switch_id: _builtins.str
     description: _builtins.str
+    certificate: _builtins.str
+    """The name in the client certificate that stands for it; empty: a secret does."""
     @_builtins.property
     def office_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -928,10 +1120,11 @@ class Token(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         revoked_at: _timestamp_pb2.Timestamp | None = ...,
+        certificate: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "revoked_at", b"revoked_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "created_at", b"created_at", "description", b"description", "expires_at", b"expires_at", "office_ids", b"office_ids", "revoked_at", b"revoked_at", "role", b"role", "switch_id", b"switch_id", "token_id", b"token_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "company_id", b"company_id", "created_at", b"created_at", "description", b"description", "expires_at", b"expires_at", "office_ids", b"office_ids", "revoked_at", b"revoked_at", "role", b"role", "switch_id", b"switch_id", "token_id", b"token_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2371,6 +2564,12 @@ class ExplainCallResponse(_message.Message):
     RATE_ROW_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     RECORD_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TRACE_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The id of the request that began it, where that was traced; else empty."""
+    trace_id: _builtins.str
+    """The trace of that request, 32 hexadecimal digits; else empty."""
     @_builtins.property
     def call(self) -> Global___Call: ...
     @_builtins.property
@@ -2392,10 +2591,12 @@ class ExplainCallResponse(_message.Message):
         rate_row: _authorization_pb2.RateRow | None = ...,
         steps: _abc.Iterable[_builtins.str] | None = ...,
         record: Global___UsageRecord | None = ...,
+        request_id: _builtins.str = ...,
+        trace_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "rate_row", b"rate_row", "record", b"record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "rate_row", b"rate_row", "record", b"record", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "rate_row", b"rate_row", "record", b"record", "request_id", b"request_id", "steps", b"steps", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

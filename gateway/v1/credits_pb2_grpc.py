@@ -75,6 +75,11 @@ class CreditsStub:
                 request_serializer=gateway_dot_v1_dot_credits__pb2.ResumeOfficeRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_credits__pb2.Office.FromString,
                 _registered_method=True)
+        self.LiftFraudGuard = channel.unary_unary(
+                '/gateway.v1.Credits/LiftFraudGuard',
+                request_serializer=gateway_dot_v1_dot_credits__pb2.LiftFraudGuardRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_credits__pb2.Office.FromString,
+                _registered_method=True)
         self.RegisterSwitch = channel.unary_unary(
                 '/gateway.v1.Credits/RegisterSwitch',
                 request_serializer=gateway_dot_v1_dot_credits__pb2.RegisterSwitchRequest.SerializeToString,
@@ -280,6 +285,15 @@ class CreditsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LiftFraudGuard(self, request, context):
+        """Operators. Ends the office's fraud guards that have tripped: new calls are granted again, a refill that waited is asked
+        for again, and what was called in this hour is not counted against the limits any more. An office without any is
+        left as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RegisterSwitch(self, request, context):
         """Operators. Where the commands of a switch go that holds no Session. Takes effect at every gateway within 1 s.
         """
@@ -295,7 +309,8 @@ class CreditsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateToken(self, request, context):
-        """Operators, and admins for people within their company or offices. The secret is in this answer and nowhere else.
+        """Operators, and admins for people within their company or offices. The secret is in this answer and nowhere else. One
+        that a certificate stands for takes effect at every gateway within 1 s.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -524,6 +539,11 @@ def add_CreditsServicer_to_server(servicer, server):
             'ResumeOffice': grpc.unary_unary_rpc_method_handler(
                     servicer.ResumeOffice,
                     request_deserializer=gateway_dot_v1_dot_credits__pb2.ResumeOfficeRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_credits__pb2.Office.SerializeToString,
+            ),
+            'LiftFraudGuard': grpc.unary_unary_rpc_method_handler(
+                    servicer.LiftFraudGuard,
+                    request_deserializer=gateway_dot_v1_dot_credits__pb2.LiftFraudGuardRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_credits__pb2.Office.SerializeToString,
             ),
             'RegisterSwitch': grpc.unary_unary_rpc_method_handler(
@@ -888,6 +908,33 @@ class Credits:
             target,
             '/gateway.v1.Credits/ResumeOffice',
             gateway_dot_v1_dot_credits__pb2.ResumeOfficeRequest.SerializeToString,
+            gateway_dot_v1_dot_credits__pb2.Office.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LiftFraudGuard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.Credits/LiftFraudGuard',
+            gateway_dot_v1_dot_credits__pb2.LiftFraudGuardRequest.SerializeToString,
             gateway_dot_v1_dot_credits__pb2.Office.FromString,
             options,
             channel_credentials,

@@ -55,12 +55,19 @@ class CreditsStub:
     """Operators. Calls and messages that begin now are DENIED, OFFICE_SUSPENDED; live calls go on."""
     ResumeOffice: _grpc.UnaryUnaryMultiCallable[_credits_pb2.ResumeOfficeRequest, _credits_pb2.Office]
     """Operators."""
+    LiftFraudGuard: _grpc.UnaryUnaryMultiCallable[_credits_pb2.LiftFraudGuardRequest, _credits_pb2.Office]
+    """Operators. Ends the office's fraud guards that have tripped: new calls are granted again, a refill that waited is asked
+    for again, and what was called in this hour is not counted against the limits any more. An office without any is
+    left as it is.
+    """
     RegisterSwitch: _grpc.UnaryUnaryMultiCallable[_credits_pb2.RegisterSwitchRequest, _credits_pb2.Switch]
     """Operators. Where the commands of a switch go that holds no Session. Takes effect at every gateway within 1 s."""
     ListSwitches: _grpc.UnaryUnaryMultiCallable[_credits_pb2.ListSwitchesRequest, _credits_pb2.ListSwitchesResponse]
     """Operators."""
     CreateToken: _grpc.UnaryUnaryMultiCallable[_credits_pb2.CreateTokenRequest, _credits_pb2.CreateTokenResponse]
-    """Operators, and admins for people within their company or offices. The secret is in this answer and nowhere else."""
+    """Operators, and admins for people within their company or offices. The secret is in this answer and nowhere else. One
+    that a certificate stands for takes effect at every gateway within 1 s.
+    """
     ListTokens: _grpc.UnaryUnaryMultiCallable[_credits_pb2.ListTokensRequest, _credits_pb2.ListTokensResponse]
     RevokeToken: _grpc.UnaryUnaryMultiCallable[_credits_pb2.RevokeTokenRequest, _credits_pb2.Token]
     """Takes effect at every gateway within 1 s."""
@@ -139,12 +146,19 @@ class CreditsAsyncStub(CreditsStub):
     """Operators. Calls and messages that begin now are DENIED, OFFICE_SUSPENDED; live calls go on."""
     ResumeOffice: _aio.UnaryUnaryMultiCallable[_credits_pb2.ResumeOfficeRequest, _credits_pb2.Office]  # type: ignore[assignment]
     """Operators."""
+    LiftFraudGuard: _aio.UnaryUnaryMultiCallable[_credits_pb2.LiftFraudGuardRequest, _credits_pb2.Office]  # type: ignore[assignment]
+    """Operators. Ends the office's fraud guards that have tripped: new calls are granted again, a refill that waited is asked
+    for again, and what was called in this hour is not counted against the limits any more. An office without any is
+    left as it is.
+    """
     RegisterSwitch: _aio.UnaryUnaryMultiCallable[_credits_pb2.RegisterSwitchRequest, _credits_pb2.Switch]  # type: ignore[assignment]
     """Operators. Where the commands of a switch go that holds no Session. Takes effect at every gateway within 1 s."""
     ListSwitches: _aio.UnaryUnaryMultiCallable[_credits_pb2.ListSwitchesRequest, _credits_pb2.ListSwitchesResponse]  # type: ignore[assignment]
     """Operators."""
     CreateToken: _aio.UnaryUnaryMultiCallable[_credits_pb2.CreateTokenRequest, _credits_pb2.CreateTokenResponse]  # type: ignore[assignment]
-    """Operators, and admins for people within their company or offices. The secret is in this answer and nowhere else."""
+    """Operators, and admins for people within their company or offices. The secret is in this answer and nowhere else. One
+    that a certificate stands for takes effect at every gateway within 1 s.
+    """
     ListTokens: _aio.UnaryUnaryMultiCallable[_credits_pb2.ListTokensRequest, _credits_pb2.ListTokensResponse]  # type: ignore[assignment]
     RevokeToken: _aio.UnaryUnaryMultiCallable[_credits_pb2.RevokeTokenRequest, _credits_pb2.Token]  # type: ignore[assignment]
     """Takes effect at every gateway within 1 s."""
@@ -270,6 +284,17 @@ class CreditsServicer(metaclass=_abc_1.ABCMeta):
         """Operators."""
 
     @_abc_1.abstractmethod
+    def LiftFraudGuard(
+        self,
+        request: _credits_pb2.LiftFraudGuardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_credits_pb2.Office, _abc.Awaitable[_credits_pb2.Office]]:
+        """Operators. Ends the office's fraud guards that have tripped: new calls are granted again, a refill that waited is asked
+        for again, and what was called in this hour is not counted against the limits any more. An office without any is
+        left as it is.
+        """
+
+    @_abc_1.abstractmethod
     def RegisterSwitch(
         self,
         request: _credits_pb2.RegisterSwitchRequest,
@@ -291,7 +316,9 @@ class CreditsServicer(metaclass=_abc_1.ABCMeta):
         request: _credits_pb2.CreateTokenRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_credits_pb2.CreateTokenResponse, _abc.Awaitable[_credits_pb2.CreateTokenResponse]]:
-        """Operators, and admins for people within their company or offices. The secret is in this answer and nowhere else."""
+        """Operators, and admins for people within their company or offices. The secret is in this answer and nowhere else. One
+        that a certificate stands for takes effect at every gateway within 1 s.
+        """
 
     @_abc_1.abstractmethod
     def ListTokens(

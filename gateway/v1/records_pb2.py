@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18gateway/v1/records.proto\x12\ngateway.v1\"\xa1\x02\n\x07\x44\x65tails\x12\x15\n\rcalled_number\x18\x01 \x01(\t\x12\x16\n\x0e\x63\x61lling_number\x18\x02 \x01(\t\x12\x11\n\tdirection\x18\x03 \x01(\r\x12\x0f\n\x07license\x18\x04 \x01(\r\x12\x0f\n\x07service\x18\x05 \x01(\r\x12\x14\n\x0cmessage_kind\x18\x06 \x01(\r\x12\x10\n\x08segments\x18\x07 \x01(\r\x12\x10\n\x08\x63\x61tegory\x18\x08 \x01(\r\x12\x0f\n\x07user_id\x18\t \x01(\t\x12\x15\n\rdepartment_id\x18\n \x01(\t\x12\x11\n\tswitch_id\x18\x0b \x01(\t\x12\x14\n\x0cswitch_label\x18\x0c \x01(\t\x12\x14\n\x0c\x64\x65\x63k_version\x18\r \x01(\x04\x12\x11\n\trate_line\x18\x0e \x01(\r\"W\n\rOfficeProfile\x12\x0f\n\x07\x63ountry\x18\x01 \x01(\t\x12\x0e\n\x06tariff\x18\x02 \x01(\t\x12\x11\n\ttime_zone\x18\x03 \x01(\t\x12\x12\n\ncompany_id\x18\x04 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18gateway/v1/records.proto\x12\ngateway.v1\"\xc4\x02\n\x07\x44\x65tails\x12\x15\n\rcalled_number\x18\x01 \x01(\t\x12\x16\n\x0e\x63\x61lling_number\x18\x02 \x01(\t\x12\x11\n\tdirection\x18\x03 \x01(\r\x12\x0f\n\x07license\x18\x04 \x01(\r\x12\x0f\n\x07service\x18\x05 \x01(\r\x12\x14\n\x0cmessage_kind\x18\x06 \x01(\r\x12\x10\n\x08segments\x18\x07 \x01(\r\x12\x10\n\x08\x63\x61tegory\x18\x08 \x01(\r\x12\x0f\n\x07user_id\x18\t \x01(\t\x12\x15\n\rdepartment_id\x18\n \x01(\t\x12\x11\n\tswitch_id\x18\x0b \x01(\t\x12\x14\n\x0cswitch_label\x18\x0c \x01(\t\x12\x14\n\x0c\x64\x65\x63k_version\x18\r \x01(\x04\x12\x11\n\trate_line\x18\x0e \x01(\r\x12\x12\n\nrequest_id\x18\x0f \x01(\t\x12\r\n\x05trace\x18\x10 \x01(\x0c\"\x81\x01\n\rOfficeProfile\x12\x0f\n\x07\x63ountry\x18\x01 \x01(\t\x12\x0e\n\x06tariff\x18\x02 \x01(\t\x12\x11\n\ttime_zone\x18\x03 \x01(\t\x12\x12\n\ncompany_id\x18\x04 \x01(\t\x12(\n\x06guards\x18\x05 \x03(\x0b\x32\x18.gateway.v1.TrippedGuard\"3\n\x0cTrippedGuard\x12\x0f\n\x07\x63ountry\x18\x01 \x01(\t\x12\x12\n\nends_at_ms\x18\x02 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gateway.v1.records_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DETAILS']._serialized_start=41
-  _globals['_DETAILS']._serialized_end=330
-  _globals['_OFFICEPROFILE']._serialized_start=332
-  _globals['_OFFICEPROFILE']._serialized_end=419
+  _globals['_DETAILS']._serialized_end=365
+  _globals['_OFFICEPROFILE']._serialized_start=368
+  _globals['_OFFICEPROFILE']._serialized_end=497
+  _globals['_TRIPPEDGUARD']._serialized_start=499
+  _globals['_TRIPPEDGUARD']._serialized_end=550
 # @@protoc_insertion_point(module_scope)

@@ -5,8 +5,10 @@ What the gateway keeps in the store beside the numbers that scripts compute with
 the gateway, no part of the public contract. Fields may be added, never renumbered: old and new gateways share a store.
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -40,6 +42,8 @@ class Details(_message.Message):
     SWITCH_LABEL_FIELD_NUMBER: _builtins.int
     DECK_VERSION_FIELD_NUMBER: _builtins.int
     RATE_LINE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TRACE_FIELD_NUMBER: _builtins.int
     called_number: _builtins.str
     """E.164 with the plus sign; as dialled for an emergency call."""
     calling_number: _builtins.str
@@ -66,6 +70,10 @@ class Details(_message.Message):
     """The version of the deck that priced it; 0: not rated."""
     rate_line: _builtins.int
     """The first line of the rate in that deck; 0: none."""
+    request_id: _builtins.str
+    """Of the request that began it, 1 to 128 printable ASCII characters; empty: it was not traced."""
+    trace: _builtins.bytes
+    """The span of that request: 16 bytes of trace id and 8 of span id; empty: it was not traced."""
     def __init__(
         self,
         *,
@@ -83,10 +91,12 @@ class Details(_message.Message):
         switch_label: _builtins.str = ...,
         deck_version: _builtins.int = ...,
         rate_line: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+        trace: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["called_number", b"called_number", "calling_number", b"calling_number", "category", b"category", "deck_version", b"deck_version", "department_id", b"department_id", "direction", b"direction", "license", b"license", "message_kind", b"message_kind", "rate_line", b"rate_line", "segments", b"segments", "service", b"service", "switch_id", b"switch_id", "switch_label", b"switch_label", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["called_number", b"called_number", "calling_number", b"calling_number", "category", b"category", "deck_version", b"deck_version", "department_id", b"department_id", "direction", b"direction", "license", b"license", "message_kind", b"message_kind", "rate_line", b"rate_line", "request_id", b"request_id", "segments", b"segments", "service", b"service", "switch_id", b"switch_id", "switch_label", b"switch_label", "trace", b"trace", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -102,6 +112,7 @@ class OfficeProfile(_message.Message):
     TARIFF_FIELD_NUMBER: _builtins.int
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     COMPANY_ID_FIELD_NUMBER: _builtins.int
+    GUARDS_FIELD_NUMBER: _builtins.int
     country: _builtins.str
     """ISO 3166-1 alpha-2, upper case."""
     tariff: _builtins.str
@@ -109,6 +120,10 @@ class OfficeProfile(_message.Message):
     time_zone: _builtins.str
     """IANA name; decides where the office's day begins."""
     company_id: _builtins.str
+    @_builtins.property
+    def guards(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrippedGuard]:
+        """The fraud guards that have tripped, also those that are over since."""
+
     def __init__(
         self,
         *,
@@ -116,11 +131,38 @@ class OfficeProfile(_message.Message):
         tariff: _builtins.str = ...,
         time_zone: _builtins.str = ...,
         company_id: _builtins.str = ...,
+        guards: _abc.Iterable[Global___TrippedGuard] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "country", b"country", "tariff", b"tariff", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_id", b"company_id", "country", b"country", "guards", b"guards", "tariff", b"tariff", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OfficeProfile: _TypeAlias = OfficeProfile  # noqa: Y015
+
+@_typing.final
+class TrippedGuard(_message.Message):
+    """A fraud guard, as far as it decides."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTRY_FIELD_NUMBER: _builtins.int
+    ENDS_AT_MS_FIELD_NUMBER: _builtins.int
+    country: _builtins.str
+    """ISO 3166-1 alpha-2, or "001"; empty: every destination that is guarded."""
+    ends_at_ms: _builtins.int
+    """Unix milliseconds; it holds before."""
+    def __init__(
+        self,
+        *,
+        country: _builtins.str = ...,
+        ends_at_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["country", b"country", "ends_at_ms", b"ends_at_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrippedGuard: _TypeAlias = TrippedGuard  # noqa: Y015

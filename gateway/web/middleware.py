@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import Internal
 from gateway.metrics import count_http_request
+from gateway.request_context import REQUEST_ID, request_id, request_id_from
 from gateway.web.errors import error_response
 
 log = structlog.get_logger(__name__)
@@ -21,6 +22,7 @@ BODY_SECONDS: Final = 30.0
 """How long a body may take to come; whoever sends it byte by byte keeps no connection open longer."""
 
 NO_ROUTE: Final = "none"
+_REQUEST_ID: Final = REQUEST_ID.encode()
 
 SECURITY_HEADERS: Final = {
     # Styles, scripts and pictures of our own only, nothing inline; nobody may frame a page that asks for consent.
@@ -34,6 +36,29 @@ SECURITY_HEADERS: Final = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
+
+
+class RequestIds:
+    """Gives each request its id: the caller's, or one that is made here; it is in the log and in the answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request under its id."""
+        given = next((value for name, value in scope["headers"] if name == _REQUEST_ID), b"")
+        chosen = request_id_from(given.decode("latin-1"))
+
+        async def add_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[REQUEST_ID] = chosen
+            await send(message)
+
+        before = request_id.set(chosen)
+        try:
+            await self._app(scope, receive, add_id)
+        finally:
+            request_id.reset(before)
 
 
 class Observed:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Self
@@ -31,7 +32,9 @@ class HttpServer:
         self._serving: asyncio.Task[None] | None = None
 
     @classmethod
-    async def open(cls, app: ASGIApp, setting: str, address: Address, *, drain_seconds: int) -> Self:
+    async def open(
+        cls, app: ASGIApp, setting: str, address: Address, *, drain_seconds: int, tls: ssl.SSLContext | None = None
+    ) -> Self:
         """Listen, so that whoever connects waits for `start`.
 
         Args:
@@ -39,6 +42,7 @@ class HttpServer:
             setting: The name of the setting that has the address, for errors.
             address: Where to listen.
             drain_seconds: How long accepted requests may take to finish.
+            tls: What connections are wrapped in; None: nothing.
 
         Raises:
             StartupError: The address is taken, or no address of this machine.
@@ -58,6 +62,7 @@ class HttpServer:
             limit_concurrency=MAX_CONNECTIONS,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=drain_seconds,
+            ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         )
         port: int = sockets[0].getsockname()[1]
         return cls(_Server(config, sockets), port)

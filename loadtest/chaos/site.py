@@ -16,7 +16,7 @@ from gateway.address import Address
 from gateway.cli.health import SERVING, ask_health
 from loadtest.chaos.store import MortalStore
 from loadtest.load.fronts import processes_of
-from loadtest.load.gateway import LoadedGateway
+from loadtest.load.gateway import UNGUARDED, LoadedGateway
 from loadtest.processes import BenchError
 from loadtest.scene import OPERATOR_TOKEN
 from tests.support.mortal_gateway import MortalGateway
@@ -151,6 +151,7 @@ async def running_site(directory: Path) -> AsyncIterator[Site]:
                     # What a fault has left behind lapses while the audit waits.
                     "TOLLGATE_SETUP_TIMEOUT_SECONDS": "30",
                     "TOLLGATE_GRACE_SECONDS": "10",
+                    **UNGUARDED,
                 },
             )
             address = Address.parse(gateway.server)

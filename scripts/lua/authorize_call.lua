@@ -14,8 +14,8 @@ ARGV
   ARGV[3]   call_id           str
   ARGV[4]   day               int    ordinal of the office's calendar date
   ARGV[5]   version           int    of the office's settings that the request was rated by
-  ARGV[6]   verdict           int    what rating found: EMERGENCY, INVALID_NUMBER, DESTINATION_BLOCKED, NO_RATE, FREE or
-                                     FUNDED (priced)
+  ARGV[6]   verdict           int    what rating found: EMERGENCY, INVALID_NUMBER, DESTINATION_BLOCKED, FRAUD_GUARD,
+                                     NO_RATE, FREE or FUNDED (priced)
   ARGV[7]   fingerprint       bytes  8, of the request
   ARGV[8]   requested         int    seconds, 0: one tick
   ARGV[9]   tick              int    seconds, 1 to 3,600
@@ -29,8 +29,8 @@ ARGV
   ARGV[17]  dry_run           int    1: decide only, write nothing
 RETURNS { code, granted_seconds, final, available_micros [, record] }
   EMERGENCY | FREE | FUNDED: granted.
-  INVALID_NUMBER | UNKNOWN_OFFICE | OFFICE_SUSPENDED | CALL_ENDED | DESTINATION_BLOCKED | NO_RATE | PRICE_LIMIT |
-  TOO_MANY_CALLS | SPEND_LIMIT | INSUFFICIENT_FUNDS: denied; journaled or counted, and a refill may be asked for.
+  INVALID_NUMBER | UNKNOWN_OFFICE | OFFICE_SUSPENDED | CALL_ENDED | DESTINATION_BLOCKED | FRAUD_GUARD | NO_RATE |
+  PRICE_LIMIT | TOO_MANY_CALLS | SPEND_LIMIT | INSUFFICIENT_FUNDS: denied; journaled or counted, and a refill may be asked for.
   REPLAYED: the call as it is now in record. ID_REUSED: live with another request. OFFICE_CHANGED: the office in record;
   rate again by it.
 INVARIANT  available >= 0 and reserved = the sum of held, before and afterwards.

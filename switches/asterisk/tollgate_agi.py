@@ -32,6 +32,7 @@ CAUSES = {  # Q.850, which chan_pjsip turns into 403 (21) and 404 (1). No cause 
     "SPEND_LIMIT": 21,
     "PRICE_LIMIT": 21,
     "DESTINATION_BLOCKED": 21,
+    "FRAUD_GUARD": 21,
     "OFFICE_SUSPENDED": 21,
     "UNKNOWN_OFFICE": 21,
     "CALL_ENDED": 21,

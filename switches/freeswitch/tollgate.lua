@@ -21,6 +21,7 @@ local REFUSALS = {
   SPEND_LIMIT = "402 Payment Required",
   PRICE_LIMIT = "403 Forbidden",
   DESTINATION_BLOCKED = "403 Forbidden",
+  FRAUD_GUARD = "403 Forbidden",
   OFFICE_SUSPENDED = "403 Forbidden",
   UNKNOWN_OFFICE = "403 Forbidden",
   CALL_ENDED = "403 Forbidden",

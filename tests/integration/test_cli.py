@@ -26,6 +26,7 @@ from gateway.v1 import authorization_pb2 as pb
 from gateway.v1.authorization_pb2_grpc import CallAuthorizationStub
 from tests.support.commands import Outcome, run_command
 from tests.support.gateway_process import GatewayProcess, clean_environment, running_gateway
+from tests.support.servers import wait_until
 
 LONDON = "+442079460958"
 NEW_YORK = "+12125550142"
@@ -35,6 +36,9 @@ pytestmark = pytest.mark.xdist_group("cli")
 Tollgate = Callable[..., Outcome]
 
 NUMBERS = itertools.count(1)
+
+TRIPS_SECONDS = 20.0
+"""A second or two, and as much again as a busy machine takes; each look is a call of its own."""
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +132,31 @@ def test_a_call_is_cut_where_the_funds_end(tollgate: Tollgate, office: str) -> N
     assert "INSUFFICIENT_FUNDS" in denied.err
 
 
+def test_a_fraud_guard_trips_within_seconds_and_is_lifted(
+    tollgate: Tollgate, capsys: pytest.CaptureFixture[str], office: str
+) -> None:
+    limits = tollgate("office", "fraud-limits", office, "--country-spend", "0.02", "--office-calls", "500")
+    assert re.sub(r"\s+", " ", limits.value("fraud limits")) == (
+        "an hour to a country: 0.02 USD, default calls; in all: default, 500 calls"
+    )
+    tollgate("call", office, LONDON, "--duration", "30")
+    assert wait_until(lambda: "FRAUD_GUARD" in run_command(capsys, "call", office, LONDON).err, TRIPS_SECONDS)
+    shown = tollgate("office", "show", office).value("fraud guard")
+    assert shown.startswith("no new charged calls to GB until ")
+    assert shown.endswith(" USD in an hour, limit 0.02 USD")
+    assert "GRANTED FREE" in tollgate("call", office, NEW_YORK).out
+    assert "GRANTED EMERGENCY" in tollgate("call", office, "911").out
+    tollgate("office", "fraud-limits", office, "--country-spend", "default")
+    assert "FRAUD_GUARD" in tollgate("call", office, LONDON, code=EXIT_DENIED).err
+    assert "fraud guard" not in tollgate("office", "lift-guard", office, "--reason", "it was us").out
+    assert "GRANTED FUNDED" in tollgate("call", office, LONDON).out
+
+
+@pytest.mark.parametrize(("option", "value"), [("--country-spend", "much"), ("--office-calls", "-2")])
+def test_a_fraud_limit_that_is_none_is_refused(tollgate: Tollgate, office: str, option: str, value: str) -> None:
+    assert repr(value) in tollgate("office", "fraud-limits", office, option, value, code=EXIT_USAGE).err
+
+
 @pytest.mark.parametrize(
     ("number", "reason"), [("911", "EMERGENCY"), (NEW_YORK, "FREE"), ("+18005550199", "FREE")], ids=lambda value: value
 )
@@ -176,7 +205,9 @@ def test_a_switch_token_may_call_for_its_office_and_nothing_else(tollgate: Tollg
     created = tollgate("token", "create", "--role", "switch", "--switch", "pbx", "--office", office)
     secret = created.out.strip()
     token_id = re.findall(r"token (\S+);", created.err)[0]
-    assert re.search(rf"^{token_id}  switch +- +{office}  pbx +in force", tollgate("token", "list").out, re.MULTILINE)
+    assert re.search(
+        rf"^{token_id}  switch +- +{office}  pbx +- +in force", tollgate("token", "list").out, re.MULTILINE
+    )
 
     outcome = tollgate("call", office, LONDON, "--token", secret)
     assert "end" in outcome.out

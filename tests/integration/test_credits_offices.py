@@ -90,6 +90,8 @@ async def test_a_new_office_is_in_the_store_with_its_settings(valkey: StoreServe
             max_price_per_minute_micros=2_000_000,
             daily_spend_limit_micros=9_000_000,
             payment_terms=pb.PAYMENT_TERMS_INVOICE,
+            fraud_country_spend_micros=4_000_000,
+            fraud_office_calls=0,
         )
         assert made == await back.get_office()
         assert made == pb.Office(
@@ -105,6 +107,10 @@ async def test_a_new_office_is_in_the_store_with_its_settings(valkey: StoreServe
             max_price_per_minute_micros=2_000_000,
             daily_spend_limit_micros=9_000_000,
             payment_terms=pb.PAYMENT_TERMS_INVOICE,
+            fraud_country_spend_micros=4_000_000,
+            fraud_office_spend_micros=-1,
+            fraud_country_calls=-1,
+            fraud_office_calls=0,
             state=pb.OFFICE_STATE_ACTIVE,
             available_micros=7_000_000,
             refill=pb.Refill(state=pb.REFILL_STATE_OFF, threshold_micros=5_000_000, amount_micros=50_000_000),

@@ -53,6 +53,7 @@ REQUESTS: Final[dict[str, Make]] = {
     "ListOffices": lambda at: pb.ListOfficesRequest(company_id=at.company_id),
     "SuspendOffice": lambda at: pb.SuspendOfficeRequest(office_id=at.office_id),
     "ResumeOffice": lambda at: pb.ResumeOfficeRequest(office_id=at.office_id),
+    "LiftFraudGuard": lambda at: pb.LiftFraudGuardRequest(office_id=at.office_id),
     "RegisterSwitch": lambda at: pb.RegisterSwitchRequest(switch_id=f"of-{at.office_id}", callback_url="http://h/"),
     "ListSwitches": lambda at: pb.ListSwitchesRequest(),
     "CreateToken": lambda at: pb.CreateTokenRequest(

@@ -8,7 +8,7 @@ from grpc import StatusCode
 
 from gateway.domain.identity import Identity, hash_secret
 from gateway.domain.vocabulary import Role
-from gateway.errors import Unauthenticated
+from gateway.errors import Unauthenticated, Unavailable
 from gateway.store.directory import Directory, PublishedToken, put_tokens, read_tokens
 from gateway.v1 import credits_pb2 as pb
 from tests.support.back import COMPANY, OFFICE, BackUnderTest, Fault, bearer, invalid, refused, running_back
@@ -72,6 +72,56 @@ async def test_roles_and_what_they_are_good_for(valkey: StoreServer, tmp_path: P
         assert (await back.audit(f"token:{page.tokens[2].token_id}"))[0].actor == f"token:{operator.token.token_id}"
 
 
+async def test_a_token_that_a_certificate_stands_for(valkey: StoreServer, tmp_path: Path) -> None:
+    """No secret, listed and revoked as all are; several give the offices of all, and one name is one switch's."""
+    async with running_back(valkey, tmp_path) as back:
+        await back.open_office("o1")
+        await back.open_office("o2")
+        fields: dict[str, Any] = {"role": pb.ROLE_SWITCH, "switch_id": "sw1", "certificate": "sw1.example.com"}
+        first = await make(back, **fields, office_ids=["o1"])
+        assert (first.secret, first.token.certificate) == ("", "sw1.example.com")
+        back.clock.move(1)
+        second = await make(back, **fields, office_ids=["o2"])
+        front = await front_of(back)
+        assert front.certified(["SW1.example.com", "other.example.com"]) is None
+        both = front.certified(["other.example.com", "sw1.example.com"])
+        assert both is not None
+        assert (both.switch_id, sorted(both.office_ids)) == ("sw1", ["o1", "o2"])
+        # What stands in the place of a hash opens nothing when it is sent as a secret.
+        for key in await held_secrets(back):
+            if key.startswith("x509:"):
+                with pytest.raises(Unauthenticated):
+                    await front.identify(key)
+        taken = make(back, role=pb.ROLE_SWITCH, switch_id="sw2", certificate="sw1.example.com")
+        refusal = await refused(StatusCode.ALREADY_EXISTS, "CERTIFICATE_TAKEN", taken)
+        assert refusal.metadata["switch_id"] == "sw1"
+        page = await back.stub.ListTokens(pb.ListTokensRequest(), metadata=ME)
+        assert [each.certificate for each in page.tokens] == ["sw1.example.com"] * 2
+
+        for made in (first, second):
+            await back.stub.RevokeToken(pb.RevokeTokenRequest(token_id=made.token.token_id), metadata=ME)
+        await front.refresh()
+        assert front.certified(["sw1.example.com"]) is None
+        other = await make(back, **fields | {"switch_id": "sw2", "certificate": "sw1.example.com"})
+        await front.refresh()
+        found = front.certified(["sw1.example.com"])
+        assert found is not None
+        assert (found.switch_id, found.token_id) == ("sw2", other.token.token_id)
+
+
+async def test_one_that_has_expired_stands_for_nobody(valkey: StoreServer, tmp_path: Path) -> None:
+    async with running_back(valkey, tmp_path) as back:
+        request = pb.CreateTokenRequest(role=pb.ROLE_SWITCH, switch_id="sw1", certificate="tollgate:switch:sw1")
+        request.expires_at.FromMilliseconds(NOON + 60_000)
+        await back.stub.CreateToken(request, metadata=ME)
+        front = await front_of(back)
+        assert front.certified(["tollgate:switch:sw1"]) is not None
+        back.clock.move(60)
+        assert front.certified(["tollgate:switch:sw1"]) is None
+        with pytest.raises(Unavailable):
+            Directory(back.till.connection, back.clock).certified(["tollgate:switch:sw1"])
+
+
 async def test_expiry(valkey: StoreServer, tmp_path: Path) -> None:
     async with running_back(valkey, tmp_path) as back:
         await back.open_office()
@@ -114,6 +164,22 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("switch_id", {"role": pb.ROLE_SWITCH, "switch_id": "x" * 129}),
     ("switch_id", {"role": pb.ROLE_SWITCH, "switch_id": "\n"}),
     ("switch_id", {"role": pb.ROLE_OPERATOR, "switch_id": "s"}),
+    *(
+        ("certificate", {"role": pb.ROLE_SWITCH, "switch_id": "s", "certificate": name})
+        for name in (
+            "*.example.com",
+            "SW1.example.com",
+            "a b",
+            "-a.example.com",
+            "10.0.0.1",
+            "a..b",
+            ":x",
+            "urn:",
+            "x" * 256,
+            "é.com",
+        )
+    ),
+    ("certificate", {"role": pb.ROLE_OPERATOR, "certificate": "sw1.example.com"}),
     ("description", {"role": pb.ROLE_OPERATOR, "description": "x" * 201}),
     ("description", {"role": pb.ROLE_OPERATOR, "description": "a\nb"}),
     ("expires_at", {"role": pb.ROLE_OPERATOR, "expires_at": {"seconds": 1}}),

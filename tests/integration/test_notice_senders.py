@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import structlog
-import trustme
 
 from gateway.domain import notice as notices
 from gateway.domain.notice import ByCard, Channel, Delivery, NoticeOffice
@@ -24,6 +23,7 @@ from gateway.notices.smtp_sender import SmtpSender
 from gateway.notices.webhook_sender import WebhookSender
 from tests.support.mail import MailServer, mail_server
 from tests.support.servers import free_port
+from tests.support.tls import Authority
 from tests.support.webhook import CLOSE, ENDLESS, HANG, answer, webhook_server
 
 AT = 1_700_000_000_000
@@ -150,23 +150,6 @@ async def test_a_mail_that_was_taken_is_sent_whatever_comes_of_the_goodbye() -> 
         server.hangs_at_quit = True
         await smtp(server).send(TO_OPS, now_ms=AT)
         assert len(server.mails) == 1
-
-
-class Authority:
-    """A certificate authority, and what a server and a client make of it."""
-
-    def __init__(self) -> None:
-        self._authority = trustme.CA()
-
-    def of_server(self, name: str = "127.0.0.1") -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._authority.issue_cert(name).configure_cert(context)
-        return context
-
-    def of_client(self) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        self._authority.configure_trust(context)
-        return context
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from gateway.domain.vocabulary import CallState, OfficeState, RefillState
 from gateway.ledger.errors import DatabaseError
 from gateway.ledger.models import CreditRow, OfficeBookRow, OfficeRow, RefillRow
 from gateway.ledger.rebuilding import Rebuilding, RebuiltMeanwhile
-from gateway.rebuilding import RebuildReport, rebuild
+from gateway.rebuilding import rebuild
 from gateway.startup import StartupError
 from gateway.store.balances import BalanceStore, CallSettlement, Lifetimes, MessageGrant
 from gateway.store.codes import Code
@@ -25,6 +25,7 @@ from tests.support.audits import assert_clean
 from tests.support.back import OFFICE, BackUnderTest, Fault, running_back
 from tests.support.balances import BY_THE_SECOND, NOON, SIXTY_SIXTY
 from tests.support.billing import confirmed_card, refill_charge
+from tests.support.rebuilds import lose_and_rebuild
 from tests.support.servers import StoreServer
 
 KEYS = office_keys(OFFICE)
@@ -34,14 +35,6 @@ DETAILS = Details(called_number="+442079460958", deck_version=1)
 async def journal(back: BackUnderTest) -> None:
     while await back.back.background.journaler.turn():
         pass
-
-
-async def lose_and_rebuild(back: BackUnderTest, server: StoreServer) -> RebuildReport:
-    """Everything is gone, and back as far as the ledger knows; then the gateway starts as it ordinarily does."""
-    server.flush()
-    report = await rebuild(back.back.database, back.back.connection, back.clock, Lifetimes())
-    await back.back.prepare_store()
-    return report
 
 
 @asynccontextmanager

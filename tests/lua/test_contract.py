@@ -215,8 +215,8 @@ def test_codes_are_the_same_in_lua_and_python() -> None:
     assert dict(lua_codes()) == {code.name: code.value for code in Code}
 
 
-def test_codes_1_to_14_are_the_reasons() -> None:
-    assert {code.name: code.value for code in Code if 1 <= code <= 14} == {
+def test_codes_1_to_15_are_the_reasons() -> None:
+    assert {code.name: code.value for code in Code if 1 <= code <= 15} == {
         reason.name: reason.value for reason in Reason
     }
 

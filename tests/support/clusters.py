@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,26 +199,45 @@ def running_sentinels(engine: str, directory: Path, *, sentinels: int = 3) -> It
 
 
 def _start_sentinel(stack: ExitStack, engine: str, directory: Path, number: int, primary: StoreServer) -> int:
-    port, place = free_port(), directory / f"sentinel-{number}"
+    port = free_port()
+    stack.enter_context(running_sentinel(engine, directory / f"sentinel-{number}", primary.port, [f"port {port}"]))
+    return port
+
+
+@contextmanager
+def running_sentinel(
+    engine: str, place: Path, primary_port: int, listening: Sequence[str], *, quorum: int = 2
+) -> Iterator[None]:
+    """Run a sentinel until the block ends.
+
+    Args:
+        engine: "valkey" or "redis7".
+        place: A directory of its own, which is made.
+        primary_port: Where the primary is that it watches.
+        listening: Lines of its file that say where it listens, and how.
+        quorum: How many must agree that the primary is gone.
+    """
     place.mkdir()
     settings = place / "sentinel.conf"
-    settings.write_text(
-        f"port {port}\nbind 127.0.0.1\ndir {place}\nlogfile {place / 'server.log'}\n"
-        f"sentinel monitor {PRIMARY_NAME} {primary.host} {primary.port} 2\n"
-        f"sentinel down-after-milliseconds {PRIMARY_NAME} {SENTINEL_TIMEOUT_MS}\n"
-        f"sentinel failover-timeout {PRIMARY_NAME} 5000\n"
-    )
+    lines = [
+        *listening,
+        "bind 127.0.0.1",
+        f"dir {place}",
+        f"logfile {place / 'server.log'}",
+        f"sentinel monitor {PRIMARY_NAME} 127.0.0.1 {primary_port} {quorum}",
+        f"sentinel down-after-milliseconds {PRIMARY_NAME} {SENTINEL_TIMEOUT_MS}",
+        f"sentinel failover-timeout {PRIMARY_NAME} 5000",
+    ]
+    settings.write_text("\n".join(lines) + "\n")
     process = subprocess.Popen(
         [str(server_binary(engine)), str(settings), "--sentinel"],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-
-    def end() -> None:
+    try:
+        yield
+    finally:
         process.kill()
         process.wait()
-
-    stack.callback(end)
-    return port
 
 
 def _sees_all(port: int, sentinels: int) -> bool:

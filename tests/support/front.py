@@ -1,7 +1,7 @@
 """A front of the gateway within the test's own process, on a real store, with offices put there directly."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import grpc.aio
 
 from gateway.client.channel_options import CHANNEL_OPTIONS
+from gateway.client.tls import Tls, dial
 from gateway.domain.deck import parse_deck
 from gateway.domain.identity import Identity, hash_secret
 from gateway.domain.vocabulary import OfficeState, Role
@@ -46,6 +47,18 @@ tariff,service,direction,license,origin,prefix,number_type,from_second,price,per
 ,FAX,OUTBOUND,,,44,,0,0.12,60,60,0.05,60,Fax to the United Kingdom
 ,SMS,,,,,,,0.03,,,,,SMS
 """
+
+
+TOKENS: Mapping[str, PublishedToken] = {
+    hash_secret(secret): PublishedToken(identity, None)
+    for secret, identity in {
+        SWITCH_A: Identity(Role.SWITCH, "a", office_ids=frozenset({"*"}), switch_id="switch-a"),
+        SWITCH_B: Identity(Role.SWITCH, "b", office_ids=frozenset({"b"}), switch_id="switch-b"),
+        ADMIN: Identity(Role.COMPANY_ADMIN, "c", company_id="acme"),
+    }.items()
+}
+"""Of an operator there is one in the settings."""
+NO_TOKENS: Mapping[str, PublishedToken] = {}
 
 
 def metadata(secret: str = OPERATOR) -> tuple[tuple[str, str], ...]:
@@ -93,7 +106,13 @@ class Front:
 
 @asynccontextmanager
 async def running_front(
-    store_url: str, *, flush: bool = True, via: str | None = None, **flags: object
+    store_url: str,
+    *,
+    flush: bool = True,
+    via: str | None = None,
+    tls: Tls | None = None,
+    tokens: Mapping[str, PublishedToken] = NO_TOKENS,
+    **flags: Any,
 ) -> AsyncIterator[Front]:
     """Start a front on a store, with the deck above and tokens of an operator, two switches and an admin.
 
@@ -101,6 +120,8 @@ async def running_front(
         store_url: The store.
         flush: Empty it first.
         via: Where the front believes the store to be, e.g. a proxy; the default is the store itself.
+        tls: How the channel of the test speaks to it; None: in the clear.
+        tokens: More of them, by hash.
         **flags: Settings.
     """
     connection = StoreConnection(StoreLocation.parse(store_url), load_library(), timeout_seconds=PATIENT_SECONDS)
@@ -109,18 +130,7 @@ async def running_front(
     if flush:
         await flush_all(connection)
     await publish_rates(connection, parse_deck(DECK, 1))
-    every = frozenset({"*"})
-    await publish_tokens(
-        connection,
-        {
-            hash_secret(secret): PublishedToken(identity, None)
-            for secret, identity in {
-                SWITCH_A: Identity(Role.SWITCH, "a", office_ids=every, switch_id="switch-a"),
-                SWITCH_B: Identity(Role.SWITCH, "b", office_ids=frozenset({"b"}), switch_id="switch-b"),
-                ADMIN: Identity(Role.COMPANY_ADMIN, "c", company_id="acme"),
-            }.items()
-        },
-    )
+    await publish_tokens(connection, {**TOKENS, **tokens})
     port = free_port()
     values: dict[str, Any] = {
         "listen": f"127.0.0.1:{port}",
@@ -136,7 +146,7 @@ async def running_front(
     await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED)
     if task.done():
         await task
-    channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=CHANNEL_OPTIONS)
+    channel = dial(f"127.0.0.1:{port}", tls, CHANNEL_OPTIONS)
     stub = CallAuthorizationStub(channel)
     clock = StoreClock()
     try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.address import Address
-from gateway.cli.connection import CONNECTION_FILE
+from gateway.cli.connection import ConnectionFile
 from gateway.cli.health import SERVING, ask_health
 from tests.support.servers import free_port, wait_until
 
@@ -73,8 +73,9 @@ def running_gateway(directory: Path, *arguments: str, **variables: str) -> Itera
         addresses = [Address.parse(server), Address.parse(admin_server)]
 
         def is_up() -> bool:
-            return (data_dir / CONNECTION_FILE).exists() and all(
-                asyncio.run(ask_health(address, 1.0)) == SERVING for address in addresses
+            file = ConnectionFile.find(data_dir)
+            return file is not None and all(
+                asyncio.run(ask_health(address, 1.0, file.tls)) == SERVING for address in addresses
             )
 
         has_come = wait_until(lambda: process.poll() is not None or is_up(), START_SECONDS)

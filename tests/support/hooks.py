@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +26,18 @@ class HookedBack:
     port: int
     token: str
 
-    async def post(self, path: str, body: dict[str, Any] | bytes, *, token: str | None = None) -> Answer:
-        """Post JSON, or these bytes."""
+    async def post(
+        self,
+        path: str,
+        body: dict[str, Any] | bytes,
+        *,
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Post JSON, or these bytes; with more headers beside the token's."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        headers = {"Authorization": f"Bearer {self.token if token is None else token}"}
-        return await ask(self.port, path, method="POST", body=content, headers=headers)
+        bearer = {"Authorization": f"Bearer {self.token if token is None else token}"}
+        return await ask(self.port, path, method="POST", body=content, headers=bearer | dict(headers or {}))
 
     async def ok(self, path: str, **fields: Any) -> dict[str, Any]:
         """The answer to a request that must be answered."""

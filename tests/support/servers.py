@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import pytest
 import redis
@@ -51,6 +51,13 @@ class ServerStartError(Exception):
     """The server process ended, or did not answer in time; the text holds its log."""
 
 
+class Login(NamedTuple):
+    """A user of the store who may do everything."""
+
+    username: str
+    password: str
+
+
 @dataclass(frozen=True, slots=True)
 class StoreServer:
     """A running store server that a fixture owns."""
@@ -61,6 +68,7 @@ class StoreServer:
     pid: int
     cluster: bool
     data_dir: Path
+    login: Login | None = None
 
     @property
     def url(self) -> str:
@@ -69,7 +77,7 @@ class StoreServer:
 
     def client(self, **options: Any) -> "redis.Redis":
         """A blocking client of this node; the caller closes it. Answers in 5 s or raises."""
-        return redis.Redis(host=self.host, port=self.port, socket_timeout=5, **options)
+        return _client(self.port, 5, self.login, **options)
 
     def flush(self) -> None:
         """Empty the store of keys; scripts and settings stay."""
@@ -110,7 +118,12 @@ def free_port() -> int:
 
 @contextmanager
 def running_store(
-    engine: str, directory: Path, *, cluster: bool = False, options: Mapping[str, str] | None = None
+    engine: str,
+    directory: Path,
+    *,
+    cluster: bool = False,
+    options: Mapping[str, str] | None = None,
+    login: Login | None = None,
 ) -> Iterator[StoreServer]:
     """Run one server until the block ends; it is killed by its pid, whatever happens in the block.
 
@@ -119,27 +132,28 @@ def running_store(
         directory: Where its files go; must exist and belong to this server alone.
         cluster: Start a cluster-enabled node and give it all slots (takes about 2 s).
         options: Server options on top of STORE_OPTIONS; they win.
+        login: As whom its clients sign in, where an access list keeps the default user out.
 
     Raises:
         ServerStartError: With the server's log.
     """
     binary = server_binary(engine)
-    process, port = _start_on_a_free_port(binary, directory, cluster, {**STORE_OPTIONS, **(options or {})})
+    process, port = _start_on_a_free_port(binary, directory, cluster, {**STORE_OPTIONS, **(options or {})}, login)
     try:
-        yield StoreServer(engine, "127.0.0.1", port, process.pid, cluster, directory)
+        yield StoreServer(engine, "127.0.0.1", port, process.pid, cluster, directory, login)
     finally:
         process.kill()
         process.wait()
 
 
 def _start_on_a_free_port(
-    binary: Path, directory: Path, cluster: bool, options: Mapping[str, str]
+    binary: Path, directory: Path, cluster: bool, options: Mapping[str, str], login: Login | None
 ) -> tuple[subprocess.Popen[bytes], int]:
     for attempt in range(1, PORT_ATTEMPTS + 1):
         port = free_port()
         process = _spawn(binary, directory, port, cluster, options)
         try:
-            _wait_until_ready(process, port, directory, cluster)
+            _wait_until_ready(process, port, directory, cluster, login)
         except ServerStartError:
             _end(process)
             if attempt == PORT_ATTEMPTS:
@@ -176,11 +190,18 @@ def _spawn(
     )
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], port: int, directory: Path, cluster: bool) -> None:
+def _client(port: int, answer_seconds: float, login: Login | None, **options: Any) -> "redis.Redis":
+    signed_in = {} if login is None else login._asdict()
+    return redis.Redis(host="127.0.0.1", port=port, socket_timeout=answer_seconds, **signed_in | options)
+
+
+def _wait_until_ready(
+    process: subprocess.Popen[bytes], port: int, directory: Path, cluster: bool, login: Login | None
+) -> None:
     def check() -> bool:
         if process.poll() is not None:
             raise ServerStartError(f"exit code {process.returncode}\n{_log_tail(directory)}")
-        with redis.Redis(host="127.0.0.1", port=port, socket_timeout=2) as client:
+        with _client(port, 2, login) as client:
             try:
                 # The pid tells our server from another that took the port first.
                 if client.info("server")["process_id"] != process.pid:

@@ -52,6 +52,8 @@ def call(call_id: str, started_at: int, **fields: Any) -> dict[str, Any]:
         "rate": BRITISH.packed,
         "fingerprint": b"12345678",
         "record": b"",
+        "request_id": None,
+        "trace_id": None,
     }
     return values | fields
 

@@ -140,6 +140,7 @@ def test_every_refusal_has_its_response() -> None:
         "SPEND_LIMIT": "402",
         "PRICE_LIMIT": "403",
         "DESTINATION_BLOCKED": "403",
+        "FRAUD_GUARD": "403",
         "OFFICE_SUSPENDED": "403",
         "UNKNOWN_OFFICE": "403",
         "CALL_ENDED": "403",

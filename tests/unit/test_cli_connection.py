@@ -2,6 +2,7 @@
 
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from gateway.cli.connection import (
     demo_pointed_to,
 )
 from gateway.cli.errors import CommandError
+from gateway.client import Tls
 
 LISTEN = Address("127.0.0.1", 4001)
 ADMIN_LISTEN = Address("127.0.0.1", 4002)
@@ -97,6 +99,25 @@ def test_the_token_of_the_file_goes_nowhere_else(home: Path) -> None:
         assert tokens(resolve(server="elsewhere:1")) == ("", "of-the-file")
         assert tokens(resolve(admin_server="elsewhere:1")) == ("of-the-file", "")
         assert tokens(resolve(server=str(LISTEN))) == ("of-the-file", "of-the-file")
+
+
+def test_what_the_file_says_of_tls_holds_for_its_addresses(home: Path) -> None:
+    tls = Tls(Path("/etc/tollgate/gateway.pem"), server_name="gateway.example.com")
+    with replace(FILE, tls=tls).left_in(home):
+        assert ConnectionFile.find(home) == replace(FILE, tls=tls)
+        found = resolve()
+        assert (found.listen_tls, found.admin_tls) == (tls, tls)
+        found = resolve(
+            {"TOLLGATE_TLS_CA": "ca.pem"}, server="elsewhere:1", tls_client_certificate="c", tls_client_key="k"
+        )
+        assert found.listen_tls == Tls(Path("ca.pem"), Path("c"), Path("k"))
+        assert found.admin_tls == replace(tls, certificate=Path("c"), key=Path("k"))
+        assert resolve(server="elsewhere:1").listen_tls is None
+    with FILE.left_in(home):
+        assert resolve({"TOLLGATE_TLS_CA": "ca.pem"}).listen_tls is None
+    assert resolve({"TOLLGATE_TLS_CA": "public"}).admin_tls == Tls()
+    with pytest.raises(CommandError, match="TOLLGATE_TLS_CA"):
+        resolve(tls_client_certificate="c")
 
 
 def test_the_file_is_private_and_goes_with_the_gateway(home: Path) -> None:

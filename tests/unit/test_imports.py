@@ -24,18 +24,24 @@ MAY_IMPORT = {
     "projection": {"projection", "domain", "errors", "ledger", "store", "metrics", "v1", "structlog"},
     "auditing": {"auditing", "domain", "errors", "ledger", "slices", "store"},
     "rebuilding": {"rebuilding", "domain", "errors", "ledger", "store", "projection"},
+    # Extends what it traces; only the wiring knows of it. Of OpenTelemetry one module, see below.
+    "tracing": {"tracing", "api", "domain", "errors", "hooks", "ledger", "metrics", "notices", "request_context"}
+    | {"settings", "startup", "store", "v1", "web"}
+    | {"grpc", "opentelemetry", "sqlalchemy", "starlette", "structlog"},
     "feeds": {"feeds", "domain", "errors", "ledger", "metric_sums", "store", "projection", "structlog"},
     # What the front serves: no SQL behind it.
-    "api": {"api", "domain", "errors", "metrics", "slices", "store", "v1", "grpc", "google", "structlog"},
+    "api": {"api", "domain", "errors", "metrics", "request_context", "slices", "store", "v1"}
+    | {"grpc", "google", "structlog"},
     "api/credits": {"api", "domain", "errors", "metrics", "store", "v1", "ledger", "projection", "feeds", "billing"}
     | {"google", "grpc", "structlog"},
     # What people are told and the ways it goes: what is recorded and sent is the notifier's.
-    "notices": {"notices", "domain", "settings", "signature"} | {"aiohttp", "aiosmtplib", "structlog"},
+    "notices": {"notices", "domain", "request_context", "settings", "signature"}
+    | {"aiohttp", "aiosmtplib", "structlog"},
     # Who charges cards: knows neither offices nor ledger.
     "payments": {"payments", "domain", "errors", "settings", "startup"}
     | {"aiohttp", "aiosqlite", "stripe", "structlog"},
     # What is on HTTP: pages, webhooks, health. What they need done is handed to them.
-    "web": {"web", "payments", "domain", "errors", "metrics", "address", "ports"}
+    "web": {"web", "payments", "domain", "errors", "metrics", "address", "ports", "request_context"}
     | {"jinja2", "starlette", "structlog", "uvicorn"},
     # What people see: the operations of Credits, rendered. Of the ledger and the feeds only what is handed to it.
     "page": {"page", "api", "billing", "domain", "errors", "feeds", "ledger", "store", "v1", "web"}
@@ -47,7 +53,7 @@ MAY_IMPORT = {
     # A front for switches that speak Diameter: on their side, like the client.
     "diameter": {"diameter", "client", "client_channel", "address", "v1"} | {"google", "grpc", "structlog"},
     # Switches without gRPC: the deciders by HTTP, and posts to callbacks.
-    "hooks": {"hooks", "api", "domain", "errors", "metrics", "signature", "store", "v1"}
+    "hooks": {"hooks", "api", "domain", "errors", "metrics", "request_context", "signature", "store", "v1"}
     | {"aiohttp", "google", "starlette", "structlog"},
     # Before SMS gateways that ask nobody: a switch's side as well, and a process of its own.
     "sms": {"sms", "client", "segments", "v1", "aiohttp", "starlette", "uvicorn", "yarl"},
@@ -103,6 +109,16 @@ def test_a_package_imports_only_what_its_layer_may(rule: str) -> None:
     assert not wrong
 
 
+def test_only_one_module_knows_opentelemetry() -> None:
+    knowing = {
+        path.relative_to(PACKAGE).as_posix()
+        for _, path in modules()
+        for _, name in imported_by(path)
+        if name == "opentelemetry"
+    }
+    assert knowing == {"tracing/opentelemetry.py"}
+
+
 def test_every_package_has_a_rule() -> None:
     packages = {of for of, path in modules() if path.parent != PACKAGE}
     assert packages - set(MAY_IMPORT) - WIRING == set()
@@ -124,7 +140,10 @@ def test_nobody_imports_the_wiring() -> None:
     ("module", "absent"),
     [
         # The front's interpreter decides about calls; SQL is the back's.
-        ("gateway.front", ("sqlalchemy", "alembic", "aiosqlite", "gateway.ledger")),
+        ("gateway.front", ("sqlalchemy", "alembic", "aiosqlite", "gateway.ledger", "starlette", "opentelemetry")),
+        # An optional extra: nothing of it is loaded where nothing is traced. (redis looks for the SDK by itself.)
+        ("gateway.back", ("opentelemetry.exporter", "gateway.tracing.opentelemetry")),
+        ("gateway.client", ("opentelemetry",)),
         # Asking for help, or for an address that is wrong, is not to wait for any of these.
         ("gateway.cli", ("grpc", "pydantic", "rich", "phonenumbers", "sqlalchemy", "redis")),
         ("gateway.cli.credits", ("pydantic_settings", "rich", "phonenumbers", "sqlalchemy", "redis")),

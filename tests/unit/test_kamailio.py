@@ -251,6 +251,7 @@ def test_every_reason_has_its_status(reason: pb.Reason.ValueType) -> None:
         (pb.INSUFFICIENT_FUNDS, 402),
         (pb.SPEND_LIMIT, 402),
         (pb.DESTINATION_BLOCKED, 403),
+        (pb.FRAUD_GUARD, 403),
         (pb.OFFICE_SUSPENDED, 403),
         (pb.NO_RATE, 404),
         (pb.INVALID_NUMBER, 404),
@@ -329,5 +330,5 @@ def test_the_party_that_pays_is_the_one_to_warn(direction: pb.Direction.ValueTyp
 
 def test_the_token_is_not_shown() -> None:
     address = Address("127.0.0.1", 1)
-    settings = Settings("g:1", "the-secret", address, address, "", False, 1.0, False, 30.0)
+    settings = Settings("g:1", "the-secret", address, address, "", None, 1.0, False, 30.0)
     assert "the-secret" not in repr(settings)

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import structlog
 from pydantic import SecretStr
 
 from gateway.log import configure_logging
+from gateway.request_context import Trace, current_trace, request_id
 
 SECRET = "s3cr3t-0123456789"
 
@@ -47,6 +49,21 @@ def test_libraries_log_in_the_same_form(stream: io.StringIO) -> None:
     (line,) = lines(stream)
     assert (line["event"], line["level"], line["logger"]) == ("lost it", "warning", "some.library")
     assert line["process"] == "front"
+
+
+def test_a_line_names_the_request_that_it_is_about_and_its_trace(stream: io.StringIO) -> None:
+    def write() -> None:
+        request_id.set("r-1")
+        structlog.get_logger().info("untraced")
+        current_trace.set(Trace(b"\x01" * 16, b"\x02" * 8))
+        structlog.get_logger().info("traced")
+        logging.getLogger("some.library").warning("traced too")
+
+    copy_context().run(write)
+    structlog.get_logger().info("about none")
+    named = [{name: line.get(name) for name in ("request_id", "trace_id", "span_id")} for line in lines(stream)]
+    traced = {"request_id": "r-1", "trace_id": "01" * 16, "span_id": "02" * 8}
+    assert named == [traced | {"trace_id": None, "span_id": None}, traced, traced, dict.fromkeys(traced)]
 
 
 def test_what_is_less_severe_is_left_out(stream: io.StringIO) -> None:

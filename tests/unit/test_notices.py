@@ -12,6 +12,7 @@ import pytest
 
 from gateway.background.notifier import MAX_ATTEMPTS, delay_seconds
 from gateway.domain import notice as notices
+from gateway.domain.fraud_guard import Guard, GuardKind
 from gateway.domain.mail_address import is_mail_address
 from gateway.domain.notice import MAX_KEY_LENGTH, ByCard, Delivery, Notice, NoticeKind, NoticeOffice, OnInvoice
 from gateway.domain.smtp_address import MailSecurity, SmtpAddress
@@ -37,6 +38,9 @@ ALL = [
     ),
     notices.receipt("o1", "p-1", amount_micros=100_000_000, paid=OnInvoice("2026-11"), paid_at=AT),
     notices.chargeback("o1", "dp_1", amount_micros=50_000_000, taken_micros=20_000_000, owed_micros=30_000_000),
+    notices.fraud_guard("o1", Guard(GuardKind.COUNTRY_SPEND, "GB", 25_000_000, 26_500_000, AT, AT + 3_600_000)),
+    notices.new_destination("o1", "LV", first_at=AT),
+    notices.refill_braked("o1", "o1/3", amount_micros=50_000_000, until=AT),
 ]
 
 KEYS = [
@@ -49,6 +53,9 @@ KEYS = [
     "CONFIRMATION_NEEDED:x/o1/3/1",
     "RECEIPT:p-1",
     "CHARGEBACK:dp_1",
+    f"FRAUD_GUARD:o1:GB:{AT}",
+    "NEW_DESTINATION:o1:LV",
+    f"REFILL_BRAKED:o1/3:{AT}",
 ]
 
 SAYS = {
@@ -75,6 +82,18 @@ SAYS = {
         "Paid:         on the invoice of 2026-11\n",
     ),
     NoticeKind.CHARGEBACK: ("took back a payment of 50.00 USD", "Still owed:          30.00 USD", "dp_1"),
+    NoticeKind.FRAUD_GUARD: (
+        "Springfield called GB for as much as",
+        "refused until 2023-11-14 18:13 (America/New_York)",
+        "Limit of an hour:  25.00 USD\n",
+        "Reached:           26.50 USD\n",
+        "ask your operator to lift the guard",
+    ),
+    NoticeKind.NEW_DESTINATION: (
+        "call to LV for the first time, at 2023-11-14 17:13",
+        "Nothing was stopped",
+    ),
+    NoticeKind.REFILL_BRAKED: ("of 50.00 USD for Springfield is due", "not charged before 2023-11-14 17:13"),
 }
 
 

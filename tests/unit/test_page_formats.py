@@ -8,7 +8,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.domain.vocabulary import CallState, Category, FinalReason, Reason, RefillState, Role
 from gateway.page import formats
-from gateway.page.formats import clock_time, duration, instant, iso, money, month_name, moved, number, utc
+from gateway.page.formats import clock_time, duration, instant, iso, money, month_name, moved, number, stopped, utc
+from gateway.page.office import Notice
+from gateway.page.rendering import render_part
+from gateway.v1 import credits_pb2 as pb
 
 
 def at(text: str) -> Timestamp:
@@ -136,3 +139,21 @@ def test_every_value_of_the_contract_has_words(words: dict[int, str], vocabulary
     assert set(words) == {int(each) for each in vocabulary} | ({0} if zero else set())
     assert all(words[each] for each in vocabulary)
     assert len(set(words.values())) == len(words)
+
+
+@pytest.mark.parametrize(
+    ("country", "text"),
+    [
+        ("GB", "to United Kingdom"),
+        ("US", "to premium-rate numbers"),
+        ("", "abroad and to premium-rate numbers"),
+        ("001", "to satellites and other numbers of no country"),
+        ("XX", "to XX"),
+    ],
+)
+def test_what_a_fraud_guard_stops(country: str, text: str) -> None:
+    assert stopped(country, "US") == text
+    guard = pb.FraudGuard(country=country, ends_at=at("2026-11-27T03:15"))
+    office = pb.Office(country="US", time_zone="America/New_York", fraud_guards=[guard])
+    shown = " ".join(render_part("parts/notice.html", visit=None, office=office, notice=Notice("guarded")).split())
+    assert f" New calls {text} are refused until 26 Nov 2026, 22:15. Free and emergency calls are not" in shown

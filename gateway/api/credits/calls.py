@@ -30,6 +30,7 @@ from gateway.v1 import authorization_pb2
 from gateway.v1 import credits_pb2 as pb
 
 _SCANNED: Final = 1_000
+_TRACE_ID_BYTES: Final = 16
 
 
 class CallRpcs:
@@ -118,8 +119,13 @@ class CallRpcs:
             return await self._explain_record(office_id, found)
         if isinstance(found, CallStub):
             return pb.ExplainCallResponse(call=_ended(office_id, call_id, found), steps=_steps_of_ended(found))
-        response = pb.ExplainCallResponse(call=_live(office_id, call_id, found))
-        row = await self._rows.message((found.details.deck_version, found.details.rate_line), found.rate)
+        details = found.details
+        response = pb.ExplainCallResponse(
+            call=_live(office_id, call_id, found),
+            request_id=details.request_id,
+            trace_id=details.trace[:_TRACE_ID_BYTES].hex(),
+        )
+        row = await self._rows.message((details.deck_version, details.rate_line), found.rate)
         if row is not None:
             response.rate_row.CopyFrom(row)
         _explain_live(response.steps, found, row)
@@ -184,6 +190,8 @@ class CallRpcs:
             rate_row=shown,
             steps=record_steps(record, row),
             record=record_message(record, shown),
+            request_id=record.request_id or "",
+            trace_id=record.trace_id or "",
         )
 
     async def _live_calls(self, office_id: str) -> set[str]:

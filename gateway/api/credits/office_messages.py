@@ -4,12 +4,19 @@ from collections.abc import Callable
 
 from gateway.api.credits.fields import check_tariff, enum_of, instant, read_enum
 from gateway.domain.calendar import day_number
+from gateway.domain.fraud_guard import Guard
 from gateway.domain.office import OfficeChanges, OfficeSettings
 from gateway.domain.vocabulary import PaymentTerms, RefillState
 from gateway.ledger.offices import Office
 from gateway.store.records import OfficeRecord
 from gateway.v1 import credits_pb2 as pb
 
+_FRAUD_LIMITS = (
+    "fraud_country_spend_micros",
+    "fraud_office_spend_micros",
+    "fraud_country_calls",
+    "fraud_office_calls",
+)
 _CHANGEABLE = (
     "name",
     "country",
@@ -19,6 +26,7 @@ _CHANGEABLE = (
     "max_concurrent_calls",
     "max_price_per_minute_micros",
     "daily_spend_limit_micros",
+    *_FRAUD_LIMITS,
 )
 
 
@@ -29,6 +37,8 @@ def read_settings(request: pb.CreateOfficeRequest, currency: str) -> OfficeSetti
         InvalidArgument: A field is out of the contract's range.
     """
     check_tariff(request.tariff)
+    has: Callable[[str], bool] = request.HasField  # type: ignore[assignment]  # it takes the names of fields only
+    fraud_limits: dict[str, int] = {name: getattr(request, name) for name in _FRAUD_LIMITS if has(name)}
     return OfficeSettings(
         office_id=request.office_id,
         company_id=request.company_id,
@@ -42,6 +52,7 @@ def read_settings(request: pb.CreateOfficeRequest, currency: str) -> OfficeSetti
         max_price_per_minute_micros=request.max_price_per_minute_micros,
         daily_spend_limit_micros=request.daily_spend_limit_micros,
         payment_terms=read_enum(PaymentTerms, request.payment_terms, "payment_terms", PaymentTerms.CARD),
+        **fraud_limits,
     )
 
 
@@ -81,6 +92,11 @@ def office_message(office: Office, record: OfficeRecord | None, now_ms: int) -> 
         state=enum_of(office.state),
         version=office.version,
         created_at=instant(office.created_at),
+        fraud_country_spend_micros=settings.fraud_country_spend_micros,
+        fraud_office_spend_micros=settings.fraud_office_spend_micros,
+        fraud_country_calls=settings.fraud_country_calls,
+        fraud_office_calls=settings.fraud_office_calls,
+        fraud_guards=[_guard(guard) for guard in office.guards if now_ms < guard.ends_at],
     )
     if record is not None:
         message.balance_micros = record.balance_micros
@@ -98,6 +114,17 @@ def refill_id_of(office_id: str, record: OfficeRecord) -> str:
     if record.refill_state not in (RefillState.PENDING, RefillState.WAITING):
         return ""
     return f"{office_id}/{record.refill_number + 1}"
+
+
+def _guard(guard: Guard) -> pb.FraudGuard:
+    return pb.FraudGuard(
+        kind=pb.FraudGuardKind.Value(f"FRAUD_GUARD_KIND_{guard.kind}"),
+        country=guard.country,
+        limit=guard.limit,
+        reached=guard.reached,
+        tripped_at=instant(guard.tripped_at),
+        ends_at=instant(guard.ends_at),
+    )
 
 
 def _refill(office: Office, record: OfficeRecord) -> pb.Refill:

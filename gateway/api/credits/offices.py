@@ -12,6 +12,7 @@ from gateway.domain.ids import validate_id, validate_office_id
 from gateway.domain.office import RefillSettings
 from gateway.domain.vocabulary import OfficeState
 from gateway.errors import FailedPrecondition, PermissionDenied
+from gateway.ledger.fraud_guards import FraudGuards
 from gateway.ledger.offices import Office, OfficeChange, Offices
 from gateway.projection.locks import OfficeLocks
 from gateway.projection.offices import NotCovered, OfficeLost, OfficeProjection
@@ -27,6 +28,7 @@ class OfficeRpcs:
 
     Args:
         offices: SQL's side.
+        guards: The fraud guards, which are there as well.
         projection: From there into the store.
         store: The store's side.
         cards: Knows which card may be charged by a refill.
@@ -39,6 +41,7 @@ class OfficeRpcs:
     def __init__(
         self,
         offices: Offices,
+        guards: FraudGuards,
         projection: OfficeProjection,
         store: BalanceStore,
         cards: Cards,
@@ -49,6 +52,7 @@ class OfficeRpcs:
         refill_defaults: RefillSettings,
     ) -> None:
         self._offices = offices
+        self._guards = guards
         self._access = OfficeAccess(offices)
         self._projection = projection
         self._store = store
@@ -149,6 +153,17 @@ class OfficeRpcs:
     async def resume(self, request: pb.ResumeOfficeRequest, identity: Identity) -> pb.Office:
         """Let an office begin calls and messages again; raises as `_set_state`."""
         return await self._set_state(request.office_id, OfficeState.ACTIVE, request.reason, identity)
+
+    async def lift_fraud_guard(self, request: pb.LiftFraudGuardRequest, identity: Identity) -> pb.Office:
+        """End the fraud guards of an office; raises as `_set_state`."""
+        identity.may_operate()
+        validate_office_id(request.office_id)
+        check_reason(request.reason)
+        async with self._locks.hold(request.office_id):
+            change = await self._guards.lift(
+                request.office_id, actor=identity.actor, now_ms=self._clock.now_ms(), reason=request.reason
+            )
+            return await self._answer(await self._projection.settle(change.after, actor=identity.actor))
 
     async def set_auto_refill(self, request: pb.SetAutoRefillRequest, identity: Identity) -> pb.Office:
         """Turn automatic refill on or off; below the threshold already, the trigger goes out at once.

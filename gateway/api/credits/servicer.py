@@ -102,6 +102,12 @@ class CreditsServicer(Base):
         """Let an office go on."""
         return await self._runner.run("ResumeOffice", context, request, self._of.offices.resume)
 
+    async def LiftFraudGuard(  # noqa: N802
+        self, request: pb.LiftFraudGuardRequest, context: ServicerContext[pb.LiftFraudGuardRequest, pb.Office]
+    ) -> pb.Office:
+        """End the fraud guards of an office."""
+        return await self._runner.run("LiftFraudGuard", context, request, self._of.offices.lift_fraud_guard)
+
     async def RegisterSwitch(  # noqa: N802
         self, request: pb.RegisterSwitchRequest, context: ServicerContext[pb.RegisterSwitchRequest, pb.Switch]
     ) -> pb.Switch:

@@ -21,12 +21,13 @@ class TokenRpcs:
         self._clock = clock
 
     async def create(self, request: pb.CreateTokenRequest, identity: Identity) -> pb.CreateTokenResponse:
-        """Make a token; the secret is in this answer and nowhere else.
+        """Make a token; the secret, if it has one, is in this answer and nowhere else.
 
         Raises:
             InvalidArgument: A value is out of its range, or the scope is not one of the role.
             PermissionDenied: The bearer may make no tokens, or none with these rights.
             CompanyNotFound, OfficeNotFound: An operator named what does not exist.
+            CertificateTaken: The certificate stands for another switch.
             Unavailable: It may be made; its secret is lost then, so make another.
         """
         identity.may_use_credits()
@@ -43,7 +44,7 @@ class TokenRpcs:
             # An office of another company looks like one that does not exist.
             raise PermissionDenied from None
         await self._projection.project(made)
-        return pb.CreateTokenResponse(token=_message(made.token), secret=secret)
+        return pb.CreateTokenResponse(token=_message(made.token), secret="" if wanted.certificate else secret)
 
     async def list(self, request: pb.ListTokensRequest, identity: Identity) -> pb.ListTokensResponse:
         """The tokens that the bearer might have made; a page may be short, only an empty next_page_token ends the list.
@@ -103,7 +104,15 @@ def _read(request: pb.CreateTokenRequest) -> TokenRequest:
     if role is Role.SWITCH and not office_ids:
         office_ids = frozenset({ALL_OFFICES})
     expires_at = read_instant(request.expires_at, "expires_at") if request.HasField("expires_at") else None
-    return TokenRequest(role, request.company_id, office_ids, request.switch_id, request.description, expires_at)
+    return TokenRequest(
+        role,
+        request.company_id,
+        office_ids,
+        request.switch_id,
+        request.description,
+        expires_at,
+        request.certificate,
+    )
 
 
 def _administered_company(identity: Identity) -> str | None:
@@ -150,6 +159,7 @@ def _message(token: Token) -> pb.Token:
         switch_id=token.switch_id,
         description=token.description,
         created_at=instant(token.created_at),
+        certificate=token.certificate,
     )
     if token.expires_at is not None:
         message.expires_at.CopyFrom(instant(token.expires_at))

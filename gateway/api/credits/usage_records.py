@@ -21,6 +21,7 @@ WHY_REFUSED: Final = {
     Reason.CALL_ENDED: "a call of this id had ended already",
     Reason.MESSAGE_REFUNDED: "the message of this id had been refunded already",
     Reason.DESTINATION_BLOCKED: "the destination is one of those that are blocked",
+    Reason.FRAUD_GUARD: "the office had called abroad for as much as its fraud guard allows in an hour",
     Reason.NO_RATE: "no row of the deck was for it",
     Reason.PRICE_LIMIT: "a minute of it is dearer than the office allows",
     Reason.TOO_MANY_CALLS: "the office had as many calls at a time as it may",

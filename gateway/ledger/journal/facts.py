@@ -13,7 +13,12 @@ from gateway.ledger.refills import RefillTrigger
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a call or message was, as it was asked for and rated; kept as it is, whatever becomes of it."""
+    """What a call or message was, as it was asked for and rated; kept as it is, whatever becomes of it.
+
+    Attributes:
+        request_id: Of the request that began it, where that was traced; else empty.
+        trace: That request's trace id (16 bytes) and span id (8 bytes); else empty.
+    """
 
     category: Category | None
     direction: Direction | None
@@ -28,6 +33,8 @@ class Subject:
     switch_id: str
     deck_version: int
     rate_line: int
+    request_id: str = ""
+    trace: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

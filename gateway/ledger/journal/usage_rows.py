@@ -21,6 +21,7 @@ A_REFUSAL: Final = 0
 """The `life_at` of a refusal: a later grant of the same id replaces it."""
 
 _MAX_CAUSE: Final = 200
+_TRACE_ID_BYTES: Final = 16
 _USAGE: Final[Table] = UsageRow.__table__  # type: ignore[assignment]  # a table, not any FromClause
 
 _Key = tuple[str, str, int]
@@ -191,6 +192,8 @@ def _row(key: _Key, kind: UsageKind, reason: Reason, subject: Subject, started_a
         "rate": b"",
         "fingerprint": b"",
         "record": b"",
+        "request_id": subject.request_id or None,
+        "trace_id": subject.trace[:_TRACE_ID_BYTES].hex() or None,
     }
 
 

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from gateway.domain.fraud_guard import DEFAULT_POLICY, GuardKind, GuardPolicy
 from gateway.ledger import refills
 from gateway.ledger.database import Database
-from gateway.ledger.journal import books
+from gateway.ledger.journal import books, fraud_guards
 from gateway.ledger.journal.books import Gap
+from gateway.ledger.journal.called_numbers import CalledNumbers
 from gateway.ledger.journal.facts import Entry
 from gateway.ledger.journal.usage_rows import UsageRows
 from gateway.ledger.models import OutboxPositionRow
@@ -40,19 +42,28 @@ class Taken:
         entries: That were written now.
         triggers: Refills that were not known before.
         gaps: Entries that did not follow from the one before.
+        tripped: The fraud guards that tripped.
     """
 
     positions: Mapping[int, OutboxPosition]
     entries: Sequence[Entry]
     triggers: int
     gaps: Sequence[Gap]
+    tripped: Sequence[GuardKind] = ()
 
 
 class Journal:
-    """The writer of the ledger's side of the outbox."""
+    """The writer of the ledger's side of the outbox.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: Of the ledger.
+        policy: What the fraud guards of offices without limits of their own allow.
+    """
+
+    def __init__(self, database: Database, policy: GuardPolicy = DEFAULT_POLICY) -> None:
         self._database = database
+        self._policy = policy
+        self._called = CalledNumbers()
 
     async def take(self, batches: Mapping[int, ShardBatch], *, now_ms: int) -> Taken:
         """Write the entries of some shards and move their positions, in one transaction.
@@ -72,12 +83,15 @@ class Journal:
                 usage.add(entry)
             await usage.write(session, now_ms=now_ms)
             gaps = await books.post(session, entries, now_ms=now_ms) if entries else []
+            self._called.learn(entries)
+            tripped = await fraud_guards.post(session, entries, self._called, self._policy, now_ms=now_ms)
+            self._called.forget(entries)
             raised = [entry.fact for entry in entries if isinstance(entry.fact, RefillTrigger)]
             triggers = await refills.record(session, raised, now_ms=now_ms) if raised else ()
             for shard, batch in mine.items():
                 rows[shard] = _advance(session, rows.get(shard), shard, batch)
             positions = {shard: OutboxPosition(row.epoch, row.last_id) for shard, row in rows.items()}
-            return Taken(positions, entries, len(triggers), gaps)
+            return Taken(positions, entries, len(triggers), gaps, tripped)
 
         return await self._database.transact(write)
 

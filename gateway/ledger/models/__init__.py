@@ -2,6 +2,7 @@
 
 from gateway.ledger.models.base import Base
 from gateway.ledger.models.credits import CreditRow
+from gateway.ledger.models.fraud_guards import GuardDestinationRow, GuardHourRow
 from gateway.ledger.models.journal import (
     DAY_MS,
     OfficeBookRow,
@@ -35,6 +36,8 @@ __all__ = [
     "CompanyRow",
     "CreditRow",
     "DeckRow",
+    "GuardDestinationRow",
+    "GuardHourRow",
     "InstallationRow",
     "InvoiceItemRow",
     "NoticeDeliveryRow",

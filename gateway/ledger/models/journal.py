@@ -104,6 +104,8 @@ class UsageRow(Base):
     rate: Mapped[bytes] = mapped_column(LargeBinary)  # As packed in the store: the slots that price the call.
     fingerprint: Mapped[bytes] = mapped_column(LargeBinary)  # Of the request, 8 bytes; empty: a refusal.
     record: Mapped[bytes] = mapped_column(LargeBinary)  # As in the store, of a call that is not over: for rebuild.
+    request_id: Mapped[str | None] = mapped_column(String(128))  # Of the request that began it, where it was traced.
+    trace_id: Mapped[str | None] = mapped_column(String(32))  # In hexadecimal; likewise.
 
 
 Index(

@@ -1,5 +1,7 @@
 """Companies, offices, switches, the tokens of people and switches, links for people to sign in by, and the decks."""
 
+from typing import Any
+
 from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -22,7 +24,8 @@ class OfficeRow(Base):
 
     `version` grows by one with every change. `projected_version` and `projected_credit_limit_micros` are what the
     store is known to hold: where the first is behind, the office is to be projected, and the second is what a lower
-    credit limit that the store refuses goes back to.
+    credit limit that the store refuses goes back to. `guards` are the fraud guards that have tripped, as dictionaries
+    of `Guard`, and `guarded_until` is when the last of them ends.
     """
 
     __tablename__ = "office"
@@ -41,6 +44,12 @@ class OfficeRow(Base):
     daily_spend_limit_micros: Mapped[int] = mapped_column(BigInteger)
     payment_terms: Mapped[PaymentTerms] = mapped_column(enum_column(PaymentTerms))
     state: Mapped[OfficeState] = mapped_column(enum_column(OfficeState))
+    fraud_country_spend_micros: Mapped[int] = mapped_column(BigInteger)
+    fraud_office_spend_micros: Mapped[int] = mapped_column(BigInteger)
+    fraud_country_calls: Mapped[int] = mapped_column(Integer)
+    fraud_office_calls: Mapped[int] = mapped_column(Integer)
+    guards: Mapped[list[dict[str, Any]]] = mapped_column(JsonColumn)
+    guarded_until: Mapped[int] = mapped_column(BigInteger)  # 0: no guard has tripped, or it was lifted.
     refill_enabled: Mapped[bool]
     refill_threshold_micros: Mapped[int] = mapped_column(BigInteger)
     refill_amount_micros: Mapped[int] = mapped_column(BigInteger)
@@ -60,9 +69,20 @@ Index(
     postgresql_where=OfficeRow.projected_version < OfficeRow.version,
 )
 
+# And this one to those that have tripped a guard.
+Index(
+    "ix_office_guarded",
+    OfficeRow.guarded_until,
+    sqlite_where=OfficeRow.guarded_until > 0,
+    postgresql_where=OfficeRow.guarded_until > 0,
+)
+
 
 class TokenRow(Base):
-    """A token. The secret is nowhere: only its SHA-256 is, which is enough for 256 random bits."""
+    """A token. The secret is nowhere: only its SHA-256 is, which is enough for 256 random bits.
+
+    Where a client certificate stands for it there is no secret, and `certificate` is the name in that.
+    """
 
     __tablename__ = "token"
     __table_args__ = (Index(None, "created_at", "token_id"),)
@@ -80,6 +100,7 @@ class TokenRow(Base):
     revoked_at: Mapped[int | None] = mapped_column(BigInteger)
     version: Mapped[int] = mapped_column(BigInteger)
     projected_version: Mapped[int] = mapped_column(BigInteger)
+    certificate: Mapped[str] = mapped_column(String(255))
 
 
 Index(

@@ -1,5 +1,5 @@
 -- The codes of all scripts, one table; gateway/store/codes.py is its mirror and a test holds the two equal.
--- 1 to 14 are the reasons of a decision, with the numbers of gateway.v1.Reason, so a decision needs no translation.
+-- 1 to 15 are the reasons of a decision, with the numbers of gateway.v1.Reason, so a decision needs no translation.
 local CODE = {
   OK = 0,
   EMERGENCY = 1,
@@ -9,6 +9,7 @@ local CODE = {
   CALL_ENDED = 5,
   MESSAGE_REFUNDED = 6,
   DESTINATION_BLOCKED = 7,
+  FRAUD_GUARD = 15,
   NO_RATE = 8,
   FREE = 9,
   PRICE_LIMIT = 10,
