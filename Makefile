@@ -96,6 +96,12 @@ sbom: $(VENV)/.installed ## Write what a gateway is made of to dist/tollgate.cdx
 	mkdir -p dist
 	$(SBOM) --output-file dist/tollgate.cdx.json
 
+SEED ?=
+
+.PHONY: chaos
+chaos: $(VENV)/.installed ## Faults at random under load, and an audit of every answer: SECONDS=60 SEED=.
+	$(BIN)/python -m loadtest.chaos --seconds $(SECONDS) --results loadtest/results $(if $(SEED),--seed $(SEED))
+
 .PHONY: fmt
 fmt: $(VENV)/.installed ## Format the Python code, and sort its imports.
 	$(BIN)/ruff check --select I --fix

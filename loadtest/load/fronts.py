@@ -13,12 +13,18 @@ def kill_fronts(supervisor_pid: int) -> int:
     Raises:
         BenchError: There is none.
     """
-    fronts = [pid for pid in children_of(supervisor_pid) if b"gateway.process\0front" in command_line_of(pid)]
+    fronts = processes_of(supervisor_pid, "front")
     if not fronts:
         raise BenchError(f"process {supervisor_pid} is no `tollgate serve` with a front")
     for pid in fronts:
         os.kill(pid, signal.SIGKILL)
     return len(fronts)
+
+
+def processes_of(supervisor_pid: int, name: str) -> list[int]:
+    """The processes of a `tollgate serve` that are called front or back, at this moment."""
+    command = f"gateway.process\0{name}".encode()
+    return [pid for pid in children_of(supervisor_pid) if command in command_line_of(pid)]
 
 
 def children_of(pid: int) -> list[int]:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,7 +82,8 @@ class MortalGateway:
         store = self._store_pid()
         for each in (pid, *map(int, children)):
             if each != store:
-                os.kill(each, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # It died by itself meanwhile.
+                    os.kill(each, signal.SIGKILL)
         self._process.wait()
 
     def stop(self) -> None:

@@ -209,15 +209,13 @@ class FaultProxy:
                 await self._resumed.wait()
             else:
                 await asyncio.sleep(plan.delay_seconds)
-        link.server.write(data)
-        await link.server.drain()
+        await _write(link.server, data)
 
     async def _to_client(self, link: _Link, data: bytes) -> None:
         if link.drop_reply.is_set():
             await self._count_fault()
             raise ConnectionAbortedError
-        link.client.write(data)
-        await link.client.drain()
+        await _write(link.client, data)
 
     def _take_plan(self) -> _Plan | None:
         """The fault for this request, if there is one."""
@@ -241,6 +239,14 @@ class FaultProxy:
         async with self._changed:
             self.faults += 1
             self._changed.notify_all()
+
+
+async def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
+    # To write on a connection that was aborted is a RuntimeError of uvloop.
+    if writer.is_closing():
+        raise ConnectionAbortedError
+    writer.write(data)
+    await writer.drain()
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:

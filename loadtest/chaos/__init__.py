@@ -1,0 +1,1 @@
+"""Faults at random under load, and an audit of every answer: docs/operating/faults.md."""
