@@ -101,8 +101,8 @@ def upgrade(connection: Connection) -> Schema:
         return found
     configuration = config(connection)
     command.upgrade(configuration, "head")
-    _raise_floor(connection, floor_of(ScriptDirectory.from_config(configuration).walk_revisions()))
-    return look_at_schema(connection)
+    floor = _raise_floor(connection, floor_of(ScriptDirectory.from_config(configuration).walk_revisions()))
+    return Schema(SchemaState.CURRENT, found.newest, found.newest, floor)
 
 
 def look_at_schema(connection: Connection) -> Schema:
@@ -135,9 +135,10 @@ def _read_floor(connection: Connection) -> int | None:
     return connection.scalar(sa.select(_SEQUENCE.c.value).where(_SEQUENCE.c.name == FLOOR))
 
 
-def _raise_floor(connection: Connection, floor: int) -> None:
+def _raise_floor(connection: Connection, floor: int) -> int:
     known = _read_floor(connection)
     if known is None:
         connection.execute(sa.insert(_SEQUENCE).values(name=FLOOR, value=floor))
     elif known < floor:
         connection.execute(sa.update(_SEQUENCE).where(_SEQUENCE.c.name == FLOOR).values(value=floor))
+    return max(floor, known or 0)
