@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from gateway.ledger import migrations
 from gateway.ledger.errors import DatabaseBusy, DatabaseError, DatabaseUnusable
-from gateway.ledger.sqlite import READS, SqliteConnections
+from gateway.ledger.sqlite import MIGRATES, READS, SqliteConnections
 
 T = TypeVar("T")
 
@@ -118,7 +118,7 @@ class Database:
             UnknownRevision: A newer Tollgate has migrated them, so that this one cannot work on them.
             Exception: As the driver has it, where the database cannot be used.
         """
-        async with self._engine.begin() as connection:
+        async with self._engine.execution_options(**{MIGRATES: True}).begin() as connection:
             self.schema = await connection.run_sync(_migrate)
 
     async def look_at_schema(self) -> migrations.Schema:

@@ -16,7 +16,11 @@ T = TypeVar("T")
 READS = "tollgate_reads"
 """Execution option of a connection whose transactions only read."""
 
+MIGRATES = "tollgate_migrates"
+"""Execution option of a connection that makes or migrates the tables: it waits longer for others who do."""
+
 _BUSY_TIMEOUT_MS = 5_000
+_MIGRATION_TIMEOUT_MS = 60_000
 
 
 class SqliteConnections:
@@ -85,6 +89,10 @@ def _prepare(connection: Any, _record: object) -> None:
 
 
 def _begin(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    if options.get(MIGRATES, False):
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {_MIGRATION_TIMEOUT_MS}")
     # A writer takes the lock at once: one that had read first could only fail when another had written meanwhile.
-    reads = connection.get_execution_options().get(READS, False)
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+    connection.exec_driver_sql("BEGIN" if options.get(READS, False) else "BEGIN IMMEDIATE")
+    if options.get(MIGRATES, False):
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")

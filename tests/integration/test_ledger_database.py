@@ -195,6 +195,28 @@ def test_a_database_that_is_locked_for_too_long_is_unavailable(tmp_path: Path, m
     with_ledger(tmp_path, scenario)
 
 
+def test_who_migrates_waits_longer_for_another_who_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_ledger(tmp_path, _nothing)
+    monkeypatch.setattr("gateway.ledger.sqlite._BUSY_TIMEOUT_MS", 50)
+
+    async def run() -> None:
+        other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        try:
+            opening = asyncio.create_task(open_database(url_of(tmp_path / "ledger.db")))
+            await asyncio.wait([opening], timeout=0.5)
+            assert not opening.done()
+            other.execute("ROLLBACK")
+            database = await opening
+        finally:
+            other.close()
+        async with database.read() as session:
+            assert (await session.execute(text("PRAGMA busy_timeout"))).scalar_one() == 50
+        await database.close()
+
+    asyncio.run(run())
+
+
 def test_a_cancelled_writer_leaves_nothing_behind_and_blocks_nobody(tmp_path: Path) -> None:
     async def scenario(ledger: Ledger) -> None:
         began = asyncio.Event()
