@@ -9,10 +9,10 @@ import pytest
 
 from gateway.cli.doctor.examination import examine
 from gateway.cli.doctor.findings import Finding, Verdict
-from gateway.settings import LISTEN_SETTINGS
 from tests.support.audits import assert_clean
 from tests.support.back import running_back
 from tests.support.clusters import kill_server
+from tests.support.gateway_process import LISTENERS
 from tests.support.servers import StartStore, StoreServer, wait_until
 
 PAGE = Path(__file__).parents[2] / "docs/operating/fail-over.md"
@@ -66,7 +66,7 @@ def test_a_replica_is_promoted_by_hand(
 
     for command in promoting:
         type_in(replica, command)
-    for name in LISTEN_SETTINGS:
+    for name in LISTENERS:
         monkeypatch.setenv(f"TOLLGATE_{name.upper()}", "127.0.0.1:0")
     monkeypatch.setenv("TOLLGATE_REDIS_URL", replica.url)
     monkeypatch.setenv("TOLLGATE_DATA_DIR", str(folder))

@@ -230,6 +230,13 @@ async def test_who_may_rotate_what(valkey: StoreServer, tmp_path: Path) -> None:
         for seconds in (-1, 2_592_001):
             await invalid("overlap_seconds", rotate(back, switch.token.token_id, overlap_seconds=seconds))
         await invalid("token_id", rotate(back, ""))
+        certified = await make(
+            back, role=pb.ROLE_SWITCH, switch_id="sw1", office_ids=[OFFICE], certificate="sw1.example.com"
+        )
+        fault = await refused(
+            StatusCode.FAILED_PRECONDITION, "TOKEN_WITHOUT_SECRET", rotate(back, certified.token.token_id)
+        )
+        assert "renew the certificate" in fault.message
         past = pb.RotateTokenRequest(token_id=switch.token.token_id)
         past.expires_at.FromSeconds(1)
         await invalid("expires_at", back.stub.RotateToken(past, metadata=ME))

@@ -22,14 +22,15 @@ from gateway.cli.doctor.examination import examine
 from gateway.cli.doctor.findings import Finding, Verdict, worst_of
 from gateway.cli.doctor.machine import examine_file_limit
 from gateway.ledger.migrations import FLOOR
-from gateway.settings import LISTEN_SETTINGS
 from gateway.store.embedded import EmbeddedStore
 from gateway.store.keys import EPOCH_KEY, REBUILD_KEY, SHARDS_KEY, outbox_key
 from gateway.store.scripts import load_library
 from tests.support.back import running_back
 from tests.support.clusters import running_cluster
 from tests.support.commands import run_command
+from tests.support.gateway_process import LISTENERS, running_gateway
 from tests.support.servers import StartStore, StoreServer, free_port, wait_until
+from tests.support.tls import Authority
 
 SetEnvironment = Callable[..., None]
 
@@ -46,7 +47,7 @@ def set_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SetEnvir
         for name, value in values.items():
             monkeypatch.setenv(f"TOLLGATE_{name.upper()}", str(value))
 
-    set_them(**{name: f"127.0.0.1:{free_port()}" for name in LISTEN_SETTINGS})
+    set_them(**{name: f"127.0.0.1:{free_port()}" for name in LISTENERS})
     return set_them
 
 
@@ -488,6 +489,26 @@ def test_a_listener_for_other_machines(data_dir: Path, set_environment: SetEnvir
     assert verdict is Verdict.WARN
     assert "TOLLGATE_LISTEN" in sentence
     assert "does not encrypt" in sentence
+
+
+@pytest.mark.slow
+def test_listeners_that_encrypt_are_asked_so(tmp_path: Path, set_environment: SetEnvironment) -> None:
+    files = Authority().write(tmp_path / "own", "gateway.example.com")
+    mtls_listen = f"127.0.0.1:{free_port()}"
+    given = files.server_flags() | {"tls_client_ca": str(files.ca), "mtls_listen": mtls_listen}
+    with running_gateway(tmp_path, **{f"TOLLGATE_{name.upper()}": value for name, value in given.items()}) as gateway:
+        set_environment(
+            data_dir=gateway.data_dir,
+            listen=gateway.server,
+            admin_listen=gateway.admin_server,
+            http_listen=gateway.http,
+            metrics_listen=gateway.metrics,
+            **given,
+        )
+        findings = found("listeners")
+    assert [each.verdict for each in findings] == [Verdict.OK] * (len(LISTENERS) + 1), findings
+    set_environment(tls_key=tmp_path / "nowhere.pem")
+    assert "TOLLGATE_TLS_KEY" in the_bad("settings")[1]
 
 
 def test_where_browsers_are_sent(data_dir: Path, set_environment: SetEnvironment) -> None:

@@ -15,11 +15,10 @@ import pytest
 from gateway.cli.doctor.examination import examine
 from gateway.cli.doctor.findings import Verdict
 from gateway.cli.errors import EXIT_UNAVAILABLE, EXIT_USAGE
-from gateway.settings import LISTEN_SETTINGS
 from gateway.settings_problems import variable_name
 from tests.support.billing import DOLLARS
 from tests.support.commands import run_command
-from tests.support.gateway_process import GatewayProcess, clean_environment, running_gateway
+from tests.support.gateway_process import LISTENERS, GatewayProcess, clean_environment, running_gateway
 from tests.support.operator import OPERATOR_TOKEN
 from tests.support.page_scene import PageScene
 from tests.support.servers import free_port
@@ -108,7 +107,7 @@ def test_nothing_to_look_at(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_doctor_beside_it(gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     addresses = (gateway.server, gateway.admin_server, gateway.http, gateway.metrics)
-    for name, address in zip(LISTEN_SETTINGS, addresses, strict=True):
+    for name, address in zip(LISTENERS, addresses, strict=True):
         monkeypatch.setenv(variable_name(name), address)
     told = asyncio.run(examine(None, gateway.data_dir))
     assert [each for each in told if each.verdict is Verdict.FAIL] == []

@@ -22,6 +22,10 @@ START_SECONDS = 90.0
 STOP_SECONDS = 30.0
 
 
+LISTENERS = ("listen", "admin_listen", "http_listen", "metrics_listen")
+"""Settings of the listeners that every gateway has."""
+
+
 @dataclass(frozen=True, slots=True)
 class GatewayProcess:
     """A running gateway."""
