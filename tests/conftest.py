@@ -11,6 +11,7 @@ from hypothesis import settings
 from tests.support.clusters import store_form, store_server, store_url  # noqa: F401 - fixtures are found by their names
 from tests.support.hypothesis_seed import choose_seed, is_hypothesis_test
 from tests.support.ledger import ledger_url  # noqa: F401 - fixtures are found by their names
+from tests.support.logs import logging_restored  # noqa: F401
 from tests.support.postgres import (  # noqa: F401
     empty_postgres_url,
     migrated_postgres,

@@ -1,15 +1,12 @@
 """Puts a run's table into docs/operating/faults.md: `python -m loadtest.chaos.page RESULT.json`."""
 
-import json
-import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from loadtest.chaos.faults import FAULTS
 from loadtest.chaos.report import table_of
 from loadtest.machine import ROOT
-from loadtest.readme import replaced
+from loadtest.section import write_section
 from loadtest.table import markdown
 
 PAGE: Final = ROOT / "docs/operating/faults.md"
@@ -49,11 +46,5 @@ def _books(result: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
-def main(result_path: Path) -> None:
-    """Write the section."""
-    result = json.loads(result_path.read_text())
-    PAGE.write_text(replaced(PAGE.read_text(), render(result, result_path.name)))
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    write_section(PAGE, render)

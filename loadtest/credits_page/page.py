@@ -1,13 +1,10 @@
 """Puts figures into docs/how-to/credits-page.md: `python -m loadtest.credits_page.page RESULT.json`."""
 
-import json
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 from loadtest.machine import ROOT
-from loadtest.readme import replaced
+from loadtest.section import write_section
 
 PAGE: Final = ROOT / "docs/how-to/credits-page.md"
 
@@ -71,11 +68,5 @@ def _month(month: dict[str, Any]) -> Iterator[str]:
     )
 
 
-def main(result_path: Path) -> None:
-    """Write the section."""
-    result = json.loads(result_path.read_text())
-    PAGE.write_text(replaced(PAGE.read_text(), render(result, result_path.name)))
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    write_section(PAGE, render)

@@ -1,13 +1,10 @@
 """Puts the newest figures into docs/how-to/kamailio.md: `python -m loadtest.kamailio.page RESULT.json`."""
 
-import json
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 from loadtest.machine import ROOT
-from loadtest.readme import replaced
+from loadtest.section import write_section
 
 PAGE: Final = ROOT / "docs/how-to/kamailio.md"
 
@@ -61,11 +58,5 @@ def _rates(result: dict[str, Any]) -> Iterator[str]:
     yield "Each call is authorized, answered and ended; after each rate nothing was reserved and the books were right."
 
 
-def main(result_path: Path) -> None:
-    """Write the section."""
-    result = json.loads(result_path.read_text())
-    PAGE.write_text(replaced(PAGE.read_text(), render(result, result_path.name)))
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    write_section(PAGE, render)

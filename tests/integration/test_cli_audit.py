@@ -2,13 +2,10 @@
 
 import asyncio
 import json
-import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from gateway.cli.errors import EXIT_FAILED, EXIT_UNAVAILABLE
 from gateway.store.embedded.directory import GATEWAY_LOCK, STORE_LOCK, try_lock
@@ -17,15 +14,7 @@ from tests.support.back import OFFICE, running_back
 from tests.support.commands import run_command
 from tests.support.servers import StoreServer, free_port
 
-
-@pytest.fixture(autouse=True)
-def logging_restored() -> Iterator[None]:
-    """A command sets up logging for its process, which here is the tests'."""
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    structlog.reset_defaults()
-    root.handlers, root.level = handlers, level
+pytestmark = pytest.mark.usefixtures("logging_restored")
 
 
 @pytest.fixture

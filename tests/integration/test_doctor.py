@@ -2,20 +2,18 @@
 
 import asyncio
 import json
-import logging
 import os
 import shutil
 import socket
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import redis
-import structlog
 
 from gateway.cli.connection import ConnectionFile
 from gateway.cli.doctor.examination import examine
@@ -88,15 +86,6 @@ def the_bad(subject: str) -> tuple[Verdict, str]:
     (finding,) = bad(subject)
     assert finding.cure
     return finding.verdict, finding.sentence
-
-
-@pytest.fixture
-def logging_restored() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    structlog.reset_defaults()
-    root.handlers, root.level = handlers, level
 
 
 @pytest.mark.usefixtures("worked", "logging_restored")

@@ -1,14 +1,12 @@
 """The parts of the Diameter front that need no gateway: numbers, payers, frames, sessions, watchdogs."""
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from diameter.message import Message
 from diameter.message.commands import CapabilitiesExchangeRequest
 
@@ -269,16 +267,6 @@ async def test_a_silent_peer_is_asked_and_then_given_up() -> None:
 
 
 # The command
-
-
-@pytest.fixture
-def logging_restored() -> Iterator[None]:
-    """A command sets up logging for its process, which here is the tests'."""
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    structlog.reset_defaults()
-    root.handlers, root.level = handlers, level
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import io
 import json
 import logging
-from collections.abc import Iterator
 from contextvars import copy_context
 from typing import Any
 
@@ -17,13 +16,7 @@ from gateway.request_context import Trace, current_trace, request_id
 SECRET = "s3cr3t-0123456789"
 
 
-@pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    structlog.reset_defaults()
-    root.handlers, root.level = handlers, level
+pytestmark = pytest.mark.usefixtures("logging_restored")
 
 
 @pytest.fixture
