@@ -32,6 +32,7 @@ PROBES: Final[Sequence[tuple[str | int, ...]]] = (
     ("HGET", _PROBE, ""),
     ("HMGET", _PROBE, ""),
     ("HGETALL", _PROBE),
+    ("HKEYS", _PROBE),
     ("HEXISTS", _PROBE, ""),
     # With a field and no value it is wrong, and does nothing.
     ("HSET", _PROBE, "", "", ""),
