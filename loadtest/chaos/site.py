@@ -16,9 +16,10 @@ from gateway.address import Address
 from gateway.cli.health import SERVING, ask_health
 from loadtest.chaos.store import MortalStore
 from loadtest.load.fronts import processes_of
-from loadtest.load.gateway import UNGUARDED, LoadedGateway
+from loadtest.load.gateway import LoadedGateway
 from loadtest.processes import BenchError
 from loadtest.scene import OPERATOR_TOKEN
+from tests.support.gateway_process import UNGUARDED
 from tests.support.mortal_gateway import MortalGateway
 from tests.support.proxy import FaultProxy
 

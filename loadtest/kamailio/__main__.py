@@ -19,10 +19,10 @@ from gateway.client import Client
 from loadtest.figures import percentile
 from loadtest.kamailio.latency import Invites, take_turns
 from loadtest.kamailio.rates import run_rate
-from loadtest.load.gateway import UNGUARDED
 from loadtest.processes import BenchError
 from loadtest.report import RESULTS, keep
 from loadtest.taken import Taken
+from tests.support.gateway_process import UNGUARDED
 from tests.support.kamailio import Kamailio, Process, Sidecar, spawn
 from tests.support.mortal_gateway import MortalGateway, mortal_gateway
 from tests.support.operator import OPERATOR_TOKEN, Operator

@@ -8,20 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from gateway.address import Address
 from loadtest.processes import BenchError
 from loadtest.scene import OPERATOR_TOKEN
+from tests.support.gateway_process import UNGUARDED
 from tests.support.mortal_gateway import mortal_gateway
-
-UNGUARDED: Final = {
-    "TOLLGATE_FRAUD_COUNTRY_SPEND_MICROS": "0",
-    "TOLLGATE_FRAUD_OFFICE_SPEND_MICROS": "0",
-    "TOLLGATE_SWITCH_OPERATIONS_PER_SECOND": "0",
-}
-"""Offices under load call abroad as no office does, and one switch stands for all of an installation: nothing of it is
-to be stopped for that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,7 @@ def test_a_fraud_guard_trips_within_seconds_and_is_lifted(
     tollgate("call", office, LONDON, "--duration", "30")
     assert wait_until(lambda: "FRAUD_GUARD" in run_command(capsys, "call", office, LONDON).err, TRIPS_SECONDS)
     assert re.search(
-        r"^fraud guard +no new charged calls to GB until .+Z: 0\.0\d USD in an hour, limit 0\.02 USD$",
+        r"^fraud guard +no new charged calls to GB until .+Z: 0\.\d\d USD in an hour, limit 0\.02 USD$",
         tollgate("office", "show", office).out,
         re.MULTILINE,
     )

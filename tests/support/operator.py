@@ -37,9 +37,9 @@ class Operator:
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, admin_server: str) -> AsyncIterator["Operator"]:
+    async def of(cls, admin_server: str, token: str = OPERATOR_TOKEN) -> AsyncIterator["Operator"]:
         """The operator of the gateway at an address."""
-        async with open_channel(Address.parse(admin_server), OPERATOR_TOKEN) as channel:
+        async with open_channel(Address.parse(admin_server), token) as channel:
             yield cls(CreditsStub(channel))
 
     async def create_office(
