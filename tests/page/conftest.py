@@ -6,8 +6,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.async_api import Browser, Page
 
+from gateway.v1 import credits_pb2 as pb
 from tests.support.browser import Visitor, find_chromium, running_chromium, visiting
 from tests.support.gateway_process import GatewayProcess
+from tests.support.operator import Operator
 from tests.support.page_scene import PageScene, gateway_for_pages
 from tests.support.session_loop import entered
 
@@ -32,10 +34,21 @@ def chromium(chromium_path: str, session_loop: asyncio.Runner) -> Iterator[Brows
         yield browser
 
 
+@pytest.fixture(scope="session")
+def operator_token(page_gateway: GatewayProcess, session_loop: asyncio.Runner) -> str:
+    """Of an operator; after the many wrong tokens of the tests of the sign-in that of the settings is held up."""
+
+    async def make() -> str:
+        async with Operator.of(page_gateway.admin_server) as operator:
+            return (await operator.stub.CreateToken(pb.CreateTokenRequest(role=pb.ROLE_OPERATOR))).secret
+
+    return session_loop.run(make())
+
+
 @pytest.fixture
-def scene(page_gateway: GatewayProcess, session_loop: asyncio.Runner) -> Iterator[PageScene]:
+def scene(page_gateway: GatewayProcess, operator_token: str, session_loop: asyncio.Runner) -> Iterator[PageScene]:
     """Makes what the pages are to show."""
-    with entered(session_loop, PageScene.of(page_gateway)) as opened:
+    with entered(session_loop, PageScene.of(page_gateway, operator_token)) as opened:
         yield opened
 
 

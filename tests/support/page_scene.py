@@ -51,11 +51,8 @@ class PageScene:
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, gateway: GatewayProcess) -> AsyncIterator[Self]:
-        """A scene in a gateway, until the block ends."""
-        # Tests of the sign-in show many wrong tokens from here, after which that of the settings is not listened to.
-        async with Operator.of(gateway.admin_server) as first:
-            token = (await first.stub.CreateToken(pb.CreateTokenRequest(role=pb.ROLE_OPERATOR))).secret
+    async def of(cls, gateway: GatewayProcess, token: str = OPERATOR_TOKEN) -> AsyncIterator[Self]:
+        """A scene in a gateway, until the block ends; `token` is of an operator."""
         async with (
             Operator.of(gateway.admin_server, token) as operator,
             open_channel(Address.parse(gateway.server), token) as channel,
