@@ -8,7 +8,9 @@ import re
 from contextvars import ContextVar
 from itertools import count
 from secrets import token_hex
-from typing import Final, NamedTuple
+from typing import Final
+
+from gateway.domain.trace import Trace
 
 REQUEST_ID: Final = "x-request-id"
 TRACEPARENT: Final = "traceparent"
@@ -18,18 +20,6 @@ _TRACEPARENT: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?"
 )
 _SAMPLED: Final = 0x01
-
-
-class Trace(NamedTuple):
-    """A span of a trace: 16 and 8 bytes, neither of them all zeros."""
-
-    trace_id: bytes
-    span_id: bytes
-
-    @property
-    def traceparent(self) -> str:
-        """As W3C Trace Context has it, of a trace that is recorded."""
-        return f"00-{self.trace_id.hex()}-{self.span_id.hex()}-01"
 
 
 request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from loadtest.aims import judge
 from loadtest.machine import ROOT
@@ -128,13 +128,22 @@ def newest(directory: Path, kind: str, make: str, **given: Any) -> Mapping[str, 
     raise PageError(f"no figures of {kind} in {directory}: {make}")
 
 
-def read_all(directory: Path) -> tuple[Result, Result, Result, Result]:
-    """What `render` takes.
+class Results(NamedTuple):
+    """What the page is made of, as `render` takes it."""
+
+    bench: Result
+    sweeps: Result
+    users: Result
+    soak: Result
+
+
+def read_all(directory: Path) -> Results:
+    """The results to show.
 
     Raises:
         PageError: Something is missing.
     """
-    return (
+    return Results(
         read(directory / LATEST),
         read(directory / SWEEPS_LATEST),
         newest(directory, "users", "make load PROFILE=highest SECONDS=600", profile="highest"),
@@ -158,7 +167,7 @@ def main(arguments: list[str]) -> int:
     if not given.check:
         given.page.write_text(text)
         return 0
-    missing = [plot.name for plot in plots_of(results[1]) if not (PLOTS / f"{plot.name}.png").exists()]
+    missing = [plot.name for plot in plots_of(results.sweeps) if not (PLOTS / f"{plot.name}.png").exists()]
     if missing:
         sys.stderr.write(f"plots are missing: {', '.join(missing)}\n")
     if not given.page.exists() or given.page.read_text() != text:

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Coroutine
 from typing import Any, Final
 
 from gateway.api.rating import RatedCall, RatedMessage, Rater
+from gateway.domain.trace import Trace
 from gateway.domain.vocabulary import Direction, License, MessageKind, Service
-from gateway.request_context import Trace, current_trace, request_id
+from gateway.request_context import current_trace, request_id
 from gateway.store.balances import BalanceStore, CallGrant, CallRequest, MessageGrant, MessageRequest
 from gateway.store.codes import CODES
 from gateway.store.connection import StoreConnection
@@ -117,7 +118,7 @@ def _ids(trace: Trace) -> bytes:
 
     Bytes of protobuf that stand behind each other are one message, so the details need not be packed anew.
     """
-    return Details(request_id=request_id.get(), trace=trace.trace_id + trace.span_id).SerializeToString()
+    return Details(request_id=request_id.get(), trace=trace.packed).SerializeToString()
 
 
 def _tell(span: Span, rated: RatedCall | RatedMessage) -> None:

@@ -7,15 +7,14 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from gateway.domain.trace import Trace
 from gateway.ledger.database import Database
 from gateway.ledger.journal import CallMoved, Journal, MessageSent, Refused, ShardBatch, Taken
-from gateway.request_context import Trace, current_trace
+from gateway.request_context import current_trace
 from gateway.tracing.tracer import ROOT, Kind, Tracer
 
 MAX_LINKS: Final = 128
 """Requests that a batch names; the SDK keeps as many."""
-
-_TRACE_ID_BYTES: Final = 16
 
 
 class TracedDatabase(Database):
@@ -85,4 +84,4 @@ def _traces(batches: Mapping[int, ShardBatch]) -> Iterator[Trace]:
             else:
                 subject = fact.subject if isinstance(fact, MessageSent | Refused) else None
             if subject is not None and subject.trace:
-                yield Trace(subject.trace[:_TRACE_ID_BYTES], subject.trace[_TRACE_ID_BYTES:])
+                yield Trace.unpack(subject.trace)

@@ -24,8 +24,9 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from gateway import metrics
+from gateway.domain.trace import Trace
 from gateway.errors import Internal, TollgateError, Unavailable
-from gateway.request_context import Trace, current_trace, read_traceparent
+from gateway.request_context import current_trace, read_traceparent
 from gateway.tracing.tracer import ROOT, Attribute, Attributes, Beginning, Kind, Span
 
 log = structlog.get_logger(__name__)

@@ -6,7 +6,7 @@ from enum import Enum, auto
 from functools import partial
 from typing import Concatenate, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar
 
-from gateway.request_context import Trace
+from gateway.domain.trace import Trace
 
 Attribute: TypeAlias = str | int | bool
 Attributes: TypeAlias = Mapping[str, Attribute]

@@ -25,9 +25,8 @@ from loadtest.load.command import run_load
 from loadtest.load.gateway import LoadedGateway, add_gateway_options, check_gateway_options
 from loadtest.load.numbers import count, not_negative, positive
 from loadtest.load.offices import Offices, describe, new_run_id
-from loadtest.load.operator import Operator
+from loadtest.load.opening import opened
 from loadtest.load.results import add_result_option, conclude
-from loadtest.scene import open_stub_with, wait_until_decides
 from loadtest.schedule import constant_arrivals, poisson_arrivals
 from loadtest.tables import Table
 from loadtest.taken import Taken
@@ -49,11 +48,8 @@ async def _run(given: argparse.Namespace, gateway: LoadedGateway, console: Conso
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     taken, run_id, answers = Taken.now(), new_run_id(), Answers()
     offices = Offices.named(run_id, funded=given.offices)
-    async with Operator.of(gateway) as operator, operator.switch_token(run_id) as token:
-        console.print(f"opening {given.offices} offices ...", style="dim")
-        await operator.open_offices(offices)
-        async with open_stub_with(gateway.server, token) as stub:
-            await wait_until_decides(stub, offices.funded[0])
+    console.print(f"opening {given.offices} offices ...", style="dim")
+    async with opened(gateway, offices, run_id) as (operator, token):
         console.print(
             f"{given.per_second:g} operations/s for {given.seconds:g} s, {given.arrivals}, {given.over} ...",
             style="dim",

@@ -1,7 +1,6 @@
 """What a load leaves behind: tables, a line about the books, a JSON file where one is asked for, and the exit code."""
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from loadtest.load.audit import Findings
-from loadtest.report import as_rich
+from loadtest.report import as_rich, keep
 from loadtest.tables import Table
 from loadtest.taken import Taken
 
@@ -49,11 +48,7 @@ def conclude(
     console.print()
     _say_books(findings, console)
     if directory is not None:
-        directory.mkdir(parents=True, exist_ok=True)
-        stamp = whole["taken_at"].replace("-", "").replace(":", "")
-        path = directory / f"{kind}-{stamp}-{whole['commit']}.json"
-        path.write_text(json.dumps(whole, indent=2) + "\n")
-        console.print(f"Written to {path}", soft_wrap=True)
+        console.print(f"Written to {keep(whole, directory, f'{kind}-')}", soft_wrap=True)
     return 1 if findings.faults else 0
 
 

@@ -18,10 +18,9 @@ from loadtest.load.command import run_load
 from loadtest.load.gateway import LoadedGateway
 from loadtest.load.numbers import count, positive
 from loadtest.load.offices import Offices, describe, new_run_id
-from loadtest.load.operator import Operator
+from loadtest.load.opening import opened
 from loadtest.load.results import add_result_option, conclude
 from loadtest.processes import BenchError
-from loadtest.scene import open_stub_with, wait_until_decides
 from loadtest.soak.samples import Sampler
 from loadtest.soak.tables import table_of
 from loadtest.soak.verdict import judge
@@ -55,10 +54,7 @@ async def _run(given: argparse.Namespace, gateway: LoadedGateway, console: Conso
     taken, run_id = Taken.now(), new_run_id()
     offices = Offices.named(run_id, funded=given.offices, unfunded=max(1, given.offices // 20), refilled=0)
     sampler = Sampler(gateway, given.seconds / LOOKS)
-    async with Operator.of(gateway) as operator, operator.switch_token(run_id) as token:
-        await operator.open_offices(offices)
-        async with open_stub_with(gateway.server, token) as stub:
-            await wait_until_decides(stub, offices.funded[0])
+    async with opened(gateway, offices, run_id) as (operator, token):
         plan = Plan(
             server=str(gateway.server),
             token=token,

@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -11,6 +10,7 @@ from typing import Any, Final, NoReturn
 from urllib.request import urlopen
 
 import redis
+from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.address import Address
 from gateway.store.embedded.address import SOCKET_NAME, StoreAddress
@@ -121,13 +121,8 @@ def _processes(supervisor_pid: int, data_dir: Path) -> Iterator[tuple[str, int]]
 
 def _gauges(metrics: Address) -> dict[str, float]:
     with urlopen(f"http://{metrics}/metrics", timeout=_TIMEOUT_SECONDS) as answer:
-        lines = answer.read().decode().splitlines()
-    found = {}
-    for line in lines:
-        name, _, value = line.partition(" ")
-        if name in GAUGES:
-            with suppress(ValueError):
-                found[name] = float(value)
+        families = text_string_to_metric_families(answer.read().decode())
+    found = {each.name: each.value for family in families for each in family.samples if each.name in GAUGES}
     missing = set(GAUGES) - found.keys()
     if missing:
         raise ValueError(f"no {', '.join(sorted(missing))} among its metrics")

@@ -23,10 +23,9 @@ from loadtest.load.command import run_load
 from loadtest.load.gateway import LoadedGateway, add_gateway_options, check_gateway_options
 from loadtest.load.numbers import count, not_negative, positive
 from loadtest.load.offices import Offices, describe, new_run_id
-from loadtest.load.operator import Operator
+from loadtest.load.opening import opened
 from loadtest.load.results import add_result_option, conclude
 from loadtest.processes import running_child
-from loadtest.scene import open_stub_with, wait_until_decides
 from loadtest.taken import Taken
 from loadtest.users.locust_process import run_locust
 from loadtest.users.plan import Plan
@@ -54,11 +53,8 @@ async def _run(given: argparse.Namespace, gateway: LoadedGateway, console: Conso
     ceiling = await _measure_ceiling(given.ceiling_seconds, console) if given.ceiling_seconds else None
     run_id = new_run_id()
     offices = _offices(given, run_id)
-    async with Operator.of(gateway) as operator, operator.switch_token(run_id) as token:
-        console.print(f"opening {len(offices.all())} offices ...", style="dim")
-        await operator.open_offices(offices)
-        async with open_stub_with(gateway.server, token) as stub:
-            await wait_until_decides(stub, offices.funded[0])
+    console.print(f"opening {len(offices.all())} offices ...", style="dim")
+    async with opened(gateway, offices, run_id) as (operator, token):
         console.print(f"{given.profile}: {PROFILES[given.profile].about}", style="dim", soft_wrap=True)
         if given.web:
             console.print(

@@ -10,8 +10,9 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
+from gateway.domain.trace import Trace
 from gateway.log import configure_logging
-from gateway.request_context import Trace, current_trace, request_id
+from gateway.request_context import current_trace, request_id
 
 SECRET = "s3cr3t-0123456789"
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from gateway.domain.trace import Trace
 from gateway.request_context import (
-    Trace,
     current_trace,
     operation_id_from,
     outgoing_headers,

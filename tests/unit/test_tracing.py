@@ -15,8 +15,9 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, StatusCode, Trace
 from structlog.testing import capture_logs
 
 from gateway.client.tracing import current_traceparent
+from gateway.domain.trace import Trace
 from gateway.errors import NotFound, Unavailable
-from gateway.request_context import Trace, current_trace
+from gateway.request_context import current_trace
 from gateway.settings import load_settings
 from gateway.settings_problems import SettingsError
 from gateway.startup import StartupError

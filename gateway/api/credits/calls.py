@@ -13,6 +13,7 @@ from gateway.api.credits.usage_records import is_call, record_call, record_messa
 from gateway.domain.identity import Identity
 from gateway.domain.ids import validate_id, validate_office_id
 from gateway.domain.money import format_amount
+from gateway.domain.trace import Trace
 from gateway.domain.usage import UsageState
 from gateway.domain.vocabulary import CallState, Direction, FinalReason, License, Reason, Service
 from gateway.errors import FailedPrecondition, NotFound
@@ -30,7 +31,6 @@ from gateway.v1 import authorization_pb2
 from gateway.v1 import credits_pb2 as pb
 
 _SCANNED: Final = 1_000
-_TRACE_ID_BYTES: Final = 16
 
 
 class CallRpcs:
@@ -123,7 +123,7 @@ class CallRpcs:
         response = pb.ExplainCallResponse(
             call=_live(office_id, call_id, found),
             request_id=details.request_id,
-            trace_id=details.trace[:_TRACE_ID_BYTES].hex(),
+            trace_id=Trace.unpack(details.trace).trace_id.hex(),
         )
         row = await self._rows.message((details.deck_version, details.rate_line), found.rate)
         if row is not None:

@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.credit import OWN_KEY_PREFIX, CreditKind, CreditRequest
+from gateway.domain.trace import Trace
 from gateway.domain.usage import UsageKind, UsageState
 from gateway.domain.vocabulary import Reason
 from gateway.ledger.credits import number_credit
@@ -21,7 +22,6 @@ A_REFUSAL: Final = 0
 """The `life_at` of a refusal: a later grant of the same id replaces it."""
 
 _MAX_CAUSE: Final = 200
-_TRACE_ID_BYTES: Final = 16
 _USAGE: Final[Table] = UsageRow.__table__  # type: ignore[assignment]  # a table, not any FromClause
 
 _Key = tuple[str, str, int]
@@ -193,7 +193,7 @@ def _row(key: _Key, kind: UsageKind, reason: Reason, subject: Subject, started_a
         "fingerprint": b"",
         "record": b"",
         "request_id": subject.request_id or None,
-        "trace_id": subject.trace[:_TRACE_ID_BYTES].hex() or None,
+        "trace_id": Trace.unpack(subject.trace).trace_id.hex() or None,
     }
 
 
