@@ -49,6 +49,8 @@ PROBES: Final[Sequence[tuple[str | int, ...]]] = (
     ("SCAN", 0, "COUNT", 1),
     ("MULTI",),
     ("EXEC",),
+    # `tollgate doctor` gives up what it has tried. Without a transaction it is wrong, and does nothing.
+    ("DISCARD",),
     ("WAIT", 0, 1),
 )
 """Each command but SUBSCRIBE, which would change the connection, and those of Clusters and Sentinels."""

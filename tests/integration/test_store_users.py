@@ -12,6 +12,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from gateway.cli.doctor.findings import Findings, Verdict
+from gateway.cli.doctor.primary import examine_primary
 from gateway.store.address import StoreAddress
 from gateway.store.codes import Code
 from gateway.store.configuration import StoreConfigurationError, check_primaries
@@ -35,7 +37,7 @@ NEVER_SEEN = {
     # Signing in and leaving, which a server refuses nobody; and other databases.
     "auth", "hello", "quit", "reset", "select",
     # Only in a Cluster.
-    "asking", "cluster|slots",
+    "asking", "cluster|info", "cluster|slots",
     # Redis 7.0 has none; and a server that has replicas is asked by WAIT.
     "waitaof", "wait",
 }  # fmt: skip
@@ -173,6 +175,13 @@ def test_who_watches_sees_how_it_is_and_no_balance(server: StoreServer) -> None:
         for command in ("GET tg:epoch", "SET tg:x 1", "CONFIG GET *", "SCAN 0"):
             with pytest.raises(redis.exceptions.NoPermissionError):
                 client.execute_command(*command.split())
+
+
+async def test_doctor_looks_at_it_as_the_gateway(server: StoreServer) -> None:
+    findings = Findings("store")
+    address = StoreAddress.parse(url_of(server))
+    assert await examine_primary(address, findings, timeout_ms=5_000, runs=False) is not None, list(findings)
+    assert [each for each in findings if each.verdict is Verdict.FAIL] == []
 
 
 def test_nobody_comes_in_without_a_password(server: StoreServer) -> None:
