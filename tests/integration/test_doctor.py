@@ -32,6 +32,9 @@ from tests.support.tls import Authority
 
 SetEnvironment = Callable[..., None]
 
+# Half a second each, and there are many.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def set_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SetEnvironment:

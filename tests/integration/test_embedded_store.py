@@ -195,6 +195,7 @@ def test_the_store_outlives_a_killed_gateway_and_is_adopted(data_dir: Path, bina
     assert not store_lives(data_dir)
 
 
+@pytest.mark.slow
 def test_ten_kills_of_the_gateway_leave_one_store_and_every_write(data_dir: Path, hold: HoldDirectory) -> None:
     pids = set()
     for number in range(1, 11):

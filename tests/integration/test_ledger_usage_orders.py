@@ -76,6 +76,7 @@ def in_order(rows: list[dict[str, Any]], order: UsageOrder) -> list[str]:
     return [row["thing_id"] for _, row in numbered]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zone", ZONES)
 def test_all_pages_show_each_record_once_in_its_order(ledger_url: str, zone: str) -> None:
     month = Month.parse("2025-03", zone, now_ms=NOW)

@@ -28,7 +28,7 @@ USERS = ("--seconds", "3", "--users", "24", "--offices", "10", "--ceiling-second
 LIMIT_SECONDS = 110
 
 # They share a gateway, and each of them keeps a core busy.
-pytestmark = pytest.mark.xdist_group("load")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("load")]
 
 
 @pytest.fixture(scope="module")

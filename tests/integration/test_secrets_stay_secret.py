@@ -140,6 +140,7 @@ async def drive(gateway: GatewayProcess, heard: Heard, store: StoreServer) -> No
     assert await asyncio.to_thread(wait_until, lambda: "store" in log().lower() and "warning" in log(), 20.0)
 
 
+@pytest.mark.slow
 def test_no_secret_is_in_what_a_gateway_says(tmp_path: Path) -> None:
     heard = Heard()
     store_directory = tmp_path / "store"
@@ -173,6 +174,7 @@ def test_no_secret_is_in_what_a_gateway_says(tmp_path: Path) -> None:
     assert heard.leaks() == []
 
 
+@pytest.mark.slow
 def test_no_secret_is_in_why_a_gateway_does_not_start(tmp_path: Path) -> None:
     heard = Heard()
     heard.secrets.add(DATABASE_PASSWORD)

@@ -255,6 +255,7 @@ def test_children_get_settings_and_token_by_their_environment_alone(
     assert TOKEN not in gateway.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["listen", "admin_listen", "http_listen", "metrics_listen"])
 def test_a_taken_port_is_told_with_its_setting(start_gateway: StartGateway, data_dir: Path, setting: str) -> None:
     with socket.socket() as taken:
@@ -281,6 +282,7 @@ def test_an_address_of_somewhere_else_is_told(start_gateway: StartGateway, addre
     assert words in gateway.output
 
 
+@pytest.mark.slow
 def test_two_listeners_that_collide_by_a_wildcard_are_told(start_gateway: StartGateway) -> None:
     port = free_port()
     gateway = start_gateway(children(), listen=f"127.0.0.1:{port}", admin_listen=f"0.0.0.0:{port}")

@@ -17,7 +17,7 @@ from tests.support.commands import Outcome, run_command
 from tests.support.gateway_process import GatewayProcess, running_gateway
 from tests.support.servers import free_port, wait_until
 
-pytestmark = pytest.mark.xdist_group("tls-how-to")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tls-how-to")]
 
 PAGE = (Path(__file__).parents[2] / "docs/how-to/tls.md").read_text()
 OPERATOR = "operator-of-the-how-to"

@@ -49,6 +49,7 @@ async def play(gateway: GatewayProcess) -> None:
         await calls.EndCall(pb.EndCallRequest(office_id="a", call_id=MY_CALL, duration_seconds=61))
 
 
+@pytest.mark.slow
 def test_from_the_switch_to_explain(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

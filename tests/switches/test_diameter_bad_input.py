@@ -49,7 +49,7 @@ from tests.support.gateway_process import GatewayProcess, running_gateway
 from tests.support.proxy import FaultProxy
 from tests.support.servers import free_port, wait_until
 
-pytestmark = pytest.mark.xdist_group("diameter-bad-input")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("diameter-bad-input")]
 
 HEADER_BYTES = 20
 MUTATION_SEED = 8506

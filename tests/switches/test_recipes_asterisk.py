@@ -29,7 +29,7 @@ from tests.support.servers import wait_until
 SCRIPT = Path(__file__).parents[2] / "switches/asterisk/tollgate_agi.py"
 DIALPLAN = SCRIPT.with_name("extensions.conf")
 
-pytestmark = pytest.mark.xdist_group("recipes")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("recipes")]
 
 
 @pytest.fixture(scope="module")

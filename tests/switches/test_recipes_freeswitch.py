@@ -37,7 +37,7 @@ UUID = "6ad1c1a4-0000-4000-8000-00000000000"
 RUNTIMES = {"5.1": lupa.lua51, "5.2": lupa.lua52, "5.3": lupa.lua53, "5.4": lupa.lua54}
 """FreeSWITCH embeds one of these, depending on how it was built."""
 
-pytestmark = pytest.mark.xdist_group("recipes")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("recipes")]
 
 
 @pytest.fixture(scope="module")

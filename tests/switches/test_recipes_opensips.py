@@ -35,7 +35,7 @@ CALLER: dict[str, Any] = {
 }
 """What the variables stand for, but for the office."""
 
-pytestmark = pytest.mark.xdist_group("recipes")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("recipes")]
 
 
 @pytest.fixture(scope="module")

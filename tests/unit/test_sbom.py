@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^ ;\\]+)", re.MULTILINE)
 
@@ -16,6 +18,7 @@ def command() -> list[str]:
     return [sys.executable, "-m", "cyclonedx_py", *line.split()]
 
 
+@pytest.mark.slow
 def test_it_has_what_is_locked(tmp_path: Path) -> None:
     target = tmp_path / "sbom.json"
     subprocess.run([*command(), "--output-file", str(target)], cwd=ROOT, check=True, capture_output=True, timeout=60)
