@@ -328,6 +328,7 @@ async def test_functions_are_loaded_again_into_a_store_that_lost_them(
         assert len(await till.connection.ask("FUNCTION", "LIST")) == 1
 
 
+@pytest.mark.slow
 @each_engine
 async def test_a_store_that_is_loading_is_unavailable_until_it_has_loaded(
     start_store: StartStore, tmp_path: Path, engine: str

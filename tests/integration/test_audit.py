@@ -440,6 +440,7 @@ async def test_a_journaler_that_is_always_faster_is_told_of(
         assert (report.too_busy, report.differences, report.is_clean) == ([OFFICE], [], False)
 
 
+@pytest.mark.slow
 async def test_a_journaler_and_calls_beside_it_make_no_false_alarm(valkey: StoreServer, tmp_path: Path) -> None:
     """The hardest case: what is compared changes all the time, on all sides."""
     offices = [f"o{number}" for number in range(5)]

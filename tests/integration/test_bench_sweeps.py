@@ -103,6 +103,7 @@ def test_smoke_run(sweep: str, tmp_path: Path) -> None:
     assert all(f"](benchmarks/{plot}.png)" in page for plot in plots)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--only", "nonsense"], ["--nonsense"]])
 def test_a_wrong_option_is_said(arguments: list[str]) -> None:
     ended = run(*arguments)

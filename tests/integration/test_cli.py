@@ -534,6 +534,7 @@ def test_metrics_are_served(gateway: GatewayProcess) -> None:
         assert b"tollgate_decisions_total" in answer.read()
 
 
+@pytest.mark.slow
 def test_a_second_gateway_on_the_directory_is_told_of_the_first(tollgate: Tollgate, gateway: GatewayProcess) -> None:
     before = (gateway.data_dir / CONNECTION_FILE).read_text()
     done = subprocess.run(
@@ -550,6 +551,7 @@ def test_a_second_gateway_on_the_directory_is_told_of_the_first(tollgate: Tollga
     assert (gateway.data_dir / CONNECTION_FILE).read_text() == before
 
 
+@pytest.mark.slow
 def test_an_operators_own_token_is_not_written_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with running_gateway(tmp_path, TOLLGATE_OPERATOR_TOKEN="my-own-secret") as running:
         assert "my-own-secret" not in (running.data_dir / CONNECTION_FILE).read_text()

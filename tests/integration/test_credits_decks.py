@@ -95,6 +95,7 @@ async def test_every_error_of_a_deck_with_its_line(valkey: StoreServer, tmp_path
         assert await published_rates(back.till.connection) == 1
 
 
+@pytest.mark.slow
 async def test_a_large_deck_is_taken_and_one_that_is_too_large_is_not(valkey: StoreServer, tmp_path: Path) -> None:
     async with running_back(valkey, tmp_path) as back:
         lines = "".join(

@@ -302,6 +302,7 @@ async def test_a_store_that_never_answers_is_reported_and_left_alone(data_dir: P
     assert store_lives(data_dir)
 
 
+@pytest.mark.slow
 async def test_a_store_that_is_loading_is_adopted_when_it_has_loaded(
     data_dir: Path, binary: Path, hold: HoldDirectory, tmp_path: Path
 ) -> None:

@@ -290,6 +290,7 @@ def test_two_listeners_that_collide_by_a_wildcard_are_told(start_gateway: StartG
     assert f"TOLLGATE_ADMIN_LISTEN: 0.0.0.0:{port} is taken" in gateway.output
 
 
+@pytest.mark.slow
 def test_a_second_gateway_hears_who_holds_the_directory(start_gateway: StartGateway) -> None:
     first = start_gateway(children())
     first.wait_for("gateway_ready")

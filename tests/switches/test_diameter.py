@@ -32,7 +32,7 @@ from tests.support.diameter import (
 from tests.support.front import DECK
 from tests.support.gateway_process import GatewayProcess, running_gateway
 
-pytestmark = pytest.mark.xdist_group("diameter")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("diameter")]
 
 SECOND = 100_000 / 60
 """Paris is 0.10 a minute, by the second."""
