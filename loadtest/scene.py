@@ -15,6 +15,7 @@ from gateway.client_channel import open_channel
 from gateway.domain.deck import parse_deck
 from gateway.domain.vocabulary import OfficeState
 from gateway.settings import Settings, load_settings
+from gateway.settings_problems import PREFIX
 from gateway.store.balances import BalanceStore
 from gateway.store.clock import StoreClock
 from gateway.store.codes import Code
@@ -27,6 +28,7 @@ from gateway.v1 import authorization_pb2 as pb
 from gateway.v1.authorization_pb2_grpc import CallAuthorizationStub
 from gateway.v1.records_pb2 import OfficeProfile
 from loadtest.processes import BenchError, BenchStore, Child, free_port, running_child
+from tests.support.gateway_process import UNGUARDED
 
 if TYPE_CHECKING:  # it is in the stubs only
     from gateway.v1.authorization_pb2_grpc import CallAuthorizationAsyncStub
@@ -101,7 +103,7 @@ async def running_front(
 
 
 def bench_settings(store: BenchStore, **changes: object) -> Settings:
-    """The settings of a gateway under test: the defaults, on ports and a store of its own."""
+    """The settings of a gateway under test: the defaults, unguarded, on ports and a store of its own."""
     return load_settings(
         **{
             "redis_url": store.url,
@@ -109,6 +111,7 @@ def bench_settings(store: BenchStore, **changes: object) -> Settings:
             # Not free_port() for each by itself: it might give the same one twice.
             **{name: f"127.0.0.1:{port}" for name, port in zip(_LISTENERS, _free_ports(len(_LISTENERS)), strict=True)},
             "log_level": "warning",
+            **{name.removeprefix(PREFIX).lower(): value for name, value in UNGUARDED.items()},
             **changes,
         }
     )
