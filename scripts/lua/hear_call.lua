@@ -44,7 +44,7 @@ if call_is_foreign(c, switch_id) then return { CODE.FORBIDDEN, 0, 0, 0, 0 } end
 now_ms = clock_now(KEYS[1], now_ms)
 office_turn_day(o, day)
 c.confirmed = math.max(c.confirmed, used)
-if used > 0 and c.answered_ms == 0 then c.answered_ms = math.max(c.authorized_ms, now_ms - used * 1000) end
+if used > 0 then call_hear_used(c, used, now_ms, grace_ms) end
 local taken = 0
 local final
 if state == LAPSED then

@@ -93,6 +93,39 @@ async def test_it_revives_a_lapsed_call(store_url: str) -> None:
         assert (entry.kind, entry.amount, entry.more["debited"]) == ("revive", -398_000, b"400000")
 
 
+@pytest.mark.parametrize("lapses", [False, True])
+async def test_a_call_has_not_talked_while_the_stores_clock_was_set_forward(store_url: str, lapses: bool) -> None:
+    async with open_till(store_url) as till:
+        await listed(till, by_gateway=True)
+        till.clock.move(20)
+        await till.hear(20)
+        till.clock.move(3_600)
+        if lapses:
+            assert (await till.lapse()).code == Code.LAPSED
+        till.clock.move(15)
+        assert (await till.hear(35)).code == Code.OK
+        call = await till.call()
+        assert (call.state, call.answered_ms) == (CallState.ANSWERED, NOON + 3_600_000)
+        assert await till.due() == call.answered_ms + 1000 * call.granted_seconds - 10_000
+        till.clock.set(await till.due() or 0)
+        used = call.granted_seconds - 10
+        await till.hear(used)
+        assert (await till.tick_by_clock()).debited_micros == 2_000 * used
+
+
+@pytest.mark.parametrize("late", [119, 120, 121])
+async def test_words_that_are_late_leave_the_answer_where_it_was(store_url: str, late: int) -> None:
+    async with open_till(store_url) as till:
+        await listed(till)
+        till.clock.move(30 + late)
+        await till.hear(30)
+        # A tick and the grace, 60 s each, are no reason to doubt the clock.
+        assert (await till.call()).answered_ms == (NOON if late <= 120 else NOON + late * 1000)
+        till.clock.move(10)
+        await till.hear(40 + late)
+        assert (await till.call()).answered_ms == NOON
+
+
 async def test_what_cannot_be_revived_is_to_be_hung_up(store_url: str) -> None:
     async with open_till(store_url) as till:
         await listed(till, 120_000)
