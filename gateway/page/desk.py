@@ -139,10 +139,12 @@ class Desk:
         """Whose session it is.
 
         Raises:
-            Unauthenticated: The token was revoked, or has expired.
+            Unauthenticated: It is over, or its token was revoked or has expired.
             Unavailable: It cannot be told now.
             PermissionDenied: It is a switch's.
         """
+        if self.sessions.is_over(session):
+            raise Unauthenticated
         identity = await self.directory.bearer(session.token_hash)
         identity.may_use_credits()
         return identity

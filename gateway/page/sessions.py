@@ -63,9 +63,12 @@ class Sessions:
             token_hash, csrf, ends_at = self._serializer.loads(text)
         except (BadData, ValueError, TypeError):
             return None
-        if self._clock.now_ms() >= ends_at:
-            return None
-        return Session(token_hash, csrf, ends_at)
+        session = Session(token_hash, csrf, ends_at)
+        return None if self.is_over(session) else session
+
+    def is_over(self, session: Session) -> bool:
+        """Whether its time has passed, whatever its token may still do."""
+        return self._clock.now_ms() >= session.ends_at
 
     def keep(self, response: Response, session: Session) -> None:
         """Have the browser keep a session until it ends.
