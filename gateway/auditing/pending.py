@@ -45,20 +45,22 @@ class Pending:
 
     def add(self, entry: OutboxEntry) -> None:
         """Take the next entry."""
-        before = entry.balance_micros - entry.amount_micros
+        _, amount_micros, balance_micros = entry.moved
+        before = balance_micros - amount_micros
         if self.balance_before is None:
             self.balance_before = before
         else:
             self.missing_micros += before - self.balance_after
-        self.balance_after = entry.balance_micros
+        self.balance_after = balance_micros
         self.entries += 1
         if entry.kind == "credit":
-            self.credits_micros += entry.amount_micros
+            self.credits_micros += amount_micros
         else:
-            self.moved_micros += entry.amount_micros
+            self.moved_micros += amount_micros
         if entry.kind in _OF_CALLS:
-            life = (entry.thing_id, entry.number(b"authorized_at"))
-            self.calls[life] = CallNews(entry.kind in ("tick", "revive"), entry.number(b"debited"))
+            call = entry.call
+            life = (entry.thing_id, call.authorized_ms)
+            self.calls[life] = CallNews(entry.kind in ("tick", "revive"), call.debited_micros)
 
 
 async def read_pending(

@@ -29,27 +29,20 @@ def entry_of(entry: OutboxEntry) -> Entry:
     """Translate an entry.
 
     Raises:
-        KeyError: Its kind, or a field of it, is not known here: another version of the scripts wrote it.
+        KeyError, struct.error: Its kind, or a field of it, is not known here: another version of the scripts wrote it.
     """
-    return Entry(
-        entry.entry_id,
-        entry.office_id,
-        entry.at_ms,
-        entry.amount_micros,
-        entry.balance_micros,
-        _FACTS[entry.kind](entry),
-    )
+    return Entry(entry.entry_id, entry.office_id, *entry.moved, _FACTS[entry.kind](entry))
 
 
 def _call(entry: OutboxEntry) -> CallMoved:
-    record = entry.fields.get(b"record")
+    record, call = entry.fields.get(b"record"), entry.call
     return CallMoved(
         entry.thing_id,
-        entry.number(b"authorized_at"),
+        call.authorized_ms,
         _STATES[entry.kind],
-        entry.number(b"debited"),
-        entry.number(b"confirmed"),
-        entry.number(b"answered_at"),
+        call.debited_micros,
+        call.confirmed_seconds,
+        call.answered_ms,
         _begun(record) if record is not None else None,
         _ended(entry) if entry.kind == "end" else None,
     )
@@ -61,12 +54,7 @@ def _begun(record: bytes) -> CallBegun:
 
 
 def _ended(entry: OutboxEntry) -> CallEnded:
-    return CallEnded(
-        entry.number(b"duration"),
-        entry.number(b"billed"),
-        entry.number(b"written_off"),
-        entry.fields[b"cause"].decode(errors="replace"),
-    )
+    return CallEnded(*entry.end, entry.fields[b"cause"].decode(errors="replace"))
 
 
 def _message(entry: OutboxEntry) -> MessageSent:
@@ -75,7 +63,7 @@ def _message(entry: OutboxEntry) -> MessageSent:
         entry.thing_id,
         _subject(details, details.switch_id),
         Reason(entry.number(b"reason")),
-        -entry.amount_micros,
+        -entry.moved.amount_micros,
         entry.fields[b"fingerprint"],
     )
 
@@ -98,7 +86,7 @@ def _trigger(entry: OutboxEntry) -> RefillTrigger:
         amount_micros=entry.number(b"refill_amount"),
         threshold_micros=entry.number(b"threshold"),
         available_micros=entry.number(b"available"),
-        raised_at=entry.at_ms,
+        raised_at=entry.moved.at_ms,
     )
 
 
@@ -151,7 +139,7 @@ _FACTS: Final[Mapping[str, Callable[[OutboxEntry], Fact]]] = {
     "end": _call,
     "denied": _refused,
     "message": _message,
-    "message_refund": lambda entry: MessageRefunded(entry.thing_id, entry.amount_micros),
+    "message_refund": lambda entry: MessageRefunded(entry.thing_id, entry.moved.amount_micros),
     "late_refund": lambda entry: LateRefund(entry.thing_id),
     "blocked": _refused,
     "credit": lambda entry: CreditApplied(int(entry.thing_id)),

@@ -182,7 +182,7 @@ def _facts(shard: int, entries: Sequence[OutboxEntry]) -> list[Entry]:
             facts.append(entry_of(entry))
         except (LookupError, ValueError, struct.error, DecodeError):
             log.exception(
-                "outbox_entry_not_understood", shard=shard, entry_id=entry.entry_id, kind=entry.kind,
+                "outbox_entry_not_understood", shard=shard, entry_id=entry.entry_id, kind=entry.fields.get(b"kind"),
                 cure="run the version of Tollgate that wrote it; nothing is lost meanwhile",
             )  # fmt: skip
             break

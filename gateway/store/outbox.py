@@ -1,6 +1,7 @@
 """Reading the outboxes: what moved money, entry by entry, shard by shard (lib/outbox.lua writes them)."""
 
 from collections.abc import Mapping
+from struct import Struct
 from typing import Any, Final, NamedTuple
 
 from gateway.slices import slices
@@ -12,28 +13,78 @@ SHARDS_AT_ONCE: Final = 4
 
 _SEARCHED: Final = 500
 
+_MOVED: Final = Struct("<qqq")
+_CALL: Final = Struct("<qqIq")
+_END: Final = Struct("<IIq")
 
-class OutboxEntry(NamedTuple):
-    """An entry of an outbox; what only its kind has is in `fields`.
 
-    Attributes:
-        entry_id: The stream's, by the store's clock.
-        kind: tick, end, lapse, revive, denied, message, message_refund, late_refund, blocked, credit or refill.
-        office_id: Whose money it is.
-        thing_id: The call, message, credit or refill.
-        at_ms: The gateway's clock, Unix milliseconds.
-        amount_micros: What it moved: negative for a debit.
-        balance_micros: After it.
-    """
+class Moved(NamedTuple):
+    """What every entry says: when, by the gateway's clock, and what it moved; negative: a debit."""
 
-    entry_id: str
-    kind: str
-    office_id: str
-    thing_id: str
     at_ms: int
     amount_micros: int
     balance_micros: int
+
+
+class CallFigures(NamedTuple):
+    """How a call stands after an entry."""
+
+    authorized_ms: int
+    debited_micros: int
+    confirmed_seconds: int
+    answered_ms: int
+
+
+class EndFigures(NamedTuple):
+    """What an end settled."""
+
+    duration_seconds: int
+    billed_seconds: int
+    written_off_micros: int
+
+
+class OutboxEntry(NamedTuple):
+    """An entry of an outbox, read where it is asked: one that another version wrote fails by itself.
+
+    Each property raises KeyError or struct.error where the entry has nothing of the kind.
+
+    Attributes:
+        entry_id: The stream's, by the store's clock.
+        fields: As they are; a kind has those that lib/outbox.lua and the scripts give it.
+    """
+
+    entry_id: str
     fields: Mapping[bytes, bytes]
+
+    @property
+    def kind(self) -> str:
+        """One of tick, end, lapse, revive, denied, message, message_refund, late_refund, blocked, credit, refill."""
+        return self.fields[b"kind"].decode()
+
+    @property
+    def office_id(self) -> str:
+        """Whose money it is."""
+        return self.fields[b"office"].decode()
+
+    @property
+    def thing_id(self) -> str:
+        """The call, message, credit or refill."""
+        return self.fields[b"id"].decode()
+
+    @property
+    def moved(self) -> Moved:
+        """When, and what."""
+        return Moved._make(_MOVED.unpack(self.fields[b"moved"]))
+
+    @property
+    def call(self) -> CallFigures:
+        """Of a tick, end, lapse or revive."""
+        return CallFigures._make(_CALL.unpack(self.fields[b"call"]))
+
+    @property
+    def end(self) -> EndFigures:
+        """Of an end."""
+        return EndFigures._make(_END.unpack(self.fields[b"end"]))
 
     def number(self, name: bytes) -> int:
         """A field that is a whole number; 0 where the entry has none of this name."""
@@ -125,23 +176,13 @@ async def find_credit(connection: StoreConnection, office_id: str, number: int) 
     while entries := await connection.ask("XREVRANGE", key, end, "-", "COUNT", _SEARCHED):
         for entry in (_entry(entry_id, fields) for entry_id, fields in entries):
             if (entry.kind, entry.office_id, entry.thing_id) == ("credit", office_id, str(number)):
-                return entry.amount_micros
+                return entry.moved.amount_micros
         end = "(" + entries[-1][0].decode()
     return None
 
 
 def _entry(entry_id: bytes, flat: list[Any]) -> OutboxEntry:
-    fields: dict[bytes, bytes] = dict(zip(flat[::2], flat[1::2], strict=True))
-    return OutboxEntry(
-        entry_id.decode(),
-        fields[b"kind"].decode(),
-        fields[b"office"].decode(),
-        fields[b"id"].decode(),
-        int(fields[b"at"]),
-        int(fields[b"amount"]),
-        int(fields[b"balance"]),
-        fields,
-    )
+    return OutboxEntry(entry_id.decode(), dict(zip(flat[::2], flat[1::2], strict=True)))
 
 
 def stored_ms(entry_id: str) -> int:

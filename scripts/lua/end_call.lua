@@ -30,7 +30,8 @@ INVARIANT  debited + written off = price(billed), and an ended call holds nothin
 local now_ms, office_id, call_id = tonumber(ARGV[1]), ARGV[2], ARGV[3]
 local day, duration, cause, switch_id = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local setup_ms, stub_ms = ARGV[8], ARGV[9]
-local NO_FINGERPRINT = string.rep('\0', 8)
+local NO_FINGERPRINT = '\0\0\0\0\0\0\0\0'
+local OUTBOX_END = '<I4I4i8'
 
 local o = office_read(KEYS[2])
 if not o then return { CODE.NOT_FOUND, 0, 0, 0, 0 } end
@@ -68,7 +69,7 @@ office_debit(o, taken)
 c.debited, c.held, c.confirmed = debited, 0, billed
 
 grant_journal(KEYS[5], 'end', o, c, office_id, call_id, now_ms, taken,
-  'duration', duration, 'billed', billed, 'written_off', string.format('%d', written_off), 'cause', cause)
+  'end', struct.pack(OUTBOX_END, duration, billed, written_off), 'cause', cause)
 office_judge_refill(o, KEYS[5], office_id, now_ms)
 clock_advance(KEYS[1], now_ms)
 office_write(KEYS[2], o)

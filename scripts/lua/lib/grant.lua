@@ -53,15 +53,18 @@ local function grant_revive(o, c, used, requested, now_ms)
   return grant_advance(o, c, used, target)
 end
 
+local OUTBOX_CALL = '<i8i8I4i8'
+
 -- The outbox entry of a call whose debit moved: cumulative debit and confirmed seconds; the first one also carries the
 -- call's record, of which the ledger makes the usage record, and rebuild the call.
 local function grant_journal(outbox, kind, o, c, office_id, call_id, now_ms, taken, ...)
-  local fields = { 'authorized_at', string.format('%d', c.authorized_ms), 'debited', string.format('%d', c.debited),
-    'confirmed', c.confirmed, 'answered_at', string.format('%d', c.answered_ms), ... }
-  if c.journaled == 0 then
-    c.journaled = 1
-    fields[#fields + 1], fields[#fields + 2] = 'record', call_pack(c)
+  local call = struct.pack(OUTBOX_CALL, c.authorized_ms, c.debited, c.confirmed, c.answered_ms)
+  if c.journaled == 1 then
+    outbox_add(outbox, kind, office_id, call_id, now_ms, -taken, o.balance, 'call', call, ...)
+    return
   end
+  c.journaled = 1
+  local fields = { 'call', call, 'record', call_pack(c), ... }
   outbox_add(outbox, kind, office_id, call_id, now_ms, -taken, o.balance, unpack(fields))
 end
 
