@@ -65,11 +65,11 @@ class Load:
 
 
 @asynccontextmanager
-async def running_load(site: Site, offices: Offices, seed: int, stop: asyncio.Event) -> AsyncIterator[Load]:
+async def running_load(site: Site, offices: Offices, seed: str, stop: asyncio.Event) -> AsyncIterator[Load]:
     """Load the gateway until `stop` is set; the block must wait for `settle` then.
 
     Args:
-        site: Whose bursts of retries become this load's, too.
+        site: Whose bursts of retries, and whose offices, become this load's.
         offices: Who pays; those without funds are given some by their owner.
         seed: Of all chances.
         stop: Set: begin nothing new.
@@ -107,7 +107,7 @@ async def running_load(site: Site, offices: Offices, seed: int, stop: asyncio.Ev
         strays = Strays(asker, payers.funded, books, meter, chance("strays"), stop)
         owner = Owner(owner_asker, payers.short, books, chance("owner"), stop)
         emergencies = Emergencies(clients, asker, payers.short[0], books, meter, stop)
-        site.ask_again = strays.ask_again
+        site.ask_again, site.office_ids = strays.ask_again, offices.all()
         lives = [
             *(switch.live() for switch in switches for _ in range(_LINES)),
             *(strays.live() for _ in range(_STRAYS)),

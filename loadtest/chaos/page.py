@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from loadtest.chaos.faults import FAULTS
 from loadtest.chaos.report import table_of
+from loadtest.chaos.stores.form import Form
 from loadtest.machine import ROOT
 from loadtest.section import write_section
 from loadtest.table import markdown
@@ -18,10 +19,11 @@ def render(result: Mapping[str, Any], file_name: str) -> str:
 
 
 def _kinds() -> Iterator[str]:
-    yield "| fault | what happens |"
-    yield "| --- | --- |"
+    yield "| fault | stores | what happens |"
+    yield "| --- | --- | --- |"
     for name, kind in FAULTS.items():
-        yield f"| {name} | {kind.about} |"
+        stores = "any" if len(kind.forms) == len(Form) else ", ".join(kind.forms)
+        yield f"| {name} | {stores} | {kind.about} |"
 
 
 def _taken(result: Mapping[str, Any], file_name: str) -> Iterator[str]:

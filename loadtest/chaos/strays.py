@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from gateway.v1 import authorization_pb2 as pb
 from loadtest.chaos.books import Books, Kind, Operation
-from loadtest.chaos.meter import Meter
+from loadtest.chaos.meter import Decided, Meter
 from loadtest.chaos.switches import GERMANY, LOCAL
 from loadtest.chaos.unary import Asker, Refused, Unanswered
 
@@ -141,7 +141,7 @@ class Strays:
                 raise
             return refused
         if isinstance(answer, pb.AuthorizeCallResponse | pb.AuthorizeMessageResponse) and not answer.replayed:
-            self._meter.decided(answer.reason)
+            self._meter.decided(Decided(answer.reason, request.office_id, by_session=False))
         return answer
 
     async def _repeat(self, operation: Operation) -> None:

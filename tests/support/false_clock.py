@@ -13,6 +13,11 @@ _LIBRARY = "faketime/libfaketimeMT.so.1"
 _PLACES = Path("/usr/lib")
 
 
+def find_library() -> Path | None:
+    """What processes preload in order to go by a false clock; None: it is not on this machine."""
+    return next(_PLACES.glob(f"*/{_LIBRARY}"), None)
+
+
 @dataclass(frozen=True, slots=True)
 class FalseClock:
     """The clock of the processes that are started with its environment.
@@ -26,7 +31,7 @@ class FalseClock:
     @property
     def environment(self) -> Mapping[str, str]:
         """What a process needs in order to go by it; skips the test where the library is missing."""
-        library = next(_PLACES.glob(f"*/{_LIBRARY}"), None)
+        library = find_library()
         if library is None:
             missing_server("faketime: not on this machine (apt-get install faketime)")
         return {
