@@ -43,8 +43,9 @@ class Operation:
         asked_at: When it was first asked, by the monotonic clock.
         during: The fault that went on then, or else the first that began before it was answered.
         request: By which it is asked again; None: not yet, or not to be.
-        micros: What was acknowledged, 0 or more: debited, given back or added; None: no answer yet.
-        answered_at: When that was, by the monotonic clock.
+        record: The same of what was answered 0, too, for whoever goes through the records; None: there is none.
+        micros: What was acknowledged last, 0 or more: debited, given back or added; None: no answer yet.
+        answered_at: When it was first, by the monotonic clock.
         was_forgotten: A repeat was answered as if it had not been asked before: what was acknowledged had been lost,
             though the repeat may have made it anew.
         granted_at: When a call was granted, by the monotonic clock.
@@ -55,6 +56,7 @@ class Operation:
     asked_at: float
     during: str = QUIET
     request: Any = None
+    record: Any = None
     micros: int | None = None
     answered_at: float = 0.0
     was_forgotten: bool = False
@@ -85,8 +87,15 @@ class Occurrence:
         return (
             self.may_lose_seconds > 0
             and -self.on_its_way_seconds <= self.began_at - acknowledged_at <= self.may_lose_seconds
-            and (self.office_ids is None or office_id in self.office_ids)
+            and self._is_of(office_id)
         )
+
+    def is_near(self, office_id: str, acknowledged_at: float) -> bool:
+        """Whether something may be missing of what an office was told then, and a bit more: whoever asks learns it."""
+        return abs(self.began_at - acknowledged_at) <= 2 * self.may_lose_seconds and self._is_of(office_id)
+
+    def _is_of(self, office_id: str) -> bool:
+        return self.office_ids is None or office_id in self.office_ids
 
 
 @dataclass(slots=True)
@@ -161,10 +170,11 @@ class Books:
             operation.micros, operation.answered_at = micros, at
             operation.during = self.went_on_since(operation.asked_at)
             return
-        if micros != operation.micros:
+        if not replayed and (micros or operation.micros):
+            # It was settled anew, by what there was then: a call may have been lost alone, or its end with it.
+            operation.was_forgotten, operation.micros = True, micros
+        elif micros != operation.micros:
             self.fault(f"{_name(operation.key)} was answered {operation.micros} micros, and then {micros}")
-        elif micros and not replayed:
-            operation.was_forgotten = True
 
     def not_found(self, operation: Operation, at: float) -> None:
         """An operation was answered NOT_FOUND: nothing is billed, which is final; what was acknowledged is lost."""

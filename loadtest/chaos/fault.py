@@ -42,6 +42,8 @@ class Fault(ABC):
         forms: With which stores it can be had.
         needs: What it can be had with alone, and not every machine has; None: nothing.
         lasts_seconds: The shortest and the longest time from its beginning to its end.
+        recovers_seconds: What its recovery takes on a quiet machine, where that is more than a moment: the plan leaves
+            time for it.
         may_lose_seconds: What was acknowledged so long before its beginning may be lost; 0: nothing. Whatever is more
             than 0 is explained in docs/operating/faults.md.
         stops_fronts: Whether no front decides while it lasts, emergency calls included.
@@ -53,6 +55,7 @@ class Fault(ABC):
     forms: ClassVar[Collection[Form]] = tuple(Form)
     needs: ClassVar[Means | None] = None
     lasts_seconds: ClassVar[tuple[float, float]] = (1.0, 2.5)
+    recovers_seconds: ClassVar[float] = 0.0
     may_lose_seconds: ClassVar[float] = 0.0
     stops_fronts: ClassVar[bool] = False
 

@@ -50,6 +50,7 @@ class GatewayKilled(Fault):
     # Its start takes longer than a promotion, and no store makes another fault of it.
     forms = (Form.ONE,)
     lasts_seconds = (0.2, 1.0)
+    recovers_seconds = 5.0
     stops_fronts = True
 
     async def begin(self) -> None:

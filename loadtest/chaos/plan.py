@@ -18,7 +18,7 @@ _OTHERS: Final = 3
 """How many faults that can be had with any store come in a round to each that needs this one."""
 
 _QUIET_SECONDS: Final = (1.0, 2.0)
-"""From the end of a fault to the next: the gateway's own recovery comes on top of it."""
+"""From the recovery of a fault to the next; where it takes longer than is planned, the next one waits."""
 
 _OVERLAPPING: Final = 0.4
 """Share of the faults that begin while the one before them lasts, where the two may."""
@@ -112,7 +112,8 @@ def _stage(seed: int, form: Form, seconds: float, chosen: Collection[str]) -> St
         if fault.end_seconds > seconds - LEAD_SECONDS:
             break
         planned.append(fault)
-        quiet_at, alone = max(quiet_at, fault.end_seconds + chance.uniform(*_QUIET_SECONDS)), not overlaps
+        recovered_at = fault.end_seconds + kind.recovers_seconds
+        quiet_at, alone = max(quiet_at, recovered_at + chance.uniform(*_QUIET_SECONDS)), not overlaps
     return Stage(form, seconds, tuple(planned))
 
 

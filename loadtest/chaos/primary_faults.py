@@ -20,6 +20,7 @@ class PrimaryKilled(Fault):
     forms = (Form.SENTINELS,)
     # What was on its way is answered meanwhile; all else waits for the promotion, which is recovery.
     lasts_seconds = (0.3, 0.6)
+    recovers_seconds = 4.0
     may_lose_seconds = MAY_LOSE_SECONDS
 
     @classmethod

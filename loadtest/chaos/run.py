@@ -114,9 +114,10 @@ async def run_stage(stage: Stage, seed: int, directory: Path, console: Console) 
                 )
             await asyncio.sleep(max(0.0, began + stage.seconds - monotonic()))
             stop.set()
-            await load.settle()
+            occurrences = [run.occurrence for run in runs]
+            await load.settle(occurrences)
             console.print("auditing ...", style="dim")
-            audited = await audit_site(site, operator, offices, load, [run.occurrence for run in runs])
+            audited = await audit_site(site, operator, offices, load, occurrences)
             return Outcome(stage, runs, load, audited)
 
 

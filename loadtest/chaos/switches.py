@@ -187,7 +187,7 @@ class Switch:
         return True
 
     async def _end(self, operation: Operation, call: dict[str, Any], duration_seconds: int, called_number: str) -> None:
-        request = pb.EndCallRequest(**call, duration_seconds=duration_seconds)
+        request = operation.record = pb.EndCallRequest(**call, duration_seconds=duration_seconds)
         for _ in range(2 if self._chance.random() < _ASKED_AGAIN else 1):
             try:
                 ended = await self._patiently(
@@ -221,7 +221,7 @@ class Switch:
                 self._books.fault(f"{message['message_id']} was answered {pb.Reason.Name(answer.reason)}")
                 return
             self._books.acknowledge(operation, answer.debited_micros, monotonic(), replayed=answer.replayed)
-        operation.request = request
+        operation.request = operation.record = request
         if refunds and self._chance.random() < 0.2:
             await self._refund(message, operation)
 
@@ -236,7 +236,7 @@ class Switch:
                 self._books.not_found(operation, monotonic())
                 return
             self._books.acknowledge(operation, refunded.refunded_micros, monotonic(), replayed=refunded.replayed)
-        operation.request = pb.RefundMessageRequest(**message)
+        operation.request = operation.record = pb.RefundMessageRequest(**message)
 
     async def _patiently(self, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
         """Ask until there is an answer, always with the same id.

@@ -33,6 +33,7 @@ from loadtest.report import RESULTS
 from tests.support.servers import server_binary
 
 LIMIT_SECONDS = 240
+PRIMARY_KILL = Occurrence("primary killed", 100.0, 4.0, on_its_way_seconds=1.0, office_ids=frozenset({"office"}))
 KILL = Occurrence("store killed", began_at=100.0, may_lose_seconds=2.0)
 
 
@@ -188,6 +189,21 @@ def test_another_answer_to_a_repeat_is_a_fault() -> None:
     assert books.faults == ["call c1 of office was answered 120000 micros, and then 60000"]
 
 
+@pytest.mark.parametrize("micros", [0, 60_000])
+def test_what_was_lost_may_be_settled_otherwise_and_counts_as_that(micros: int) -> None:
+    books = books_of(ANSWERS)
+    books.acknowledge(books.operations[CALL], micros, at=95.0, replayed=False)
+    found = tallied(books, {**ANSWERS, CALL: micros})
+    assert (found["store slow"].lost, found["store slow"].doubled) == (1, 0)
+    assert not books.faults
+
+
+@pytest.mark.parametrize(("answered_at", "is_near"), [(91.9, False), (92.0, True), (108.0, True), (108.1, False)])
+def test_records_are_gone_through_on_both_sides_of_a_kill(answered_at: float, is_near: bool) -> None:
+    assert PRIMARY_KILL.is_near("office", answered_at) == is_near
+    assert not PRIMARY_KILL.is_near("another", 100.0)
+
+
 @pytest.mark.parametrize(("answered_at", "is_stated"), [(97.9, False), (98.0, True), (100.0, True), (100.1, False)])
 def test_what_a_kill_of_the_store_may_lose_was_acknowledged_just_before_it(answered_at: float, is_stated: bool) -> None:
     books = Books()
@@ -196,9 +212,6 @@ def test_what_a_kill_of_the_store_may_lose_was_acknowledged_just_before_it(answe
     assert found == {
         "store killed" if is_stated else QUIET: Tally(lost=1, lost_micros=120_000, lost_as_stated=int(is_stated))
     }
-
-
-PRIMARY_KILL = Occurrence("primary killed", 100.0, 4.0, on_its_way_seconds=1.0, office_ids=frozenset({"office"}))
 
 
 @pytest.mark.parametrize(

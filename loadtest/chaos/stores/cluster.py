@@ -11,7 +11,7 @@ import redis
 
 from gateway.store.keys import office_keys
 from gateway.store.members import slot_of
-from loadtest.chaos.stores.replicated import OPTIONS, ReplicatedStore, good_replicas
+from loadtest.chaos.stores.replicated import OPTIONS, ReplicatedStore, are_followed
 from loadtest.chaos.stores.server import MortalServer
 from loadtest.processes import BenchError
 from tests.support.clusters import NODE_TIMEOUT_MS, ClusterServers, join
@@ -52,7 +52,7 @@ class ClusterStore(ReplicatedStore):
             return (
                 all(ports == seen[0] and len(ports) == _PRIMARIES for ports in seen)
                 and all(_sees_all_well(server) for server in self.servers)
-                and all(good_replicas(self._at(port)) for port in seen[0])
+                and are_followed([self._at(port) for port in seen[0]], self.servers, 1)
             )
         except redis.RedisError:
             return False

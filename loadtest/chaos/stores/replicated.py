@@ -69,6 +69,11 @@ class ReplicatedStore(Store):
         server.wait_ready()
 
 
-def good_replicas(server: MortalServer) -> int:
-    """How many replicas follow a server that keep up."""
-    return int(server.info("replication").get("min_slaves_good_slaves", 0))
+def are_followed(primaries: Sequence[MortalServer], servers: Sequence[MortalServer], replicas: int) -> bool:
+    """Whether so many replicas follow each primary, and all have read what they were sent.
+
+    A primary counts one that has yet to load it.
+    """
+    good = [int(primary.info("replication").get("min_slaves_good_slaves", 0)) for primary in primaries]
+    followers = [server.info("replication") for server in servers if server not in primaries]
+    return good == [replicas] * len(primaries) and all(each["master_link_status"] == "up" for each in followers)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import redis
 
-from loadtest.chaos.stores.replicated import OPTIONS, ReplicatedStore, good_replicas
+from loadtest.chaos.stores.replicated import OPTIONS, ReplicatedStore, are_followed
 from loadtest.chaos.stores.server import MortalServer
 from loadtest.processes import BenchError
 from tests.support.clusters import PRIMARY_NAME, running_sentinel
@@ -56,7 +56,7 @@ class SentinelStore(ReplicatedStore):
                 all(each["flags"] == "master" and int(each["port"]) == primary.port for each in told)
                 and all(int(each["num-slaves"]) == _REPLICAS for each in told)
                 and all(int(each["num-other-sentinels"]) == _SENTINELS - 1 for each in told)
-                and good_replicas(primary) == _REPLICAS
+                and are_followed([primary], self.servers, _REPLICAS)
             )
         except redis.RedisError:
             return False
