@@ -74,7 +74,7 @@ def table_of(result: Mapping[str, Any]) -> Table:
             number(row["not_answered"]),
             _calls(row["emergencies"]),
             _calls(row["emergencies_directly"]),
-            _amount(row["lost"], row["lost_micros"]),
+            _amount(row["lost"], row["lost_micros"]) + _stated(row),
             _amount(row["doubled"], row["doubled_micros"]),
             f"{row['recovered_seconds']['median']:.2f}" if row["recovered_seconds"] else "",
             f"{row['recovered_seconds']['high']:.2f}" if row["recovered_seconds"] else "",
@@ -126,6 +126,10 @@ def _slow_emergencies(by_session: Helped, directly: Helped) -> Iterator[str]:
 
 def _calls(helped: Mapping[str, float]) -> str:
     return f"{number(helped['granted'])}: {number(helped['slowest_ms'])}" if helped["granted"] else ""
+
+
+def _stated(row: Mapping[str, Any]) -> str:
+    return ", as stated" if row["lost"] and row["lost"] == row["lost_as_stated"] else ""
 
 
 def _amount(count: int, micros: int) -> str:

@@ -47,12 +47,13 @@ async def running_one(directory: Path, disk: SmallDisk | None) -> AsyncIterator[
 
     Args:
         directory: For its files; it is there already.
-        disk: Where they go instead.
+        disk: Where its append-only file goes instead.
 
     Raises:
         BenchError: It did not start.
     """
-    server = MortalServer(directory if disk is None else disk.path)
+    # The log is not on the small disk: it has to say what happened when that was full.
+    server = MortalServer(directory, {} if disk is None else {"dir": str(disk.path)})
     try:
         server.start()
         await asyncio.to_thread(server.wait_ready)
