@@ -114,7 +114,7 @@ async def running_load(site: Site, offices: Offices, seed: str, stop: asyncio.Ev
         strays = Strays(asker, payers.funded, books, meter, chance("strays"), stop)
         owner = Owner(owner_asker, payers.short, books, chance("owner"), stop)
         emergencies = Emergencies(clients, asker, payers.short[0], books, meter, stop)
-        site.ask_again, site.office_ids = strays.ask_again, offices.all()
+        site.ask_again, site.offices = strays.ask_again, offices
         lives = [
             *(switch.live() for switch in switches for _ in range(_LINES)),
             *(strays.live() for _ in range(_STRAYS)),

@@ -25,15 +25,15 @@ class PrimaryKilled(Fault):
 
     @classmethod
     def draw(cls, chance: Random) -> dict[str, int]:
-        """The office whose primary it is."""
+        """The office whose primary it is; it has funds, so that its next decision shows recovery."""
         return {"office": chance.randrange(1 << 16)}
 
     async def begin(self) -> None:
         """Kill it."""
-        office_ids = self._site.office_ids
-        self._office_id = office_ids[self._parameters["office"] % len(office_ids)]
+        offices = self._site.offices
+        self._office_id = offices.funded[self._parameters["office"] % len(offices.funded)]
         self._killed = await asyncio.to_thread(self._store.primary_of, self._office_id)
-        self._of_the_killed = await asyncio.to_thread(self._store.offices_of, self._killed, office_ids)
+        self._of_the_killed = await asyncio.to_thread(self._store.offices_of, self._killed, offices.all())
         self._killed.kill()
         self._killed_at = monotonic()
 

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from loadtest.chaos.stores.form import Form, Store
 from loadtest.chaos.stores.running import running_store
 from loadtest.load.fronts import processes_of
 from loadtest.load.gateway import LoadedGateway
+from loadtest.load.offices import Offices
 from loadtest.processes import BenchError
 from loadtest.scene import OPERATOR_TOKEN
 from tests.support.false_clock import FalseClock
@@ -33,6 +34,7 @@ _DECK: Final = Path(__file__).with_name("deck.csv")
 _DATABASE: Final = "tollgate.db"
 
 _DISK_MEGABYTES: Final = 256
+_NOBODY: Final = Offices(())
 
 _WHOLE_SECONDS: Final = 60.0
 _LISTENS: Final = "0A"
@@ -57,7 +59,7 @@ class Site:
         switch_proxy: Between the switches' Sessions and the gateway.
         clock: Of all processes of the gateway; None: they go by the right one.
         ask_again: Asks again what was settled last, many times and out of order; the load's to set.
-        office_ids: Who is under load; the load's to set.
+        offices: Who is under load; the load's to set.
     """
 
     gateway: MortalGateway
@@ -65,7 +67,7 @@ class Site:
     switch_proxy: FaultProxy
     clock: FalseClock | None
     ask_again: Callable[[Random], Awaitable[None]]
-    office_ids: Sequence[str] = ()
+    offices: Offices = _NOBODY
 
     @property
     def server(self) -> Address:
