@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from loadtest.chaos.faults import FAULTS
-from loadtest.chaos.means import missing_of
 from loadtest.chaos.plan import Stage, make_plan
+from loadtest.chaos.possible import possible
 from loadtest.chaos.report import is_clean, result_of, table_of
 from loadtest.chaos.run import Outcome, run_stage
 from loadtest.command import run_to_end
@@ -46,7 +46,8 @@ async def _run(given: argparse.Namespace, console: Console) -> int:
     # Which calls a client lets through without the gateway is in the report, and no news here.
     logging.getLogger("gateway.client").setLevel(logging.ERROR)
     seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
-    plan = _what_can_be_had(make_plan(seed, given.seconds, given.fault or ()), console)
+    whole = make_plan(seed, given.seconds, given.fault or ())
+    plan = possible(whole, lambda line: console.print(line, style="yellow", soft_wrap=True))
     again = " ".join(
         [f"--seed {seed} --seconds {given.seconds:g}", *(f'--fault "{name}"' for name in given.fault or ())]
     )
@@ -94,22 +95,6 @@ async def _run(given: argparse.Namespace, console: Console) -> int:
         soft_wrap=True,
     )
     return 1
-
-
-def _what_can_be_had(plan: Sequence[Stage], console: Console) -> list[Stage]:
-    """The plan less what this machine has no means for, each of them said.
-
-    Raises:
-        BenchError: Something is left out, and CI=true.
-    """
-    names = {fault.fault for stage in plan for fault in stage.faults}
-    missing = missing_of({means for name in names if (means := FAULTS[name].needs) is not None})
-    left_out = [name for name in FAULTS if name in names and FAULTS[name].needs in missing]
-    for name in left_out:
-        needed = FAULTS[name].needs
-        assert needed is not None
-        console.print(f"{name} is left out: {needed.value}", style="yellow", soft_wrap=True)
-    return [stage.without(left_out) for stage in plan]
 
 
 async def _stage(stage: Stage, seed: int, directory: Path, console: Console) -> Outcome:

@@ -1,7 +1,7 @@
 """A primary with two replicas, and the sentinels that watch them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,10 +89,16 @@ async def running_sentinels(directory: Path) -> AsyncIterator[SentinelStore]:
             replica.start(replicaof=f"127.0.0.1 {primary.port}")
         for server in servers:
             await asyncio.to_thread(server.wait_ready)
+        # Sentinels ask for replicas every 10 s only: they shall find them when they begin.
+        await _wait(lambda: are_followed([primary], servers, _REPLICAS), "the replicas to follow")
         store = SentinelStore(servers, [free_port() for _ in range(_SENTINELS)])
         for number, port in enumerate(store.ports):
             place = directory / f"sentinel-{number}"
             stack.enter_context(running_sentinel("valkey", place, primary.port, [f"port {port}"]))
-        if not await asyncio.to_thread(wait_until, store.is_whole, _START_SECONDS):
-            raise BenchError(f"primary, replicas and sentinels did not find each other in {_START_SECONDS:g} s")
+        await _wait(store.is_whole, "the sentinels to agree")
         yield store
+
+
+async def _wait(condition: Callable[[], bool], what: str) -> None:
+    if not await asyncio.to_thread(wait_until, condition, _START_SECONDS):
+        raise BenchError(f"waited for {what} for {_START_SECONDS:g} s")
