@@ -55,7 +55,7 @@ class GatewayKilled(Fault):
 
     async def begin(self) -> None:
         """Kill them."""
-        self._site.gateway.kill()
+        self._site.kill_gateway()
 
     async def end(self) -> None:
         """Start the gateway again, on the same data."""

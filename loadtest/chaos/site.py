@@ -91,6 +91,13 @@ class Site:
         except AssertionError as error:
             raise BenchError(f"the gateway did not start: {str(error)[-3000:]}") from None
 
+    def kill_gateway(self) -> None:
+        """Kill all its processes."""
+        pid = self.gateway.pid
+        self.gateway.kill()
+        if self.clock is not None:
+            self.clock.forget(pid)
+
     async def wait_whole(self) -> None:
         """Return when all workers and the back serve, and the store is whole.
 

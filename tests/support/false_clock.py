@@ -11,6 +11,7 @@ from tests.support.servers import missing_server
 
 _LIBRARY = "faketime/libfaketimeMT.so.1"
 _PLACES = Path("/usr/lib")
+_SHARED = Path("/dev/shm")
 
 
 def find_library() -> Path | None:
@@ -48,3 +49,8 @@ class FalseClock:
         new = self.file.with_suffix(".new")
         new.write_text(f"{seconds:+d}")
         new.rename(self.file)
+
+    def forget(self, pid: int) -> None:
+        """Remove what the library keeps of a process that was killed: another one with its pid would not start."""
+        for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
+            (_SHARED / name).unlink(missing_ok=True)
