@@ -18,9 +18,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from loadtest.chaos.faults import FAULTS
-from loadtest.chaos.plan import make_plan
+from loadtest.chaos.plan import Stage, make_plan
+from loadtest.chaos.possible import possible
 from loadtest.chaos.report import is_clean, result_of, table_of
-from loadtest.chaos.run import run_chaos
+from loadtest.chaos.run import Outcome, run_stage
 from loadtest.command import run_to_end
 from loadtest.load.numbers import positive
 from loadtest.load.results import add_result_option
@@ -45,13 +46,17 @@ async def _run(given: argparse.Namespace, console: Console) -> int:
     # Which calls a client lets through without the gateway is in the report, and no news here.
     logging.getLogger("gateway.client").setLevel(logging.ERROR)
     seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
-    plan = make_plan(seed, given.seconds, given.fault or ())
-    again = f"--seed {seed} --seconds {given.seconds:g}"
-    console.print(f"seed {seed}: {len(plan)} faults in {given.seconds:g} s; again with {again}", soft_wrap=True)
+    whole = make_plan(seed, given.seconds, given.fault or ())
+    plan = possible(whole, lambda line: console.print(line, style="yellow", soft_wrap=True))
+    again = " ".join(
+        [f"--seed {seed} --seconds {given.seconds:g}", *(f'--fault "{name}"' for name in given.fault or ())]
+    )
+    planned = [{"store": stage.form, **fault.to_json()} for stage in plan for fault in stage.faults]
+    console.print(f"seed {seed}: {len(planned)} faults in {given.seconds:g} s; again with {again}", soft_wrap=True)
     taken = Taken.now()
     directory = Path(tempfile.mkdtemp(prefix="tollgate-chaos-"))
     try:
-        outcome = await run_chaos(plan, seed, given.seconds, directory, console)
+        outcomes = [await _stage(stage, seed, directory, console) for stage in plan]
     except BenchError as error:
         raise BenchError(f"{error}\nAgain with {again}. Logs and data are left in {directory}") from None
     except BaseException:
@@ -61,14 +66,14 @@ async def _run(given: argparse.Namespace, console: Console) -> int:
         **taken.head(),
         "seed": seed,
         "seconds": given.seconds,
-        "planned": [planned.to_json() for planned in plan],
+        "planned": planned,
         "took_seconds": taken.seconds(),
-        **result_of(outcome),
+        **result_of(outcomes),
     }
     console.print()
     console.print(as_rich(table_of(result)))
     books = result["books"]
-    left_over = len(plan) - len(outcome.runs)
+    left_over = len(planned) - len(result["timeline"])
     if left_over:
         console.print(f"{left_over} faults of the plan had no time: the gateway took long to be whole again.")
     console.print(
@@ -90,6 +95,13 @@ async def _run(given: argparse.Namespace, console: Console) -> int:
         soft_wrap=True,
     )
     return 1
+
+
+async def _stage(stage: Stage, seed: int, directory: Path, console: Console) -> Outcome:
+    console.print(f"{stage.form}: {len(stage.faults)} faults in {stage.seconds:g} s", style="dim")
+    place = directory / stage.form.name.lower()
+    place.mkdir()
+    return await run_stage(stage, seed, place, console)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The audit after the faults: answers, ledger and store, each held against both others."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
@@ -23,7 +23,6 @@ from loadtest.chaos.books import (
     Key,
     Kind,
     Occurrence,
-    Operation,
     Tally,
     compare,
     tally,
@@ -96,15 +95,17 @@ async def audit_site(
     """
     operations, began = load.books.operations.values(), monotonic()
     deadline = began + SETTLE_SECONDS
-    spent = _spent(offices, operations)
-    expected = expected_balances(offices, spent)
     settings = load_settings(data_dir=str(site.gateway.data_dir), redis_url=site.store.url)
     try:
         async with gateway_installation(settings, alone=False) as installation:
             report = await _settled(installation, deadline)
+            ledger = await _read_usage(installation)
+            # By the ledger: what a fault may lose was never spent, and asks for no refill.
+            spent = _spent(offices, ledger.found)
+            expected = expected_balances(offices, spent)
             standing = await _refilled(operator, offices, expected, deadline)
             settled_seconds = round(monotonic() - began, 1)
-            ledger = await _read_ledger(installation, operator, offices, load)
+            await _read_credits(ledger, operator, offices, load)
     except (CommandError, TollgateError, grpc.aio.AioRpcError) as error:
         said = fault_of(error).message if isinstance(error, grpc.aio.AioRpcError) else str(error)
         raise BenchError(f"the books could not be audited: {said}") from None
@@ -135,12 +136,12 @@ async def audit_site(
     )
 
 
-def _spent(offices: Offices, operations: Iterable[Operation]) -> dict[str, int]:
+def _spent(offices: Offices, found: Mapping[Key, int]) -> dict[str, int]:
     """Refilled office -> what its messages cost; it does nothing else."""
     spent = dict.fromkeys(offices.refilled, 0)
-    for operation in operations:
-        if operation.key.office_id in spent:
-            spent[operation.key.office_id] += operation.micros or 0
+    for key, micros in found.items():
+        if key.office_id in spent and key.kind is Kind.MESSAGE:
+            spent[key.office_id] += micros
     return spent
 
 
@@ -166,7 +167,7 @@ async def _refilled(
         await asyncio.sleep(_PAUSE_SECONDS)
 
 
-async def _read_ledger(installation: Installation, operator: Operator, offices: Offices, load: Load) -> _Ledger:
+async def _read_usage(installation: Installation) -> _Ledger:
     ledger = _Ledger()
     async for batch in AuditedUsage(installation.database).records(None):
         for record in batch:
@@ -174,6 +175,10 @@ async def _read_ledger(installation: Installation, operator: Operator, offices: 
             debited = record.cost_micros + record.refunded_micros
             ledger.found[Key(kind, record.office_id, record.thing_id)] = debited
             ledger.found[Key(Kind.REFUND, record.office_id, record.thing_id)] = record.refunded_micros
+    return ledger
+
+
+async def _read_credits(ledger: _Ledger, operator: Operator, offices: Offices, load: Load) -> None:
     for office_id, opening in offices.opening_micros().items():
         # What the office was opened with is the first.
         unknown = -1 if opening else 0
@@ -187,7 +192,6 @@ async def _read_ledger(installation: Installation, operator: Operator, offices: 
                 unknown += 1
         if unknown:
             ledger.faults.append(f"{office_id} has {unknown} credits that nobody was answered")
-    return ledger
 
 
 def _wrong_answers(books: Books) -> Iterator[str]:

@@ -4,7 +4,7 @@ import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -43,19 +43,25 @@ class Operation:
         asked_at: When it was first asked, by the monotonic clock.
         during: The fault that went on then, or else the first that began before it was answered.
         request: By which it is asked again; None: not yet, or not to be.
-        micros: What was acknowledged, 0 or more: debited, given back or added; None: no answer yet.
-        answered_at: When that was, by the monotonic clock.
+        record: The same of what was answered 0, too, for whoever goes through the records; None: there is none.
+        micros: What was acknowledged last, 0 or more: debited, given back or added; None: no answer yet.
+        answered_at: When it was first, by the monotonic clock.
         was_forgotten: A repeat was answered as if it had not been asked before: what was acknowledged had been lost,
             though the repeat may have made it anew.
+        granted_at: When a call was granted, by the monotonic clock.
+        vanished: A call that was granted is not known any more: it was never answered, and nothing is billed.
     """
 
     key: Key
     asked_at: float
     during: str = QUIET
     request: Any = None
+    record: Any = None
     micros: int | None = None
     answered_at: float = 0.0
     was_forgotten: bool = False
+    granted_at: float = 0.0
+    vanished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +72,30 @@ class Occurrence:
         fault: Its name.
         began_at: When, by the monotonic clock.
         may_lose_seconds: What was acknowledged so long before may be lost.
+        on_its_way_seconds: And so long after, where something was lost: then it had been decided before.
+        office_ids: Whose operations alone may be lost; None: everybody's.
     """
 
     fault: str
     began_at: float
     may_lose_seconds: float = 0.0
+    on_its_way_seconds: float = 0.0
+    office_ids: frozenset[str] | None = None
+
+    def may_lose(self, office_id: str, acknowledged_at: float) -> bool:
+        """Whether it may lose what an office was told at a time, by what is documented of it."""
+        return (
+            self.may_lose_seconds > 0
+            and -self.on_its_way_seconds <= self.began_at - acknowledged_at <= self.may_lose_seconds
+            and self._is_of(office_id)
+        )
+
+    def is_near(self, office_id: str, acknowledged_at: float) -> bool:
+        """Whether something may be missing of what an office was told then, and a bit more: whoever asks learns it."""
+        return abs(self.began_at - acknowledged_at) <= 2 * self.may_lose_seconds and self._is_of(office_id)
+
+    def _is_of(self, office_id: str) -> bool:
+        return self.office_ids is None or office_id in self.office_ids
 
 
 @dataclass(slots=True)
@@ -78,7 +103,8 @@ class Tally:
     """What went wrong with the money of some operations.
 
     Attributes:
-        lost: Operations that were acknowledged and are not in the books, or only in part.
+        lost: Operations that were acknowledged and are not in the books, or only in part; calls that were granted, and
+            then not known.
         lost_micros: Of them.
         lost_as_stated: How many of the lost a fault may lose, by what is documented of it.
         doubled: Operations whose money moved more than once.
@@ -90,6 +116,10 @@ class Tally:
     lost_as_stated: int = 0
     doubled: int = 0
     doubled_micros: int = 0
+
+    def __add__(self, other: "Tally") -> "Tally":
+        """Of both."""
+        return Tally(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass
@@ -140,10 +170,11 @@ class Books:
             operation.micros, operation.answered_at = micros, at
             operation.during = self.went_on_since(operation.asked_at)
             return
-        if micros != operation.micros:
+        if not replayed and (micros or operation.micros):
+            # It was settled anew, by what there was then: a call may have been lost alone, or its end with it.
+            operation.was_forgotten, operation.micros = True, micros
+        elif micros != operation.micros:
             self.fault(f"{_name(operation.key)} was answered {operation.micros} micros, and then {micros}")
-        elif micros and not replayed:
-            operation.was_forgotten = True
 
     def not_found(self, operation: Operation, at: float) -> None:
         """An operation was answered NOT_FOUND: nothing is billed, which is final; what was acknowledged is lost."""
@@ -166,8 +197,9 @@ class Discrepancy:
     Attributes:
         fault: That it counts for.
         operation: The operation.
-        lost_micros: Acknowledged, and not there, or not there when it was asked again; 0: nothing.
-        doubled_micros: There, and not acknowledged; 0: nothing.
+        lost_micros: Acknowledged, and not there, or not there when it was asked again; 0: of what is lost nothing was
+            billed yet.
+        doubled_micros: There, and not acknowledged; 0: it is lost.
         is_stated: Whether the fault may lose it, by what is documented.
     """
 
@@ -177,8 +209,15 @@ class Discrepancy:
     doubled_micros: int = 0
     is_stated: bool = False
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is lost, and not doubled."""
+        return not self.doubled_micros
+
     def __str__(self) -> str:
         """One line."""
+        if self.operation.vanished:
+            return f"{_name(self.operation.key)}: granted, and then not known, {self.fault}"
         what = f"lost {self.lost_micros}" if self.lost_micros else f"doubled {self.doubled_micros}"
         return f"{_name(self.operation.key)}: {what} micros of {self.operation.micros}, {self.fault}"
 
@@ -198,8 +237,9 @@ def compare(
     for operation in operations:
         acknowledged, has = operation.micros or 0, found.get(operation.key, 0)
         missing = max(0, acknowledged - has)
-        if operation.was_forgotten or missing:
-            loser = _loser_of(operation, occurrences)
+        if operation.was_forgotten or missing or operation.vanished:
+            at = operation.granted_at if operation.vanished else operation.answered_at
+            loser = _loser_of(operation.key.office_id, at, occurrences)
             fault = loser or operation.during
             yield Discrepancy(fault, operation, lost_micros=missing or acknowledged, is_stated=loser is not None)
         if has > acknowledged:
@@ -211,7 +251,7 @@ def tally(discrepancies: Iterable[Discrepancy]) -> dict[str, Tally]:
     tallies: dict[str, Tally] = {}
     for each in discrepancies:
         at = tallies.setdefault(each.fault, Tally())
-        at.lost += bool(each.lost_micros)
+        at.lost += each.is_lost
         at.lost_micros += each.lost_micros
         at.lost_as_stated += each.is_stated
         at.doubled += bool(each.doubled_micros)
@@ -254,12 +294,9 @@ def tally_unexplained(differences: Mapping[str, int]) -> Tally:
     return Tally(lost=len(lost), lost_micros=sum(lost), doubled=len(doubled), doubled_micros=sum(doubled))
 
 
-def _loser_of(operation: Operation, occurrences: Sequence[Occurrence]) -> str | None:
+def _loser_of(office_id: str, acknowledged_at: float, occurrences: Sequence[Occurrence]) -> str | None:
     """The fault that may have lost what had just been acknowledged, by what is documented of it."""
-    for each in occurrences:
-        if each.may_lose_seconds and 0 <= each.began_at - operation.answered_at <= each.may_lose_seconds:
-            return each.fault
-    return None
+    return next((each.fault for each in occurrences if each.may_lose(office_id, acknowledged_at)), None)
 
 
 def _name(key: Key) -> str:

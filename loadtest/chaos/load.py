@@ -1,7 +1,7 @@
 """The load: switches, strays, an owner and calls for help, from the first request to the last answer."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
 from typing import Final
@@ -9,7 +9,7 @@ from typing import Final
 from gateway.client import Client, LinkTimes
 from gateway.v1.authorization_pb2_grpc import CallAuthorizationStub
 from gateway.v1.credits_pb2_grpc import CreditsStub
-from loadtest.chaos.books import Books
+from loadtest.chaos.books import Books, Occurrence
 from loadtest.chaos.emergencies import Emergencies
 from loadtest.chaos.meter import Meter
 from loadtest.chaos.owners import Owner
@@ -39,10 +39,13 @@ class Load:
         owner: Whose credits are among it.
     """
 
-    def __init__(self, books: Books, meter: Meter, owner: Owner, callers: "list[asyncio.Task[None]]") -> None:
+    def __init__(
+        self, books: Books, meter: Meter, owner: Owner, strays: Strays, callers: "list[asyncio.Task[None]]"
+    ) -> None:
         self.books = books
         self.meter = meter
         self.owner = owner
+        self._strays = strays
         self._callers = callers
 
     def check(self) -> None:
@@ -51,8 +54,11 @@ class Load:
             if caller.done():
                 caller.result()
 
-    async def settle(self) -> None:
-        """Wait until everybody has come to the end of what they were doing, the stop being set.
+    async def settle(self, occurrences: Sequence[Occurrence]) -> None:
+        """Wait until everybody has come to the end of what they were doing, and has it settled, the stop being set.
+
+        Args:
+            occurrences: The faults that happened; of what they may have lost everybody goes through the records.
 
         Raises:
             BenchError: Somebody is not answered.
@@ -60,16 +66,17 @@ class Load:
         try:
             async with asyncio.timeout(2 * PATIENCE_SECONDS):
                 await asyncio.gather(*self._callers)
+                await self._strays.go_through_records(occurrences)
         except TimeoutError:
             raise BenchError("the load could not be settled: somebody is still not answered") from None
 
 
 @asynccontextmanager
-async def running_load(site: Site, offices: Offices, seed: int, stop: asyncio.Event) -> AsyncIterator[Load]:
+async def running_load(site: Site, offices: Offices, seed: str, stop: asyncio.Event) -> AsyncIterator[Load]:
     """Load the gateway until `stop` is set; the block must wait for `settle` then.
 
     Args:
-        site: Whose bursts of retries become this load's, too.
+        site: Whose bursts of retries, and whose offices, become this load's.
         offices: Who pays; those without funds are given some by their owner.
         seed: Of all chances.
         stop: Set: begin nothing new.
@@ -107,7 +114,7 @@ async def running_load(site: Site, offices: Offices, seed: int, stop: asyncio.Ev
         strays = Strays(asker, payers.funded, books, meter, chance("strays"), stop)
         owner = Owner(owner_asker, payers.short, books, chance("owner"), stop)
         emergencies = Emergencies(clients, asker, payers.short[0], books, meter, stop)
-        site.ask_again = strays.ask_again
+        site.ask_again, site.offices = strays.ask_again, offices
         lives = [
             *(switch.live() for switch in switches for _ in range(_LINES)),
             *(strays.live() for _ in range(_STRAYS)),
@@ -118,7 +125,7 @@ async def running_load(site: Site, offices: Offices, seed: int, stop: asyncio.Ev
         callers = [asyncio.create_task(life) for life in lives]
         obeying = [asyncio.create_task(switch.obey()) for switch in switches]
         try:
-            yield Load(books, meter, owner, callers)
+            yield Load(books, meter, owner, strays, callers)
         finally:
             for task in (*callers, *obeying):
                 task.cancel()

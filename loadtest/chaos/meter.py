@@ -2,10 +2,26 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from time import monotonic
+from typing import NamedTuple
 
 from gateway.v1 import authorization_pb2 as pb
 from loadtest.chaos.books import Books
+
+
+class Decided(NamedTuple):
+    """A call or message that was decided.
+
+    Attributes:
+        reason: That was answered.
+        office_id: Who pays.
+        by_session: Whether a switch's Session asked.
+    """
+
+    reason: int
+    office_id: str
+    by_session: bool
 
 
 class Helped:
@@ -41,23 +57,31 @@ class Meter:
 
     def __init__(self, books: Books) -> None:
         self._books = books
-        self._funded: asyncio.Future[float] | None = None
+        self._waiting: list[tuple[Callable[[Decided], bool], asyncio.Future[float]]] = []
         self.decisions: Counter[str] = Counter()
         self.unanswered: Counter[str] = Counter()
         self.helped = Helped()
         self.helped_directly = Helped()
 
-    def decided(self, reason: int) -> None:
-        """A call or message was decided, for the reason that was answered."""
+    def decided(self, decided: Decided) -> None:
+        """A call or message was."""
         self.decisions[self._books.current] += 1
-        if reason == pb.FUNDED and self._funded is not None and not self._funded.done():
-            self._funded.set_result(monotonic())
+        if decided.reason == pb.FUNDED:
+            for hit, funded in self._waiting:
+                if hit(decided) and not funded.done():
+                    funded.set_result(monotonic())
+            self._waiting = [each for each in self._waiting if not each[1].done()]
 
     def not_answered(self) -> None:
         """A caller has to ask again."""
         self.unanswered[self._books.current] += 1
 
-    def next_funded(self) -> "asyncio.Future[float]":
-        """When the next funded decision from now on is answered, by the monotonic clock."""
-        self._funded = asyncio.get_running_loop().create_future()
-        return self._funded
+    def next_funded(self, hit: Callable[[Decided], bool]) -> "asyncio.Future[float]":
+        """When the next funded decision from now on is answered, by the monotonic clock.
+
+        Args:
+            hit: Whose decisions count.
+        """
+        funded: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._waiting.append((hit, funded))
+        return funded

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from loadtest.chaos.faults import FAULTS
 from loadtest.chaos.report import table_of
+from loadtest.chaos.stores.form import Form
 from loadtest.machine import ROOT
 from loadtest.section import write_section
 from loadtest.table import markdown
@@ -18,10 +19,11 @@ def render(result: Mapping[str, Any], file_name: str) -> str:
 
 
 def _kinds() -> Iterator[str]:
-    yield "| fault | what happens |"
-    yield "| --- | --- |"
+    yield "| fault | stores | what happens |"
+    yield "| --- | --- | --- |"
     for name, kind in FAULTS.items():
-        yield f"| {name} | {kind.about} |"
+        stores = "any" if len(kind.forms) == len(Form) else ", ".join(kind.forms)
+        yield f"| {name} | {stores} | {kind.about} |"
 
 
 def _taken(result: Mapping[str, Any], file_name: str) -> Iterator[str]:
@@ -38,10 +40,11 @@ def _taken(result: Mapping[str, Any], file_name: str) -> Iterator[str]:
 def _books(result: Mapping[str, Any]) -> Iterator[str]:
     books, rows = result["books"], result["faults"].values()
     lost, doubled = (sum(row[what] for row in rows) for what in ("lost", "doubled"))
+    lost_word = "lost, as stated below" if lost else "lost"
     helped = sum(row[what]["granted"] for row in rows for what in ("emergencies", "emergencies_directly"))
     yield (
         f"{books['operations']:,} operations of {books['offices']} offices were held against ledger and store: {lost} "
-        f"lost, {doubled} doubled. {helped:,} emergency calls were asked for, and all of them granted. "
+        f"{lost_word}, {doubled} doubled. {helped:,} emergency calls were asked for, and all of them granted. "
         f"{books['settled_seconds']:.0f} s after the load nothing was on its way any longer."
     )
 

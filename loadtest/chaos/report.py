@@ -1,6 +1,7 @@
 """What a run says: a row for each fault, as JSON and as a table."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from loadtest.chaos.books import QUIET, UNATTRIBUTED, Tally
@@ -14,41 +15,43 @@ SLOWEST_EMERGENCY_SECONDS: Final = 5.0
 """No caller for help may wait longer, the machine's noise included, where there is a front to answer."""
 
 
-def result_of(outcome: Outcome) -> dict[str, Any]:
+def result_of(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """The figures of a run, for JSON.
 
     The row of `no fault` has what happened in between. That of `not attributed` is there only where something is wrong.
+
+    Args:
+        outcomes: Of its stages.
     """
     runs: dict[str, list[FaultRun]] = {QUIET: []}
-    for run in outcome.runs:
-        runs.setdefault(run.planned.fault, []).append(run)
-    tallies = {**{name: Tally() for name in runs}, **outcome.audited.tallies}
-    meter = outcome.load.meter
+    tallies: dict[str, Tally] = {}
+    for outcome in outcomes:
+        for run in outcome.runs:
+            runs.setdefault(run.planned.fault, []).append(run)
+        for name, found in outcome.audited.tallies.items():
+            tallies[name] = tallies.get(name, Tally()) + found
+    meters = [outcome.load.meter for outcome in outcomes]
     return {
-        "timeline": [run.to_json() for run in outcome.runs],
+        "timeline": [{"store": outcome.stage.form, **run.to_json()} for outcome in outcomes for run in outcome.runs],
         "faults": {
             name: {
                 "tried": len(runs.get(name, ())),
-                "decisions": meter.decisions[name],
-                "not_answered": meter.unanswered[name],
-                "emergencies": _helped(meter.helped, name),
-                "emergencies_directly": _helped(meter.helped_directly, name),
+                "decisions": sum(meter.decisions[name] for meter in meters),
+                "not_answered": sum(meter.unanswered[name] for meter in meters),
+                "emergencies": _helped([meter.helped for meter in meters], name),
+                "emergencies_directly": _helped([meter.helped_directly for meter in meters], name),
                 "recovered_seconds": _recovered(runs.get(name, ())),
-                "lost": tally.lost,
-                "lost_micros": tally.lost_micros,
-                "lost_as_stated": tally.lost_as_stated,
-                "doubled": tally.doubled,
-                "doubled_micros": tally.doubled_micros,
+                **asdict(tallies.get(name, Tally())),
             }
             for name in [*FAULTS, QUIET, UNATTRIBUTED]
-            if (tally := tallies.get(name)) is not None
+            if name in runs or name in tallies
         },
         "books": {
-            "offices": outcome.audited.offices,
-            "operations": outcome.audited.operations,
-            "refills": outcome.audited.refills,
-            "settled_seconds": outcome.audited.settled_seconds,
-            "faults": [*outcome.audited.faults, *_slow_emergencies(meter.helped, meter.helped_directly)],
+            "offices": sum(outcome.audited.offices for outcome in outcomes),
+            "operations": sum(outcome.audited.operations for outcome in outcomes),
+            "refills": sum(outcome.audited.refills for outcome in outcomes),
+            "settled_seconds": max(outcome.audited.settled_seconds for outcome in outcomes),
+            "faults": [fault for outcome in outcomes for fault in _wrong(outcome)],
         },
     }
 
@@ -71,7 +74,7 @@ def table_of(result: Mapping[str, Any]) -> Table:
             number(row["not_answered"]),
             _calls(row["emergencies"]),
             _calls(row["emergencies_directly"]),
-            _amount(row["lost"], row["lost_micros"]),
+            _amount(row["lost"], row["lost_micros"]) + _stated(row),
             _amount(row["doubled"], row["doubled_micros"]),
             f"{row['recovered_seconds']['median']:.2f}" if row["recovered_seconds"] else "",
             f"{row['recovered_seconds']['high']:.2f}" if row["recovered_seconds"] else "",
@@ -96,8 +99,15 @@ def table_of(result: Mapping[str, Any]) -> Table:
     )
 
 
-def _helped(helped: Helped, name: str) -> dict[str, float]:
-    return {"granted": helped.granted[name], "slowest_ms": round(1000 * helped.slowest_seconds.get(name, 0.0), 1)}
+def _helped(helped: Sequence[Helped], name: str) -> dict[str, float]:
+    slowest_seconds = max(each.slowest_seconds.get(name, 0.0) for each in helped)
+    return {"granted": sum(each.granted[name] for each in helped), "slowest_ms": round(1000 * slowest_seconds, 1)}
+
+
+def _wrong(outcome: Outcome) -> Iterator[str]:
+    meter = outcome.load.meter
+    for fault in (*outcome.audited.faults, *_slow_emergencies(meter.helped, meter.helped_directly)):
+        yield f"{outcome.stage.form}: {fault}"
 
 
 def _recovered(runs: Sequence[FaultRun]) -> dict[str, float] | None:
@@ -116,6 +126,10 @@ def _slow_emergencies(by_session: Helped, directly: Helped) -> Iterator[str]:
 
 def _calls(helped: Mapping[str, float]) -> str:
     return f"{number(helped['granted'])}: {number(helped['slowest_ms'])}" if helped["granted"] else ""
+
+
+def _stated(row: Mapping[str, Any]) -> str:
+    return ", as stated" if row["lost"] and row["lost"] == row["lost_as_stated"] else ""
 
 
 def _amount(count: int, micros: int) -> str:

@@ -1,4 +1,4 @@
-"""One run: the site, the load, the faults by the plan, and the audit."""
+"""One stage of a run: the site, the load, the faults by the plan, and the audit."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from loadtest.chaos.audit import Audited, audit_site
 from loadtest.chaos.books import QUIET, Occurrence
 from loadtest.chaos.faults import FAULTS
 from loadtest.chaos.load import Load, running_load
-from loadtest.chaos.plan import PlannedFault, together
+from loadtest.chaos.plan import PlannedFault, Stage, together
 from loadtest.chaos.site import Site, running_site
 from loadtest.load.offices import Offices, new_run_id
 from loadtest.load.operator import Operator
@@ -34,21 +34,18 @@ class FaultRun:
         planned: As the plan has it.
         began_seconds: From the beginning of the load.
         began_at: The same by the monotonic clock.
-        ended_at: When it ended, by the same.
-        recovered_seconds: From its end to the next funded decision; None: another fault lasted longer.
+        ended_at: When it was begun to end it, by the same.
+        occurrence: As the books blame it.
+        recovered_seconds: From its end to the next funded decision of those whom it hit; None: another fault lasted
+            longer.
     """
 
     planned: PlannedFault
     began_seconds: float
     began_at: float
     ended_at: float
+    occurrence: Occurrence
     recovered_seconds: float | None = None
-
-    @property
-    def occurrence(self) -> Occurrence:
-        """As the books blame it."""
-        name = self.planned.fault
-        return Occurrence(name, self.began_at, FAULTS[name].may_lose_seconds)
 
     def to_json(self) -> dict[str, Any]:
         """For the report."""
@@ -61,49 +58,50 @@ class FaultRun:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a run.
+    """What came of a stage.
 
     Attributes:
+        stage: As planned.
         runs: The faults in their order. Those at the end of the plan are not among them where the gateway took so long
             to be whole again that there was no time for them.
         load: What was asked.
         audited: What the audit found.
     """
 
+    stage: Stage
     runs: Sequence[FaultRun]
     load: Load
     audited: Audited
 
 
-async def run_chaos(
-    plan: Sequence[PlannedFault], seed: int, seconds: float, directory: Path, console: Console
-) -> Outcome:
+async def run_stage(stage: Stage, seed: int, directory: Path, console: Console) -> Outcome:
     """Run it all.
 
     Args:
-        plan: The faults.
+        stage: With its faults.
         seed: Of the load.
-        seconds: Of load.
-        directory: For all files.
+        directory: For all files; it is there already.
         console: Told of each fault.
 
     Raises:
         BenchError: Something did not start, could not be made to fail, or did not recover.
     """
-    async with running_site(directory) as site, Operator.of(site.loaded) as operator:
+    kinds = [FAULTS[planned.fault] for planned in stage.faults]
+    means = {kind.needs for kind in kinds if kind.needs is not None}
+    async with running_site(directory, stage.form, means) as site, Operator.of(site.loaded) as operator:
         offices = Offices.named(new_run_id(), **_OFFICES)
         await operator.open_offices(offices)
         async with open_stub_with(site.server, site.loaded.operator_token) as stub:
             await wait_until_decides(stub, offices.funded[0])
         stop = asyncio.Event()
-        async with running_load(site, offices, seed, stop) as load:
+        async with running_load(site, offices, f"{seed}/{stage.form}", stop) as load:
             began = monotonic()
             runs = []
-            for planned in together(plan):
+            for planned in together(stage.faults):
                 await asyncio.sleep(max(0.0, began + planned[0].start_seconds - monotonic()))
                 await site.wait_whole()
                 load.check()
-                if monotonic() > began + seconds:
+                if monotonic() > began + stage.seconds:
                     break
                 tried = await _Together(site, load, began).have(planned)
                 runs += tried
@@ -114,12 +112,28 @@ async def run_chaos(
                     style="dim",
                     soft_wrap=True,
                 )
-            await asyncio.sleep(max(0.0, began + seconds - monotonic()))
+            await asyncio.sleep(max(0.0, began + stage.seconds - monotonic()))
             stop.set()
-            await load.settle()
+            occurrences = [run.occurrence for run in runs]
+            await load.settle(occurrences)
             console.print("auditing ...", style="dim")
-            audited = await audit_site(site, operator, offices, load, [run.occurrence for run in runs])
-            return Outcome(runs, load, audited)
+            audited = await audit_site(site, operator, offices, load, occurrences)
+            return Outcome(stage, runs, load, audited)
+
+
+@dataclass(frozen=True, slots=True)
+class _Had:
+    """A fault that is over.
+
+    Attributes:
+        run: It.
+        over_at: When what it broke was whole again, by the monotonic clock.
+        funded: When the first funded decision after its end was answered to those whom it hit.
+    """
+
+    run: FaultRun
+    over_at: float
+    funded: asyncio.Future[float]
 
 
 class _Together:
@@ -136,8 +150,6 @@ class _Together:
         self._load = load
         self._began = began
         self._going_on: list[str] = []
-        self._ended_at = 0.0
-        self._funded: asyncio.Future[float] | None = None
 
     async def have(self, planned: Sequence[PlannedFault]) -> list[FaultRun]:
         """Have them, and wait until the gateway has recovered.
@@ -151,31 +163,34 @@ class _Together:
                 having = [tasks.create_task(self._have(fault, since + fault.start_seconds)) for fault in planned]
         except* Exception as group:
             raise group.exceptions[0] from None
-        assert self._funded is not None
+        last = max((each.result() for each in having), key=lambda had: had.over_at)
         try:
             async with asyncio.timeout(RECOVERY_SECONDS):
-                recovered = await self._funded - self._ended_at
+                await asyncio.gather(*(each.result().funded for each in having))
         except TimeoutError:
             names = " and ".join(fault.fault for fault in planned)
             raise BenchError(f"nothing funded was decided for {RECOVERY_SECONDS:g} s after {names}") from None
         self._load.books.goes_on(QUIET, monotonic())
-        runs = sorted((each.result() for each in having), key=lambda run: run.ended_at)
-        return [*runs[:-1], replace(runs[-1], recovered_seconds=recovered)]
+        return [
+            replace(had.run, recovered_seconds=had.funded.result() - had.run.ended_at) if had is last else had.run
+            for had in sorted((each.result() for each in having), key=lambda had: had.over_at)
+        ]
 
-    async def _have(self, planned: PlannedFault, at: float) -> FaultRun:
+    async def _have(self, planned: PlannedFault, at: float) -> "_Had":
         await asyncio.sleep(max(0.0, at - monotonic()))
         self._going_on.append(planned.fault)
         began_at = monotonic()
         self._load.books.goes_on(planned.fault, began_at)
         fault = FAULTS[planned.fault](self._site, planned.parameters)
+        await fault.begin()
         try:
-            await fault.begin()
             await asyncio.sleep(planned.length_seconds)
         finally:
-            ended_at = self._ended_at = monotonic()
-            self._funded = self._load.meter.next_funded()
+            ended_at = monotonic()
+            funded = self._load.meter.next_funded(fault.hits)
             await fault.end()
         self._going_on.remove(planned.fault)
         if self._going_on:
             self._load.books.goes_on(self._going_on[-1], monotonic())
-        return FaultRun(planned, began_at - self._began, began_at, ended_at)
+        run = FaultRun(planned, began_at - self._began, began_at, ended_at, fault.occurrence(began_at))
+        return _Had(run, monotonic(), funded)

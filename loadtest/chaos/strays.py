@@ -1,14 +1,14 @@
 """Callers whose requests arrive doubled, late and out of order, by way of both workers."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from random import Random
 from time import monotonic
 from typing import Any, Final
 
 from gateway.v1 import authorization_pb2 as pb
-from loadtest.chaos.books import Books, Kind, Operation
-from loadtest.chaos.meter import Meter
+from loadtest.chaos.books import Books, Kind, Occurrence, Operation
+from loadtest.chaos.meter import Decided, Meter
 from loadtest.chaos.switches import GERMANY, LOCAL
 from loadtest.chaos.unary import Asker, Refused, Unanswered
 
@@ -75,15 +75,26 @@ class Strays:
         settled = [each for each in self._books.operations.values() if type(each.request) in _RPCS]
         repeats = settled[-_REPEATED:] * _TIMES
         chance.shuffle(repeats)
-        limit = asyncio.Semaphore(_AT_ONCE)
+        await self._repeat_all((each, each.request) for each in repeats)
 
-        async def repeat(operation: Operation) -> None:
-            async with limit:
-                await self._repeat(operation)
+    async def go_through_records(self, occurrences: Sequence[Occurrence]) -> None:
+        """Ask once more for what a fault may have lost, as a switch does that goes through its records afterwards.
 
-        async with asyncio.TaskGroup() as tasks:
-            for operation in repeats:
-                tasks.create_task(repeat(operation))
+        What was lost is settled anew, and a call whose end was lost ends: else the gateway would have it for live.
+
+        Args:
+            occurrences: The faults that happened.
+        """
+        near = [
+            each
+            for each in self._books.operations.values()
+            if each.record is not None
+            and any(fault.is_near(each.key.office_id, each.answered_at) for fault in occurrences)
+        ]
+        # A refund gives back what its message has paid.
+        for is_refund in (False, True):
+            chosen = [each for each in near if (each.key.kind is Kind.REFUND) == is_refund]
+            await self._repeat_all((each, each.record) for each in chosen)
 
     async def _call(self, office_id: str, call_id: str) -> None:
         operation = self._books.ask(Kind.CALL, office_id, call_id, at=monotonic())
@@ -103,7 +114,7 @@ class Strays:
         answers = await asyncio.gather(*ends, *others)
         # Whichever end was the first is the one that counts: before the authorization it finds nothing, for good.
         self._take_all(operation, answers[: len(ends)])
-        operation.request = end if operation.micros else None
+        operation.request, operation.record = end if operation.micros else None, end
 
     async def _message(self, office_id: str, message_id: str) -> None:
         operation = self._books.ask(Kind.MESSAGE, office_id, message_id, at=monotonic())
@@ -112,9 +123,9 @@ class Strays:
         )
         times = self._chance.randint(1, _MOST_TIMES)
         self._take_all(operation, await asyncio.gather(*[self._send_some_time(request) for _ in range(times)]))
-        operation.request = request
+        operation.request = operation.record = request
 
-    async def _end_some_time(self, end: pb.EndCallRequest, ended: asyncio.Event) -> Any:
+    async def _end_some_time(self, end: pb.EndCallRequest, ended: asyncio.Event) -> tuple[Any, float]:
         answer = await self._send_some_time(end)
         ended.set()
         return answer
@@ -131,22 +142,33 @@ class Strays:
             if not ended.is_set():
                 raise
 
-    async def _send_some_time(self, request: Any, pointless: asyncio.Event | None = None) -> Any:
-        """The answer to a request that is sent some time; a `Refused` where the call is not known."""
+    async def _send_some_time(self, request: Any, pointless: asyncio.Event | None = None) -> tuple[Any, float]:
+        """The answer to a request that is sent some time, and when it came; a `Refused` where the call is not known."""
         await asyncio.sleep(self._chance.uniform(0.0, _LATE_SECONDS))
         try:
             answer = await self._asker.ask(_RPCS[type(request)], request, pointless=pointless)
         except Refused as refused:
             if refused.code != "NOT_FOUND":
                 raise
-            return refused
+            return refused, monotonic()
         if isinstance(answer, pb.AuthorizeCallResponse | pb.AuthorizeMessageResponse) and not answer.replayed:
-            self._meter.decided(answer.reason)
-        return answer
+            self._meter.decided(Decided(answer.reason, request.office_id, by_session=False))
+        return answer, monotonic()
 
-    async def _repeat(self, operation: Operation) -> None:
+    async def _repeat_all(self, repeats: Iterable[tuple[Operation, Any]]) -> None:
+        limit = asyncio.Semaphore(_AT_ONCE)
+
+        async def repeat(operation: Operation, request: Any) -> None:
+            async with limit:
+                await self._repeat(operation, request)
+
+        async with asyncio.TaskGroup() as tasks:
+            for operation, request in repeats:
+                tasks.create_task(repeat(operation, request))
+
+    async def _repeat(self, operation: Operation, request: Any) -> None:
         try:
-            answer = await self._asker.ask(_RPCS[type(operation.request)], operation.request)
+            answer = await self._asker.ask(_RPCS[type(request)], request)
         except Refused as refused:
             if refused.code != "NOT_FOUND":
                 self._books.fault(f"{operation.key.thing_id}, asked again, was answered {refused}")
@@ -157,15 +179,14 @@ class Strays:
             return
         if isinstance(answer, pb.AuthorizeMessageResponse) and answer.reason == pb.MESSAGE_REFUNDED:
             return
-        self._take(operation, answer)
+        self._take(operation, answer, monotonic())
 
-    def _take_all(self, operation: Operation, answers: Sequence[Any]) -> None:
+    def _take_all(self, operation: Operation, answers: Sequence[tuple[Any, float]]) -> None:
         """Take the answers to one request that was sent several times: that which is no replay was the first."""
-        for answer in sorted(answers, key=lambda answer: bool(getattr(answer, "replayed", False))):
-            self._take(operation, answer)
+        for answer, at in sorted(answers, key=lambda each: (bool(getattr(each[0], "replayed", False)), each[1])):
+            self._take(operation, answer, at)
 
-    def _take(self, operation: Operation, answer: Any) -> None:
-        at = monotonic()
+    def _take(self, operation: Operation, answer: Any, at: float) -> None:
         if isinstance(answer, Refused):
             self._books.not_found(operation, at)
         elif isinstance(answer, pb.RefundMessageResponse):

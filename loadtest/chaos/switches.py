@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from gateway.client import AlreadyExists, Client, CutCall, GatewayUnavailable, NotFound, OperationFailed, UnknownCall
 from gateway.v1 import authorization_pb2 as pb
 from loadtest.chaos.books import Books, Kind, Operation
-from loadtest.chaos.meter import Meter
+from loadtest.chaos.meter import Decided, Meter
 from loadtest.chaos.unary import PATIENCE_SECONDS
 
 BRITAIN: Final = "+442079460958"
@@ -78,6 +78,8 @@ class Switch:
         async for command in self._client.commands():
             if isinstance(command, CutCall | UnknownCall) and command.call_id in self._cut:
                 self._cut[command.call_id].set()
+            if isinstance(command, CutCall) and command.office_id in self._payers.funded:
+                self._books.fault(f"{command.call_id} was cut, though its office has funds")
 
     async def live(self) -> None:
         """One line."""
@@ -120,12 +122,11 @@ class Switch:
                 if self._chance.random() < 0.3:
                     used = self._chance.randint(0, duration_seconds)
                     await self._patiently(lambda: self._client.tick_call(**call, used_seconds=used))
-            except NotFound as error:
+            except NotFound:
                 # A free one may have been granted while the store was away, which then never heard of it.
-                if called_number != LOCAL and office_id in self._payers.funded:
-                    self._books.fault(f"{call['call_id']} was granted, and then {error}")
+                operation.vanished = called_number != LOCAL
             await asyncio.sleep(self._chance.uniform(0.0, 0.5))
-        await self._end(operation, call, duration_seconds)
+        await self._end(operation, call, duration_seconds, called_number)
 
     async def _talk(self, office_id: str) -> None:
         """A call that lasts as long as it says, is ticked by the gateway, and is cut where the funds end."""
@@ -139,7 +140,8 @@ class Switch:
             try:
                 answer = await self._patiently(lambda: self._client.answer_call(**call))
             except NotFound:
-                await self._end(operation, call, 0)
+                operation.vanished = True
+                await self._end(operation, call, 0, BRITAIN)
                 return
             if not answer.ended:
                 seconds = self._chance.uniform(1.0, _LONGEST_TALK_SECONDS)
@@ -147,7 +149,7 @@ class Switch:
                 await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
                 for wait in waits:
                     wait.cancel()
-            await self._end(operation, call, math.ceil(monotonic() - answered_at))
+            await self._end(operation, call, math.ceil(monotonic() - answered_at), BRITAIN)
         finally:
             del self._cut[call["call_id"]]
 
@@ -165,9 +167,9 @@ class Switch:
                     raise
                 if self._chance.random() < _GIVEN_UP:
                     # Nobody knows whether it is reserved; EndCall(0) sees to it.
-                    await self._end(operation, call, 0)
+                    await self._end(operation, call, 0, called_number)
                     return False
-        self._meter.decided(answer.reason)
+        self._meter.decided(Decided(answer.reason, call["office_id"], by_session=True))
         free = called_number == LOCAL
         allowed = {pb.FREE} if free else {pb.FUNDED}
         if call["office_id"] in self._payers.short and not free:
@@ -177,14 +179,15 @@ class Switch:
         if answer.decision != pb.GRANTED:
             self._books.acknowledge(operation, 0, monotonic())
             return False
+        operation.granted_at = monotonic()
         if self._chance.random() < _ASKED_AGAIN:
             again = await self._patiently(lambda: self._client.authorize_call(**asked))
             if again.decision != pb.GRANTED:
                 self._books.fault(f"{call['call_id']} was granted, and then {pb.Reason.Name(again.reason)}")
         return True
 
-    async def _end(self, operation: Operation, call: dict[str, Any], duration_seconds: int) -> None:
-        request = pb.EndCallRequest(**call, duration_seconds=duration_seconds)
+    async def _end(self, operation: Operation, call: dict[str, Any], duration_seconds: int, called_number: str) -> None:
+        request = operation.record = pb.EndCallRequest(**call, duration_seconds=duration_seconds)
         for _ in range(2 if self._chance.random() < _ASKED_AGAIN else 1):
             try:
                 ended = await self._patiently(
@@ -196,6 +199,8 @@ class Switch:
             except AlreadyExists as error:
                 self._books.fault(f"{call['call_id']} was ended once, and answered {error}")
                 return
+            if ended.debited_micros > _price_micros(called_number, duration_seconds):
+                self._books.fault(f"{call['call_id']} of {duration_seconds} s was billed {ended.debited_micros} micros")
             self._books.acknowledge(operation, ended.debited_micros, monotonic(), replayed=ended.replayed)
             operation.request = request
 
@@ -207,7 +212,7 @@ class Switch:
         for repeat in range(2 if self._chance.random() < _ASKED_AGAIN else 1):
             answer = await self._patiently(lambda: self._client.authorize_message(**asked))
             if not repeat:
-                self._meter.decided(answer.reason)
+                self._meter.decided(Decided(answer.reason, office_id, by_session=True))
             if answer.reason == pb.INSUFFICIENT_FUNDS and office_id not in self._payers.funded:
                 # A denial is not kept: asked again, it may be granted. So it is not.
                 self._books.acknowledge(operation, 0, monotonic())
@@ -216,7 +221,7 @@ class Switch:
                 self._books.fault(f"{message['message_id']} was answered {pb.Reason.Name(answer.reason)}")
                 return
             self._books.acknowledge(operation, answer.debited_micros, monotonic(), replayed=answer.replayed)
-        operation.request = request
+        operation.request = operation.record = request
         if refunds and self._chance.random() < 0.2:
             await self._refund(message, operation)
 
@@ -231,7 +236,7 @@ class Switch:
                 self._books.not_found(operation, monotonic())
                 return
             self._books.acknowledge(operation, refunded.refunded_micros, monotonic(), replayed=refunded.replayed)
-        operation.request = pb.RefundMessageRequest(**message)
+        operation.request = operation.record = pb.RefundMessageRequest(**message)
 
     async def _patiently(self, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
         """Ask until there is an answer, always with the same id.
@@ -248,6 +253,13 @@ class Switch:
                 self._meter.not_answered()
                 if monotonic() - began > PATIENCE_SECONDS:
                     raise
+
+
+def _price_micros(called_number: str, duration_seconds: int) -> int:
+    """What a call costs by deck.csv: no fault makes it dearer, though an office may run out of funds before."""
+    if called_number == BRITAIN:
+        return 10_000 + 2_000 * duration_seconds if duration_seconds else 0
+    return 60_000 * math.ceil(duration_seconds / 60) if called_number == GERMANY else 0
 
 
 def _key(thing: dict[str, Any]) -> dict[str, str]:

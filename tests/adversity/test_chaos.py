@@ -24,12 +24,16 @@ from loadtest.chaos.books import (
 from loadtest.chaos.faults import FAULTS, may_overlap
 from loadtest.chaos.page import PAGE, render
 from loadtest.chaos.plan import LEAD_SECONDS, make_plan, together
+from loadtest.chaos.possible import possible
 from loadtest.chaos.report import is_clean
+from loadtest.chaos.stores.form import Form
 from loadtest.machine import ROOT
+from loadtest.processes import BenchError
 from loadtest.report import RESULTS
 from tests.support.servers import server_binary
 
 LIMIT_SECONDS = 240
+PRIMARY_KILL = Occurrence("primary killed", 100.0, 4.0, on_its_way_seconds=1.0, office_ids=frozenset({"office"}))
 KILL = Occurrence("store killed", began_at=100.0, may_lose_seconds=2.0)
 
 
@@ -42,29 +46,71 @@ def test_the_same_seed_and_seconds_give_the_same_plan() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_minute_has_each_fault_and_two_at_a_time_at_most(seed: int) -> None:
-    plan = make_plan(seed, 60.0)
-    assert {planned.fault for planned in plan} == set(FAULTS)
-    assert plan[0].start_seconds >= LEAD_SECONDS
-    assert max(planned.end_seconds for planned in plan) <= 60.0 - LEAD_SECONDS
-    groups = together(plan)
-    assert [planned for group in groups for planned in group] == list(plan)
-    assert {len(group) for group in groups} <= {1, 2}
-    assert all(may_overlap(*(FAULTS[each.fault] for each in group)) for group in groups if len(group) == 2)
+def test_five_minutes_have_each_fault_and_two_at_a_time_at_most(seed: int) -> None:
+    plan = make_plan(seed, 300.0)
+    assert {planned.fault for stage in plan for planned in stage.faults} == set(FAULTS)
+    assert sum(stage.seconds for stage in plan) == 300.0
+    for stage in plan:
+        assert all(stage.form in FAULTS[planned.fault].forms for planned in stage.faults)
+        assert stage.faults[0].start_seconds >= LEAD_SECONDS
+        assert max(planned.end_seconds for planned in stage.faults) <= stage.seconds - LEAD_SECONDS
+        groups = together(stage.faults)
+        assert [planned for group in groups for planned in group] == list(stage.faults)
+        assert {len(group) for group in groups} <= {1, 2}
+        assert all(may_overlap(*(FAULTS[each.fault] for each in group)) for group in groups if len(group) == 2)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_minute_has_a_primary_of_each_kind_killed(seed: int) -> None:
+    tried = {planned.fault for stage in make_plan(seed, 60.0) for planned in stage.faults}
+    assert {"primary killed", "primary of a Cluster killed"} <= tried
 
 
 def test_some_faults_overlap() -> None:
-    assert any(len(group) == 2 for group in together(make_plan(1, 300.0)))
+    assert any(len(group) == 2 for stage in make_plan(1, 300.0) for group in together(stage.faults))
 
 
-def test_a_plan_may_be_of_some_faults() -> None:
-    plan = make_plan(1, 60.0, ["retries", "store killed"])
-    assert {planned.fault for planned in plan} == {"retries", "store killed"}
-    assert len(plan) > 2
+@pytest.mark.parametrize(
+    ("names", "forms"),
+    [
+        (["retries", "store killed"], [Form.ONE]),
+        (["retries"], [Form.ONE]),
+        (["primary killed"], [Form.SENTINELS]),
+        (["worker killed", "primary of a Cluster killed", "disk full"], [Form.ONE, Form.CLUSTER]),
+    ],
+)
+def test_a_plan_may_be_of_some_faults_on_the_stores_that_they_need(names: list[str], forms: list[Form]) -> None:
+    plan = make_plan(1, 60.0, names)
+    assert [stage.form for stage in plan] == forms
+    assert {planned.fault for stage in plan for planned in stage.faults} == set(names)
+    assert sum(len(stage.faults) for stage in plan) > len(names)
 
 
-def test_too_little_time_gives_an_empty_plan() -> None:
-    assert make_plan(1, 2 * LEAD_SECONDS) == ()
+def test_what_cannot_be_had_leaves_the_times_of_all_else() -> None:
+    [stage] = make_plan(1, 60.0, ["retries", "disk full"])
+    left = stage.without(["disk full"])
+    assert left.faults == tuple(each for each in stage.faults if each.fault == "retries")
+    assert left.seconds == stage.seconds
+
+
+@pytest.mark.parametrize("ci", ["", "true"])
+def test_what_a_machine_has_not_is_left_out_and_an_error_where_all_is_to_be_there(
+    monkeypatch: pytest.MonkeyPatch, ci: str
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setattr("tests.support.false_clock._PLACES", Path("/nowhere"))
+    plan, said = make_plan(1, 60.0, ["retries", "clock ahead"]), list[str]()
+    if ci:
+        with pytest.raises(BenchError, match=r"clock ahead is left out: .*apt-get install faketime"):
+            possible(plan, said.append)
+        return
+    [stage] = possible(plan, said.append)
+    assert {planned.fault for planned in stage.faults} == {"retries"}
+    assert said == ["clock ahead is left out: faketime is not on this machine (apt-get install faketime)"]
+
+
+def test_too_little_time_gives_no_faults() -> None:
+    assert not any(stage.faults for stage in make_plan(1, 2 * LEAD_SECONDS))
 
 
 # The arithmetic.
@@ -146,6 +192,21 @@ def test_another_answer_to_a_repeat_is_a_fault() -> None:
     assert books.faults == ["call c1 of office was answered 120000 micros, and then 60000"]
 
 
+@pytest.mark.parametrize("micros", [0, 60_000])
+def test_what_was_lost_may_be_settled_otherwise_and_counts_as_that(micros: int) -> None:
+    books = books_of(ANSWERS)
+    books.acknowledge(books.operations[CALL], micros, at=95.0, replayed=False)
+    found = tallied(books, {**ANSWERS, CALL: micros})
+    assert (found["store slow"].lost, found["store slow"].doubled) == (1, 0)
+    assert not books.faults
+
+
+@pytest.mark.parametrize(("answered_at", "is_near"), [(91.9, False), (92.0, True), (108.0, True), (108.1, False)])
+def test_records_are_gone_through_on_both_sides_of_a_kill(answered_at: float, is_near: bool) -> None:
+    assert PRIMARY_KILL.is_near("office", answered_at) == is_near
+    assert not PRIMARY_KILL.is_near("another", 100.0)
+
+
 @pytest.mark.parametrize(("answered_at", "is_stated"), [(97.9, False), (98.0, True), (100.0, True), (100.1, False)])
 def test_what_a_kill_of_the_store_may_lose_was_acknowledged_just_before_it(answered_at: float, is_stated: bool) -> None:
     books = Books()
@@ -154,6 +215,40 @@ def test_what_a_kill_of_the_store_may_lose_was_acknowledged_just_before_it(answe
     assert found == {
         "store killed" if is_stated else QUIET: Tally(lost=1, lost_micros=120_000, lost_as_stated=int(is_stated))
     }
+
+
+@pytest.mark.parametrize(
+    ("office_id", "answered_at", "is_stated"),
+    [
+        ("office", 95.9, False),
+        ("office", 96.0, True),
+        ("office", 101.0, True),
+        ("office", 101.1, False),
+        ("another", 99.0, False),
+    ],
+)
+def test_what_a_kill_of_a_primary_may_lose_was_acknowledged_by_it_just_before(
+    office_id: str, answered_at: float, is_stated: bool
+) -> None:
+    books = Books()
+    books.acknowledge(books.ask(Kind.CALL, office_id, "c1", at=90.0), 120_000, answered_at)
+    [found] = compare(books.operations.values(), {}, [PRIMARY_KILL])
+    assert found.is_lost
+    assert found.is_stated == is_stated
+
+
+@pytest.mark.parametrize(("granted_at", "is_stated"), [(95.0, False), (99.0, True)])
+def test_a_call_that_was_granted_and_then_is_not_known_is_lost(granted_at: float, is_stated: bool) -> None:
+    books = Books()
+    operation = books.ask(*CALL, at=90.0)
+    operation.granted_at, operation.vanished = granted_at, True
+    books.not_found(operation, at=105.0)
+    fault = "primary killed" if is_stated else QUIET
+    assert tally(compare([operation], {}, [PRIMARY_KILL])) == {fault: Tally(lost=1, lost_as_stated=int(is_stated))}
+
+
+def test_tallies_of_several_stages_add_up() -> None:
+    assert Tally(1, 2, 3, 4, 5) + Tally(lost=10, doubled_micros=20) == Tally(11, 2, 3, 4, 25)
 
 
 def test_a_kill_of_the_store_excuses_nothing_that_is_doubled() -> None:
@@ -239,7 +334,8 @@ def test_a_short_run_finds_nothing_lost_or_doubled(tmp_path: Path) -> None:
     [path] = tmp_path.iterdir()
     result: Any = json.loads(path.read_text())
     assert result["seed"] == 3
-    assert [each["fault"] for each in result["planned"]] == [each.fault for each in make_plan(3, 12.0, faults)]
+    [stage] = make_plan(3, 12.0, faults)
+    assert [each["fault"] for each in result["planned"]] == [each.fault for each in stage.faults]
     assert result["timeline"]
     assert result["books"]["operations"] > 100
     assert all(row["emergencies"]["granted"] for row in result["faults"].values())

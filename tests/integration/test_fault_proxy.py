@@ -79,6 +79,37 @@ async def test_a_stall_holds_until_it_is_resumed(target: tuple[str, int], valkey
         assert await answer == 1
 
 
+async def test_a_partition_holds_both_ways_and_tells_nobody_until_it_is_mended(
+    target: tuple[str, int], valkey: StoreServer
+) -> None:
+    async with FaultProxy(target) as proxy:
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        writer.write(b"SUBSCRIBE news\r\n")
+        await reader.readuntil(b":1\r\n")
+        proxy.partition()
+        assert published(valkey) == 1
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.readexactly(1), 0.05)
+        proxy.mend()
+        await reader.readuntil(b"told\r\n")
+
+        proxy.partition()
+        writer.write(b"SUBSCRIBE more\r\n")
+        writer.close()
+        await writer.wait_closed()
+        assert published(valkey) == 1, "the server was told that its client has gone"
+        proxy.mend()
+        async with asyncio.timeout(5):
+            while published(valkey):  # noqa: ASYNC110 - the server tells nobody
+                await asyncio.sleep(0.01)
+
+
+def published(server: StoreServer) -> int:
+    """Tell whoever listens; to how many the server has sent it."""
+    with server.client() as client:
+        return int(client.publish("news", "told"))
+
+
 async def test_a_delay_passes_on_late(target: tuple[str, int]) -> None:
     loop = asyncio.get_running_loop()
     async with FaultProxy(target) as proxy, connected(proxy) as client:

@@ -118,18 +118,28 @@ def running_cluster(
             engine, first.host, first.port, first.pid, cluster=True, data_dir=directory,
             primaries=tuple(server for server, _ in leading), replicas=tuple(server for server, _ in following),
         )  # fmt: skip
-        bounds = [SLOTS * number // primaries for number in range(primaries + 1)]
-        for number, (server, _) in enumerate(leading):
-            cluster.run(server, "CLUSTER SET-CONFIG-EPOCH", number + 1)
-            cluster.run(server, "CLUSTER ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
-        for server, bus in (*leading[1:], *following):
-            cluster.run(first, "CLUSTER MEET", server.host, server.port, bus)
-        everybody = [server for server, _ in (*leading, *following)]
-        _wait(lambda: all(_knows(cluster, server, len(everybody)) for server in everybody), "the members to meet")
-        for leader, follower in zip(cluster.primaries, cluster.replicas, strict=False):
-            cluster.run(follower, "CLUSTER REPLICATE", cluster.id_of(leader))
-        _wait(lambda: all(_is_replicated(each) for each in cluster.primaries[: len(following)]), "the replicas")
+        join(cluster, [bus for _, bus in (*leading, *following)])
         yield cluster
+
+
+def join(cluster: ClusterServers, buses: Sequence[int]) -> None:
+    """Make a cluster of servers that know nothing of each other, and return when replicas follow.
+
+    Args:
+        cluster: The servers; its primaries demand a replica (min-replicas-to-write) where there are any.
+        buses: The ports on which they talk to each other: of the primaries, then of the replicas.
+    """
+    bounds = [SLOTS * number // len(cluster.primaries) for number in range(len(cluster.primaries) + 1)]
+    for number, server in enumerate(cluster.primaries):
+        cluster.run(server, "CLUSTER SET-CONFIG-EPOCH", number + 1)
+        cluster.run(server, "CLUSTER ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
+    first, *others = everybody = [*cluster.primaries, *cluster.replicas]
+    for server, bus in zip(others, buses[1:], strict=True):
+        cluster.run(first, "CLUSTER MEET", server.host, server.port, bus)
+    _wait(lambda: all(_knows(cluster, server, len(everybody)) for server in everybody), "the members to meet")
+    for leader, follower in zip(cluster.primaries, cluster.replicas, strict=False):
+        cluster.run(follower, "CLUSTER REPLICATE", cluster.id_of(leader))
+    _wait(lambda: all(_is_replicated(each) for each in cluster.primaries[: len(cluster.replicas)]), "the replicas")
 
 
 def _knows(cluster: ClusterServers, server: StoreServer, members: int) -> bool:

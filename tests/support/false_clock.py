@@ -11,6 +11,12 @@ from tests.support.servers import missing_server
 
 _LIBRARY = "faketime/libfaketimeMT.so.1"
 _PLACES = Path("/usr/lib")
+_SHARED = Path("/dev/shm")
+
+
+def find_library() -> Path | None:
+    """What processes preload in order to go by a false clock; None: it is not on this machine."""
+    return next(_PLACES.glob(f"*/{_LIBRARY}"), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +32,7 @@ class FalseClock:
     @property
     def environment(self) -> Mapping[str, str]:
         """What a process needs in order to go by it; skips the test where the library is missing."""
-        library = next(_PLACES.glob(f"*/{_LIBRARY}"), None)
+        library = find_library()
         if library is None:
             missing_server("faketime: not on this machine (apt-get install faketime)")
         return {
@@ -43,3 +49,8 @@ class FalseClock:
         new = self.file.with_suffix(".new")
         new.write_text(f"{seconds:+d}")
         new.rename(self.file)
+
+    def forget(self, pid: int) -> None:
+        """Remove what the library keeps of a process that was killed: another one with its pid would not start."""
+        for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
+            (_SHARED / name).unlink(missing_ok=True)

@@ -74,6 +74,8 @@ class FaultProxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._resumed = asyncio.Event()
         self._resumed.set()
+        self._mended = asyncio.Event()
+        self._mended.set()
         self._changed = asyncio.Condition()
         self._refuses = False
         self.faults = 0
@@ -138,6 +140,17 @@ class FaultProxy:
         """Pass requests on so much later."""
         self._plan = _Plan(Fault.DELAY, times, skip, milliseconds / 1000)
 
+    def partition(self) -> None:
+        """Hold everything, both ways and the closing of connections too, until `mend`: neither side is told anything.
+
+        New connections are accepted, as the kernel of a machine does whose program does not answer.
+        """
+        self._mended.clear()
+
+    def mend(self) -> None:
+        """Pass on what a partition holds, each connection in its order."""
+        self._mended.set()
+
     def cut_all(self) -> None:
         """Reset every connection that is open now."""
         for link in list(self._links):
@@ -193,7 +206,9 @@ class FaultProxy:
     ) -> None:
         with suppress(OSError):
             while data := await source.read(CHUNK_BYTES):
+                await self._mended.wait()
                 await deliver(data)
+        await self._mended.wait()
         # Either side's end is the other's, too.
         link.abort()
 

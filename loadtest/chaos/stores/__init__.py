@@ -1,0 +1,1 @@
+"""The stores that a site may have: one behind a proxy, a primary behind sentinels, a Cluster."""
