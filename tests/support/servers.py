@@ -255,8 +255,12 @@ def standalone_url(standalone_server: StoreServer) -> str:
 
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
-    """A standalone Valkey, for tests to which the engine does not matter."""
-    with running_store("valkey", tmp_path_factory.mktemp("valkey")) as server:
+    """A standalone Valkey, for tests to which the engine does not matter.
+
+    It syncs every write at once: each turn of a journal would wait a tenth of a second for what it has read to be on
+    the disk.
+    """
+    with running_store("valkey", tmp_path_factory.mktemp("valkey"), options={"appendfsync": "always"}) as server:
         yield server
 
 
