@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ LAST_SLOT = 16383
 
 DEFAULT_PORTS = (50051, 50052)
 """Of a gateway that is not told otherwise; two listeners of one gateway may not share a port."""
+
+_recent_ports: deque[int] = deque(maxlen=1_000)
 
 START_DEADLINE_SECONDS = 20.0
 
@@ -107,12 +110,16 @@ def missing_server(reason: str) -> NoReturn:
 
 
 def free_port() -> int:
-    """A loopback TCP port that nobody listens on at this moment, and that no gateway listens on by default."""
+    """A loopback TCP port that nobody listens on at this moment, and that no gateway listens on by default.
+
+    None comes twice soon: whoever asks for several before listening on any of them gets as many.
+    """
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port: int = probe.getsockname()[1]
-        if port not in DEFAULT_PORTS:
+        if port not in DEFAULT_PORTS and port not in _recent_ports:
+            _recent_ports.append(port)
             return port
 
 
