@@ -5,7 +5,10 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-# As many workers as there are processors; what shares a fixture that is dear to make stays on one of them.
+# Tests start hundreds of Python processes, which are not to compile the package one by one.
+unexport PYTHONDONTWRITEBYTECODE
+
+# Workers as tests/conftest.py says; what shares a fixture that is dear to make stays on one of them.
 PARALLEL ?= --numprocesses auto --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help

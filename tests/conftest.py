@@ -1,7 +1,9 @@
 """What every test has at hand: store servers, databases, coroutine tests and the Hypothesis seed."""
 
 import asyncio
+import gc
 import inspect
+import os
 import signal
 from collections.abc import Generator
 
@@ -60,6 +62,18 @@ def _begins(item: pytest.Item) -> int:
     if group is not None and group.args[0] in LONG_GROUPS:
         return LONG_GROUPS.index(group.args[0])
     return len(LONG_GROUPS) + ("unit" in item.path.parts)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected lives to the end: the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more worker than processors: there is always a test that waits, for a process or for time to pass."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -1,4 +1,7 @@
-"""One gateway and one browser for all tests of pages (xdist_group "page"); each test is a visitor of its own."""
+"""One gateway and one browser for all tests of pages (xdist_group "page"); each test is a visitor of its own.
+
+They end with the last of these tests: an idle gateway and an idle browser would still take time from all others.
+"""
 
 import asyncio
 from collections.abc import Iterator
@@ -20,21 +23,21 @@ def chromium_path() -> str:
     return find_chromium()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def page_gateway(chromium_path: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     """The gateway."""
     with gateway_for_pages(tmp_path_factory.mktemp("page")) as gateway:
         yield gateway
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium(chromium_path: str, session_loop: asyncio.Runner) -> Iterator[Browser]:
     """The browser."""
     with entered(session_loop, running_chromium(chromium_path)) as browser:
         yield browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def operator_token(page_gateway: GatewayProcess, session_loop: asyncio.Runner) -> str:
     """Of an operator; after the many wrong tokens of the tests of the sign-in that of the settings is held up."""
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+import grpc.aio
+
 from gateway.client import Client
 from gateway.payments.sandbox import FILE_NAME
 from gateway.v1 import credits_pb2 as pb
@@ -75,8 +77,9 @@ class FaultScene:
             lost = await self.books.ask_again(client)
             for office_id in self.office_ids:
                 gone = sum(paid.micros for paid in lost if paid.office_id == office_id)
-                assert before[office_id] == self._credits(office_id, gateway.data_dir) - spent[office_id] + gone, (
-                    office_id
+                credited = self._credits(office_id, gateway.data_dir)
+                assert before[office_id] == credited - spent[office_id] + gone, (
+                    f"{office_id} had {before[office_id]}: {credited} in, {spent[office_id]} paid, {gone} of it lost"
                 )
         return lost
 
@@ -98,7 +101,7 @@ class FaultScene:
         deadline = time.monotonic() + SETTLED_WITHIN_SECONDS
         while True:
             charged = charged_micros(data_dir)
-            office = await operator.office(self.refilled)
+            office = await self._patiently(operator, deadline)
             listed = await operator.stub.ListTransactions(
                 pb.ListTransactionsRequest(office_id=self.refilled, page_size=1000)
             )
@@ -108,6 +111,16 @@ class FaultScene:
                 return {name: await operator.balance(name) for name in self.office_ids}
             assert time.monotonic() < deadline, f"charged {charged}, credited {credited}: {office.refill}"
             await asyncio.sleep(0.1)
+
+    async def _patiently(self, operator: Operator, deadline: float) -> pb.Office:
+        """The refilled office, once the back has found the store again: the front that took the calls may be sooner."""
+        while True:
+            try:
+                return await operator.office(self.refilled)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.1)
 
     def _credits(self, office_id: str, data_dir: Path) -> int:
         return self.opening[office_id] + (charged_micros(data_dir) if office_id == self.refilled else 0)

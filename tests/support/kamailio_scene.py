@@ -94,7 +94,7 @@ def installation(directory: Path, **defines: str) -> Iterator[Installation]:
         assert_audit_is_clean(gateway.data_dir)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def kamailio_parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """One installation for all tests that leave it as they find it (xdist_group "kamailio")."""
     with installation(tmp_path_factory.mktemp("kamailio")) as running:

@@ -6,13 +6,15 @@ single cluster-enabled node that owns all 16,384 slots. The second, and a cluste
 so a test may FLUSHALL at its start. A server that is not installed is a skip on a laptop and a failure when CI=true.
 """
 
+import itertools
 import os
+import random
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -29,8 +31,11 @@ ENGINE_PARAMETERS = (pytest.param("valkey"), pytest.param("redis7", marks=pytest
 
 LAST_SLOT = 16383
 
-DEFAULT_PORTS = (50051, 50052)
-"""Of a gateway that is not told otherwise; two listeners of one gateway may not share a port."""
+PORTS = range(20_000, 32_000)
+"""Below those that the kernel gives to connections and to who listens on port 0, so that none is taken by chance while
+a gateway that a test has chosen it for is still starting; and none is a gateway's default."""
+
+PORTS_A_WORKER = 1_000
 
 START_DEADLINE_SECONDS = 20.0
 
@@ -106,14 +111,24 @@ def missing_server(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+def _ports_of_this_worker() -> Iterator[int]:
+    """Round and round, from anywhere on: another run on this machine has the same ports."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = worker * PORTS_A_WORKER % len(PORTS)
+    mine, start = PORTS[first : first + PORTS_A_WORKER], random.randrange(PORTS_A_WORKER)
+    return itertools.cycle((*mine[start:], *mine[:start]))
+
+
+_ports = _ports_of_this_worker()
+
+
 def free_port() -> int:
-    """A loopback TCP port that nobody listens on at this moment, and that no gateway listens on by default."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port not in DEFAULT_PORTS:
+    """A loopback TCP port that nobody listens on at this moment; no worker gets one twice soon, nor another's."""
+    for port in _ports:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
             return port
+    raise AssertionError("the ports come round and round")
 
 
 @contextmanager
@@ -255,8 +270,12 @@ def standalone_url(standalone_server: StoreServer) -> str:
 
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
-    """A standalone Valkey, for tests to which the engine does not matter."""
-    with running_store("valkey", tmp_path_factory.mktemp("valkey")) as server:
+    """A standalone Valkey, for tests to which the engine does not matter.
+
+    It syncs every write at once: each turn of a journal would wait a tenth of a second for what it has read to be on
+    the disk.
+    """
+    with running_store("valkey", tmp_path_factory.mktemp("valkey"), options={"appendfsync": "always"}) as server:
         yield server
 
 

@@ -49,7 +49,10 @@ def upgrade() -> None:
 
 def copy_of_this_version(tree: Path) -> Path:
     """Copy the package into a directory, over what is there; returns it, for PYTHONPATH."""
-    shutil.copytree(ROOT / "gateway", tree / "gateway", dirs_exist_ok=True)
+    # Others compile the package meanwhile, whose files come and go there.
+    shutil.copytree(
+        ROOT / "gateway", tree / "gateway", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True
+    )
     # As in a wheel, so that the scripts are the copy's own.
     shutil.copytree(ROOT / "scripts/lua", tree / "gateway/lua", dirs_exist_ok=True)
     return tree

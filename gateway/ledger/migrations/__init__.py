@@ -15,6 +15,7 @@ migrations do not tell (docs/decisions/0030-operating-commands-and-upgrade.md).
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,8 @@ EXPANDS_ONLY: Final = "expands_only"
 
 FLOOR: Final = "schema_floor"
 """The row of `sequence` that holds the floor."""
+
+_FOLDER: Final = Path(__file__).parent
 
 _SEQUENCE: Final = sa.table("sequence", sa.column("name", sa.String), sa.column("value", sa.BigInteger))
 
@@ -73,7 +76,7 @@ class Schema:
 def config(connection: Connection) -> Config:
     """Alembic's configuration for one connection; there is no alembic.ini."""
     configuration = Config()
-    configuration.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    configuration.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
     configuration.set_main_option("path_separator", "os")
     configuration.set_main_option("file_template", "v%%(rev)s_%%(slug)s")
     configuration.attributes["connection"] = connection
@@ -99,15 +102,16 @@ def upgrade(connection: Connection) -> Schema:
         )
     if found.state is SchemaState.NEWER:
         return found
-    configuration = config(connection)
-    command.upgrade(configuration, "head")
-    floor = _raise_floor(connection, floor_of(ScriptDirectory.from_config(configuration).walk_revisions()))
+    # Alembic would read every migration again to find nothing to do, as at nearly every start.
+    if found.state is not SchemaState.CURRENT:
+        command.upgrade(config(connection), "head")
+    floor = _raise_floor(connection, floor_of(_scripts().walk_revisions()))
     return Schema(SchemaState.CURRENT, found.newest, found.newest, floor)
 
 
 def look_at_schema(connection: Connection) -> Schema:
     """See how the tables stand to this version; changes nothing."""
-    scripts = ScriptDirectory.from_config(config(connection))
+    scripts = _scripts()
     newest = scripts.get_current_head() or ""
     revision = MigrationContext.configure(connection).get_current_revision() or ""
     floor = _read_floor(connection) if revision else None
@@ -122,6 +126,12 @@ def look_at_schema(connection: Connection) -> Schema:
     else:
         state = SchemaState.UNUSABLE
     return Schema(state, revision, newest, floor)
+
+
+@cache
+def _scripts() -> ScriptDirectory:
+    """The migrations, which are read once a process."""
+    return ScriptDirectory(str(_FOLDER))
 
 
 def floor_of(revisions: Iterable[Script]) -> int:
