@@ -24,6 +24,7 @@ class Effort:
         session_seconds: Of each round, for the gateway and again for the empty stream.
         open_per_second: Operations of a Session by a schedule.
         open_fast_per_second: Those of the faster schedule.
+        coalescing_seconds: How long these gather before they are sent.
         open_unary_per_second: Unary rpcs by a schedule.
         open_rounds: Rounds of each of them.
         open_seconds: Of each round, for the gateway and again for the empty stream.
@@ -61,6 +62,7 @@ class Effort:
     session_seconds: float
     open_per_second: int
     open_fast_per_second: int
+    coalescing_seconds: float
     open_unary_per_second: int
     open_rounds: int
     open_seconds: float
@@ -99,6 +101,7 @@ FULL: Final = Effort(
     session_seconds=0.8,
     open_per_second=2_000,
     open_fast_per_second=10_000,
+    coalescing_seconds=0.001,
     open_unary_per_second=500,
     open_rounds=5,
     open_seconds=2.0,
@@ -136,6 +139,7 @@ QUICK: Final = Effort(
     session_seconds=0.2,
     open_per_second=500,
     open_fast_per_second=1_000,
+    coalescing_seconds=0.001,
     open_unary_per_second=100,
     open_rounds=1,
     open_seconds=0.4,

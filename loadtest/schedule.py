@@ -38,11 +38,15 @@ class OpenLoop:
         arrivals: In seconds from the beginning, ascending.
         send: Takes the time, by `perf_counter`, at which the schedule has something sent. False: it cannot be sent now;
             it stays due, and is sent after `resume`, still with its own time.
+        coalescing_seconds: How much later than its time the first of some is sent, so that they leave together.
     """
 
-    def __init__(self, arrivals: Iterator[float], send: Callable[[float], bool]) -> None:
+    def __init__(
+        self, arrivals: Iterator[float], send: Callable[[float], bool], *, coalescing_seconds: float = 0.0
+    ) -> None:
         self._arrivals = arrivals
         self._send = send
+        self._coalescing_seconds = coalescing_seconds
         self._next = next(arrivals, None)
         self._begin = 0.0
         self._alarm: Alarm | None = None
@@ -94,4 +98,4 @@ class OpenLoop:
         if self._next is None:
             self._done.set()
         else:
-            self._alarm.set(self._begin + self._next)
+            self._alarm.set(self._begin + self._next + self._coalescing_seconds)

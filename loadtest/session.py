@@ -179,11 +179,9 @@ async def measure_session(store: BenchStore, effort: Effort, books: Books) -> di
                     raw_rates[in_flight].append(rate)
                     raw_cpu.append(cpu_micros)
                     await asyncio.to_thread(raw.drop_outboxes)
-            for per_second in (effort.open_per_second, effort.open_fast_per_second):
+            for name, schedule in _schedules(effort).items():
                 for number in range(effort.open_rounds):
-                    await bench.both(
-                        f"open {per_second}", number, "open", per_second=per_second, seconds=effort.open_seconds
-                    )
+                    await bench.both(name, number, "open", seconds=effort.open_seconds, **schedule)
             said = await load.ask("books", target="gateway")
             expected = {office_id: FUNDS_MICROS - said["debited"].get(office_id, 0) for office_id in offices}
             await books.audit_store("session", expected, front.store)
@@ -201,8 +199,22 @@ async def measure_session(store: BenchStore, effort: Effort, books: Books) -> di
         "levels": [
             _level(in_flight, bench, raw_rates[in_flight], raw_cpu_micros) for in_flight in effort.session_in_flight
         ],
-        "open_loop": _open_loop(bench, effort.open_per_second, effort),
-        "open_loop_fast": _open_loop(bench, effort.open_fast_per_second, effort),
+        **{name: _open_loop(bench, name, schedule, effort) for name, schedule in _schedules(effort).items()},
+    }
+
+
+def _schedules(effort: Effort) -> dict[str, dict[str, float]]:
+    """The open loops, by name: what is due is sent at once, or gathers as it does in gateway.client."""
+    return {
+        "open_loop": {"per_second": effort.open_per_second, "coalescing_seconds": 0.0},
+        "open_loop_gathered": {
+            "per_second": effort.open_per_second,
+            "coalescing_seconds": effort.coalescing_seconds,
+        },
+        "open_loop_fast": {
+            "per_second": effort.open_fast_per_second,
+            "coalescing_seconds": effort.coalescing_seconds,
+        },
     }
 
 
@@ -221,13 +233,13 @@ def _level(in_flight: int, bench: _Bench, raw_rates: list[float], raw_cpu_micros
     }
 
 
-def _open_loop(bench: _Bench, per_second: int, effort: Effort) -> dict[str, Any] | None:
+def _open_loop(bench: _Bench, name: str, schedule: dict[str, float], effort: Effort) -> dict[str, Any] | None:
     """None: the effort has no rounds of it."""
     if not effort.open_rounds:
         return None
-    gateway, empty = (bench.rounds[f"open {per_second}", target] for target in ("gateway", "empty"))
+    gateway, empty = (bench.rounds[name, target] for target in ("gateway", "empty"))
     return {
-        "per_second": per_second,
+        **schedule,
         "rounds": effort.open_rounds,
         "seconds_a_round": effort.open_seconds,
         "gateway": gateway.to_json(),

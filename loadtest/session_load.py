@@ -239,7 +239,7 @@ class Switch:
         load.seconds = perf_counter() - started
         return load
 
-    async def run_open(self, per_second: float, seconds: float) -> Load:
+    async def run_open(self, per_second: float, seconds: float, coalescing_seconds: float = 0.0) -> Load:
         """Send operations by a schedule, whether the ones before were answered or not.
 
         Where more answers are missing than there are tags, operations wait for a tag, and what the store did not answer
@@ -248,7 +248,7 @@ class Switch:
         Raises:
             BenchError: An answer was not what it should have been.
         """
-        load, total, sent, answered = Load(), int(per_second * seconds), 0, 0
+        load, total, sent, answered, is_held_up = Load(), int(per_second * seconds), 0, 0, False
         free, ready = deque(range(len(self._tags))), deque[int]()
         waiting: list[int] = []
         again: list[int] = []
@@ -256,7 +256,7 @@ class Switch:
         look_every = seconds / _BACKLOG_SAMPLES
 
         def send(intended: float) -> bool:
-            nonlocal sent
+            nonlocal sent, is_held_up
             elapsed = perf_counter() - loop.begin
             if look_every * (1 + len(load.backlog)) <= elapsed < seconds:
                 load.backlog.append((elapsed, int(elapsed * per_second) - answered))
@@ -268,6 +268,7 @@ class Switch:
                 slot = free.popleft()
                 self._authorize(slot)
             else:
+                is_held_up = True
                 return False
             self._since[slot] = intended
             waiting.append(slot)
@@ -293,7 +294,7 @@ class Switch:
                     load.lags.extend(now - self._since[slot] for slot in slots)
                     await self._write(b"".join([self._operation[slot] for slot in slots]))
 
-        loop = OpenLoop(constant_arrivals(per_second, seconds), send)
+        loop = OpenLoop(constant_arrivals(per_second, seconds), send, coalescing_seconds=coalescing_seconds)
         sending = [asyncio.create_task(loop.run()), asyncio.create_task(write())]
         try:
             while answered < total:
@@ -311,7 +312,9 @@ class Switch:
                     if not was_end:
                         load.authorize.append(now - self._since[slot])
                     (free if was_end else ready).append(slot)
-                loop.resume()
+                if is_held_up:
+                    is_held_up = False
+                    loop.resume()
             load.seconds = perf_counter() - loop.begin
             # The last answers may be here before the write that asked for them returns, and grpc cancels a stream
             # whose write is cancelled.
@@ -418,7 +421,8 @@ async def serve_load(targets: dict[str, Address], offices: int) -> None:
             if asked["do"] == "closed":
                 return (await switch.run_closed(asked["in_flight"], asked["seconds"])).to_json()
             if asked["do"] == "open":
-                return (await switch.run_open(asked["per_second"], asked["seconds"])).to_json()
+                coalescing_seconds = asked.get("coalescing_seconds", 0.0)
+                return (await switch.run_open(asked["per_second"], asked["seconds"], coalescing_seconds)).to_json()
             debited = {office_name(office): micros for office, micros in switch.debited.items()}
             return {"debited": debited, "retries": switch.retries}
 

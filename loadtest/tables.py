@@ -20,6 +20,7 @@ def tables_of(result: Result) -> list[Table]:
         ("unary", unary_open_loop),
         ("session", _session),
         ("session", lambda measure: _open_loop(measure, "open_loop")),
+        ("session", lambda measure: _open_loop(measure, "open_loop_gathered")),
         ("session", lambda measure: _open_loop(measure, "open_loop_fast")),
         ("mixes", mixes),
         ("independent", independent),
@@ -174,7 +175,10 @@ def _open_loop(measure: Mapping[str, Any], key: str) -> Table | None:
     retries = load["gateway"].get("retries")
     if retries:
         note += f" The store did not answer {number(retries)} operations in time; they were asked again."
-    return open_loop(load, "Session", "operations", "empty stream", note)
+    operations = "operations"
+    if load.get("coalescing_seconds"):
+        operations = f"operations, gathered for {load['coalescing_seconds'] * 1000:g} ms,"
+    return open_loop(load, "Session", operations, "empty stream", note)
 
 
 def _due(measure: Mapping[str, Any]) -> Table:

@@ -1,8 +1,9 @@
 """Keeps one Session stream open: connects, sends what is ready once a turn, hands out what comes, connects anew.
 
-Whatever became ready in one turn of the event loop leaves in one SessionRequest. While a write waits for room, the next
-batch gathers. A stream that owes an answer and says nothing for `stall_seconds` is given up; one on which nothing at
-all was said for `probe_seconds` is asked for a sign of life, since its commands would be missed silently.
+Whatever became ready in one turn of the event loop leaves in one SessionRequest. While a write waits for room, and for
+a millisecond while answers are owed, the next batch gathers. A stream that owes an answer and says nothing for
+`stall_seconds` is given up; one on which nothing at all was said for `probe_seconds` is asked for a sign of life, since
+its commands would be missed silently.
 """
 
 import asyncio
@@ -47,12 +48,15 @@ class LinkTimes:
         stall_seconds: Silence that is borne while an answer is owed. More than the gateway's store time-out (0.5 s).
         probe_seconds: Silence that is borne while none is.
         live_calls_seconds: How often the live calls are listed.
+        coalescing_seconds: How long operations gather, behind a message that is not answered yet; the first one never
+            waits. A message costs the gateway several times what an operation in it does.
     """
 
     connect_seconds: float = 2.0
     stall_seconds: float = 0.75
     probe_seconds: float = 5.0
     live_calls_seconds: float = 30.0
+    coalescing_seconds: float = 0.001
 
 
 class Link:
@@ -90,6 +94,7 @@ class Link:
         self._max_batch = max_batch
         self._backoff = Backoff(random)
         self._wake = asyncio.Event()
+        self._answered = asyncio.Event()
         self._connected = asyncio.Event()
         self._refused = asyncio.Event()
         self._parts: deque[pb.LiveCalls] = deque()
@@ -187,9 +192,20 @@ class Link:
             self._wake.clear()
             while self._leaving_since is None and (request := self._next_request()) is not None:
                 await stream.write(request)
+                await self._gather()
             if self._leaving_since is None:
                 await self._wake.wait()
         await stream.done_writing()
+
+    async def _gather(self) -> None:
+        """Wait until everything is answered, but for a moment at most."""
+        if self._operations.in_flight and self._times.coalescing_seconds:
+            self._answered.clear()
+            timer = self._clock.call_later(self._times.coalescing_seconds, self._answered.set)
+            try:
+                await self._answered.wait()
+            finally:
+                timer.cancel()
 
     def _next_request(self) -> pb.SessionRequest | None:
         probes = 1 if self._probe_due else 0
@@ -216,6 +232,8 @@ class Link:
             for command in response.commands:
                 self._on_command(command)
             self._owed_since = self._heard_at if self._operations.in_flight else None
+            if not self._operations.in_flight:
+                self._answered.set()
 
     async def _watch(self) -> None:
         """Give the stream up when it owes an answer for too long, and ask for one when it is silent."""
@@ -249,4 +267,5 @@ class Link:
     def _leave(self) -> None:
         if self._leaving_since is None:
             self._leaving_since = self._clock.monotonic()
+        self._answered.set()
         self._wake.set()

@@ -32,8 +32,10 @@ class Clock(Protocol):
 class StoreClock:
     """Follows the store's TIME by a measured offset.
 
-    The offset is measured on connecting and every 10 s. When it jumps by more than 2 s (somebody set a clock) `is_sure`
-    is False until three measurements agree: until then nobody may tick or cut.
+    The offset is measured on connecting and every 10 s. A measurement gives bounds, apart by the round trip; the offset
+    is moved no further than into them, so a slow answer of a busy machine does not make it worse. When it jumps by more
+    than 2 s (somebody set a clock) `is_sure` is False until three measurements agree: until then nobody may tick or
+    cut.
 
     Args:
         monotonic: This machine's clock that nobody sets, in seconds.
@@ -60,14 +62,17 @@ class StoreClock:
         """How far the store's clock is from this machine's wall clock, in milliseconds."""
         return self._offset_ms + self._monotonic() * 1000 - time.time() * 1000
 
-    def record(self, offset_ms: float) -> None:
-        """Take a measurement: the store's Unix time less this machine's monotonic time, in milliseconds."""
+    def record(self, least_ms: float, most_ms: float) -> None:
+        """Take a measurement: bounds of the store's Unix time less this machine's monotonic time, in milliseconds."""
+        offset_ms = min(max(self._offset_ms, least_ms), most_ms)
         jumped = self._measured and abs(offset_ms - self._offset_ms) > JUMP_MS
         if jumped or not self._measured:
             if jumped:
                 log.error("the store's clock jumped", by_ms=round(offset_ms - self._offset_ms))
             self.is_sure = not jumped
             self._recent.clear()
+            # Nothing is known but these bounds: the reply was made about half way of the round trip.
+            offset_ms = (least_ms + most_ms) / 2
         self._recent.append(offset_ms)
         self._measured = True
         self._offset_ms = offset_ms
@@ -94,5 +99,5 @@ class StoreClock:
         seconds, micros = await connection.ask("TIME")
         after = self._monotonic()
         self.round_trip_seconds = after - before
-        # The reply was made about half way of the round trip.
-        self.record(int(seconds) * 1000 + int(micros) / 1000 - (before + after) / 2 * 1000)
+        store_ms = int(seconds) * 1000 + int(micros) / 1000
+        self.record(store_ms - after * 1000, store_ms - before * 1000)

@@ -12,7 +12,7 @@ from typing import Any
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
-from gateway.client import Client
+from gateway.client import Client, LinkTimes
 from gateway.client.link import PROBE_TAG
 from gateway.client.transport import Stream, StreamBroken
 from gateway.v1 import authorization_pb2 as pb
@@ -201,15 +201,23 @@ async def close(client: Client, clock: FakeClock) -> None:
     await closing
 
 
+AT_ONCE = LinkTimes(coalescing_seconds=0.0)
+"""Nothing waits for more to gather, so that a test need not move the clock to see it sent."""
+
+
 @asynccontextmanager
 async def open_client(
-    answer: Callable[[pb.Operation], pb.Result | None] | None = granted, *, is_down: bool = False, **options: Any
+    answer: Callable[[pb.Operation], pb.Result | None] | None = granted,
+    *,
+    is_down: bool = False,
+    times: LinkTimes = AT_ONCE,
+    **options: Any,
 ) -> AsyncIterator[tuple[Client, FakeTransport, FakeClock]]:
     """A client on streams that the test holds, with a clock that it moves and a seeded chance."""
     clock = FakeClock()
     transport = FakeTransport(clock, answer)
     transport.is_down = is_down
-    client = Client("nowhere", "token", clock=clock, random=Random(1), transport=transport, **options)
+    client = Client("nowhere", "token", clock=clock, random=Random(1), transport=transport, times=times, **options)
     async with client:
         await settle()
         try:

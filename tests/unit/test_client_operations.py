@@ -13,6 +13,7 @@ from gateway.client import (
     ClientClosed,
     GatewayUnavailable,
     InvalidArgument,
+    LinkTimes,
     NotFound,
     OperationFailed,
 )
@@ -67,6 +68,28 @@ async def test_while_a_write_waits_the_next_batch_gathers() -> None:
         transport.stream.unblock()
         await asyncio.gather(first, *others)
         assert [len(request.operations) for request in transport.stream.sent[sent:]] == [1, 3]
+
+
+async def test_while_answers_are_owed_operations_gather_for_a_moment() -> None:
+    async with open_client(None, times=LinkTimes(coalescing_seconds=0.001)) as (client, transport, clock):
+        tasks = [authorize(client, "1")]
+        await settle()
+        # The first one waits for nobody.
+        assert names(transport.stream) == ["authorize_call 1"]
+        for number in (2, 3):
+            tasks.append(authorize(client, str(number)))
+            await clock.advance(0.0004)
+        assert names(transport.stream) == ["authorize_call 1"]
+        await clock.advance(0.0003)
+        assert [len(request.operations) for request in transport.stream.sent][-2:] == [1, 2]
+        tasks.append(authorize(client, "4"))
+        await settle()
+        # Once nothing is owed there is nothing to wait for.
+        transport.stream.respond(*[granted(operation) for operation in transport.stream.operations])
+        await settle()
+        assert names(transport.stream)[-1] == "authorize_call 4"
+        transport.stream.respond(granted(transport.stream.operations[-1]))
+        await asyncio.gather(*tasks)
 
 
 async def test_large_operations_are_spread_over_messages() -> None:
