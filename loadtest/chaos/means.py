@@ -15,6 +15,9 @@ class Means(Enum):
     SMALL_DISK = "only root may mount a disk of its own, to be filled up (run it as root)"
 
 
+INSTALLED: Final = frozenset({Means.FALSE_CLOCK})
+"""Those that can be installed, and that .ci/run does install."""
+
 _IS_THERE: Final[Mapping[Means, Callable[[], bool]]] = {
     Means.FALSE_CLOCK: lambda: find_library() is not None,
     Means.SMALL_DISK: may_mount,

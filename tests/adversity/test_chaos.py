@@ -22,6 +22,7 @@ from loadtest.chaos.books import (
     unexplained,
 )
 from loadtest.chaos.faults import FAULTS, may_overlap
+from loadtest.chaos.means import Means
 from loadtest.chaos.page import PAGE, render
 from loadtest.chaos.plan import LEAD_SECONDS, make_plan, together
 from loadtest.chaos.possible import possible
@@ -107,6 +108,17 @@ def test_what_a_machine_has_not_is_left_out_and_an_error_where_all_is_to_be_ther
     [stage] = possible(plan, said.append)
     assert {planned.fault for planned in stage.faults} == {"retries"}
     assert said == ["clock ahead is left out: faketime is not on this machine (apt-get install faketime)"]
+
+
+@pytest.mark.parametrize("ci", ["", "true"])
+def test_who_may_not_mount_a_disk_does_without_a_full_one(monkeypatch: pytest.MonkeyPatch, ci: str) -> None:
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setattr("loadtest.chaos.means._IS_THERE", {Means.SMALL_DISK: lambda: False})
+    said: list[str] = []
+    [stage] = possible(make_plan(1, 60.0, ["retries", "disk full"]), said.append)
+    assert {planned.fault for planned in stage.faults} == {"retries"}
+    assert len(said) == 1
+    assert said[0].startswith("disk full is left out: only root may mount")
 
 
 def test_too_little_time_gives_no_faults() -> None:
