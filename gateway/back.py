@@ -281,7 +281,7 @@ class Back:
         self.sign_in_links = SignInLinks(database)
         locks, missing = self.locks, MissingOffices()
         office_projection = OfficeProjection(offices, store, clock, LostTail(self._outbox, connection))
-        token_projection = TokenProjection(tokens, connection, clock)
+        token_projection = TokenProjection(tokens, connection, clock, self.directory)
         switches = Switches(database)
         switch_projection = SwitchProjection(switches, connection)
         self._rate_projection = RateProjection(self.decks, connection)

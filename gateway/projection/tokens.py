@@ -8,6 +8,7 @@ from gateway.ledger.tokens import HashedToken, Token, Tokens
 from gateway.store.clock import Clock
 from gateway.store.connection import StoreConnection
 from gateway.store.directory import (
+    Directory,
     PublishedToken,
     announce_tokens,
     forget_token_uses,
@@ -25,12 +26,20 @@ class TokenProjection:
 
     SQL is written first and asked again after the store: whoever puts a token that somebody else has revoked in the
     meantime finds out, and takes it back.
+
+    Args:
+        tokens: In SQL.
+        connection: To the store.
+        clock: Says which are in force.
+        directory: Of this process, which takes a change over at once: whoever shows a token that was just made is not
+            taken for somebody who guesses.
     """
 
-    def __init__(self, tokens: Tokens, connection: StoreConnection, clock: Clock) -> None:
+    def __init__(self, tokens: Tokens, connection: StoreConnection, clock: Clock, directory: Directory) -> None:
         self._tokens = tokens
         self._connection = connection
         self._clock = clock
+        self._directory = directory
         self._turn = asyncio.Lock()
 
     async def project(self, hashed: HashedToken) -> None:
@@ -48,6 +57,7 @@ class TokenProjection:
                 else:
                     await remove_tokens(self._connection, [token_hash])
                 await announce_tokens(self._connection)
+                await self._directory.refresh()
                 now = (await self._tokens.get(token.token_id)).token
                 if now.version == token.version:
                     break

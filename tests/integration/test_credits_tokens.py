@@ -1,11 +1,13 @@
 """Tokens over gRPC: made within one's own rights, good at once, gone at once, and healed after a crash."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from grpc import StatusCode
 
+from gateway.api.sign_ins import TooManyFailures
 from gateway.domain.identity import Identity, hash_secret
 from gateway.domain.vocabulary import Role
 from gateway.errors import Unauthenticated, Unavailable
@@ -54,6 +56,20 @@ async def test_a_token_is_good_at_once_and_its_secret_is_kept_nowhere(valkey: St
         assert everything
         assert not any(made.secret.encode() in part for part in everything)
         assert await back.ledger.tokens.unprojected(10) == ()
+
+
+async def test_a_token_that_was_just_made_is_not_taken_for_a_guess(valkey: StoreServer, tmp_path: Path) -> None:
+    async with running_back(valkey, tmp_path) as back:
+        await back.open_office()
+        sign_ins = back.back.sign_ins
+        for number in range(20):
+            with suppress(Unauthenticated):
+                await sign_ins.identify(f"tg_wrong-{number}", lambda: "192.0.2.7", "rpc")
+        with pytest.raises(TooManyFailures):
+            await sign_ins.identify("tg_wrong", lambda: "192.0.2.7", "rpc")
+        made = await make(back, role=pb.ROLE_VIEWER, company_id=COMPANY)
+        identity = await sign_ins.identify(made.secret, lambda: "192.0.2.7", "rpc")
+        assert identity.token_id == made.token.token_id
 
 
 async def test_roles_and_what_they_are_good_for(valkey: StoreServer, tmp_path: Path) -> None:
