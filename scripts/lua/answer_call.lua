@@ -19,7 +19,7 @@ ARGV
   ARGV[8]  grace_ms     int  silence past the granted time before a call lapses
 RETURNS { code, granted_seconds, final, debited_micros, available_micros }
   OK: goes on. ENDED: hang up; final says why. NOT_FOUND: unknown. FORBIDDEN: another switch's call.
-INVARIANT  answered_ms, once set, stays; only what the switch says of the used seconds may place it anew (lib/call).
+INVARIANT  answered_ms, once set, stays; only hear_call may place it anew.
 ]]
 --@include lib/codes
 --@include lib/clock

@@ -44,7 +44,14 @@ if call_is_foreign(c, switch_id) then return { CODE.FORBIDDEN, 0, 0, 0, 0 } end
 now_ms = clock_now(KEYS[1], now_ms)
 office_turn_day(o, day)
 c.confirmed = math.max(c.confirmed, used)
-if used > 0 then call_hear_used(c, used, now_ms, grace_ms) end
+if used > 0 then
+  -- The switch says how long the call has talked, and so does the clock once the answer is known. Where they differ by
+  -- more than a late list explains, a tick and the grace, the clock was set meanwhile, and the answer is placed anew.
+  local answered_ms = math.max(c.authorized_ms, now_ms - math.max(used, c.used) * 1000)
+  if c.answered_ms == 0 or math.abs(answered_ms - c.answered_ms) > c.tick * 1000 + grace_ms then
+    c.answered_ms = answered_ms
+  end
+end
 local taken = 0
 local final
 if state == LAPSED then

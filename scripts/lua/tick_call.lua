@@ -84,7 +84,7 @@ if by_clock then
 else
   local late = used < c.used
   used = math.max(used, c.used)
-  call_hear_used(c, used, now_ms, grace_ms)
+  if c.answered_ms == 0 then c.answered_ms = math.max(c.authorized_ms, now_ms - used * 1000) end
   c.confirmed = math.max(c.confirmed, used)
   local target = grant_target(c, used + (requested > 0 and requested or c.tick))
   if state == LAPSED then

@@ -125,7 +125,7 @@ class Call:
         return min(longest, table_of(self.request.rate).round_up(seconds))
 
     def hear_used(self, used: int, now_ms: int) -> None:
-        """The switch says how long it has talked; a clock that says something quite different was set meanwhile."""
+        """The switch lists how long it has talked; a clock that says something quite different was set meanwhile."""
         answered_ms = max(self.authorized_ms, now_ms - max(used, self.used) * 1000)
         late_ms = self.request.tick * 1000 + GRACE_MS
         if not self.answered_ms or abs(answered_ms - self.answered_ms) > late_ms:
@@ -471,7 +471,7 @@ class Model:
             return closed or ()
         o, now_ms = self.begin(office_id, now_ms, day)
         late, used = used < c.used, max(used, c.used)
-        c.hear_used(used, now_ms)
+        c.answered_ms = c.answered_ms or max(c.authorized_ms, now_ms - used * 1000)
         c.confirmed = max(c.confirmed, used)
         target = c.target(used + (requested or c.request.tick))
         taken: int | None = 0

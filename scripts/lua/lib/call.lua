@@ -63,15 +63,6 @@ local function call_granted_end(c)
   return c.answered_ms + c.granted * 1000
 end
 
--- A switch says how long a call has talked, and so does the clock once the answer is known. Where they differ by more
--- than late words explain, a tick and the grace, the clock was set meanwhile, and the answer is placed anew.
-local function call_hear_used(c, used, now_ms, grace_ms)
-  local answered_ms = math.max(c.authorized_ms, now_ms - math.max(used, c.used) * 1000)
-  if c.answered_ms == 0 or math.abs(answered_ms - c.answered_ms) > c.tick * 1000 + grace_ms then
-    c.answered_ms = answered_ms
-  end
-end
-
 -- When silence makes the call lapse.
 local function call_lapses_at(c, setup_ms, grace_ms)
   if c.state == RINGING then return c.authorized_ms + setup_ms end
