@@ -12,7 +12,7 @@ from tests.adversity.test_workers import events
 from tests.support.billing import DOLLARS
 from tests.support.commands import run_command
 from tests.support.embedded_files import EmbeddedFiles
-from tests.support.fault_scene import MANY_REFILLS, FaultScene
+from tests.support.fault_scene import FAULT_SETTINGS, FaultScene
 from tests.support.gateway_process import GatewayProcess, running_gateway
 from tests.support.operator import OPERATOR_TOKEN, Operator, assert_audit_is_clean
 from tests.support.page_scene import PageScene
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 BOUGHT_MICROS = 20 * DOLLARS
 NEW_OFFICE = "made-in-the-last-seconds"
 UNSYNCED_SECONDS = 1.5
-SETTINGS = {"TOLLGATE_OPERATOR_TOKEN": OPERATOR_TOKEN, **MANY_REFILLS}
+SETTINGS = {"TOLLGATE_OPERATOR_TOKEN": OPERATOR_TOKEN, **FAULT_SETTINGS}
 
 
 def test_a_kill_loses_nothing_and_a_loss_of_power_what_was_not_synced(
@@ -59,7 +59,7 @@ async def work_until_power_is_lost(gateway: GatewayProcess) -> tuple[FaultScene,
             store.kill()
             await scene.books.more(100)
             assert store.pid != first
-        assert await scene.lost_by(gateway, client) == []
+        assert await scene.lost_by(gateway) == []
         async with scene.books.working(client, is_cut_off=True):
             await scene.books.more(50)
             synced_bytes = await asyncio.to_thread(store.sync_no_more)
@@ -81,7 +81,7 @@ async def come_back(gateway: GatewayProcess, scene: FaultScene) -> list[Paid]:
     """Find out what is gone, have it settled anew, and go on; what was gone."""
     async with patient_client(gateway.server) as client:
         await scene.books.finish(client)
-        lost = await scene.lost_by(gateway, client)
+        lost = await scene.lost_by(gateway)
         async with scene.books.working(client):
             await scene.books.more(50)
         await scene.is_exact(gateway)

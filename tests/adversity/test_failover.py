@@ -17,7 +17,7 @@ import redis
 from gateway.store.keys import office_keys
 from gateway.store.members import slot_of
 from tests.support.clusters import kill_server, running_cluster, running_sentinels
-from tests.support.fault_scene import MANY_REFILLS, FaultScene
+from tests.support.fault_scene import FAULT_SETTINGS, FaultScene
 from tests.support.gateway_process import GatewayProcess, running_gateway
 from tests.support.operator import OPERATOR_TOKEN, assert_audit_is_clean
 from tests.support.servers import StoreServer
@@ -90,7 +90,7 @@ def falling_behind(pair: Pair) -> Iterator[None]:
 @pytest.mark.parametrize("form", ["cluster", "sentinels"])
 def test_a_promoted_replica_goes_on(tmp_path: Path, form: str) -> None:
     with running(form, tmp_path / "store") as store:
-        settings = {"TOLLGATE_OPERATOR_TOKEN": OPERATOR_TOKEN, "TOLLGATE_REDIS_URL": store.url, **MANY_REFILLS}
+        settings = {"TOLLGATE_OPERATOR_TOKEN": OPERATOR_TOKEN, "TOLLGATE_REDIS_URL": store.url, **FAULT_SETTINGS}
         with running_gateway(tmp_path, **settings) as gateway:
             asyncio.run(play(gateway, store))
             assert_audit_is_clean(gateway.data_dir, TOLLGATE_REDIS_URL=store.url)
@@ -112,7 +112,7 @@ async def play(gateway: GatewayProcess, store: Store) -> None:
             killed_at = time.monotonic()
             await scene.books.more(20, of_the_primary)
             resumed_seconds = time.monotonic() - killed_at
-        lost = await scene.lost_by(gateway, client)
+        lost = await scene.lost_by(gateway)
         await scene.is_exact(gateway)
     print(f"decided again after {resumed_seconds:.1f} s; {len(lost)} of {len(scene.books.paid)} settled anew")
     assert resumed_seconds < RESUMED_WITHIN_SECONDS

@@ -9,22 +9,31 @@ from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import grpc
+import grpc.aio
+
+from gateway.address import Address
 from gateway.client import Client, LinkTimes, NotFound
+from gateway.client_channel import open_channel
 from gateway.slices import slices
 from gateway.v1 import authorization_pb2 as pb
+from gateway.v1.authorization_pb2_grpc import CallAuthorizationStub
 from tests.support.operator import OPERATOR_TOKEN
+
+if TYPE_CHECKING:  # it is in the stubs only
+    from gateway.v1.authorization_pb2_grpc import CallAuthorizationAsyncStub
 
 LONDON, NEW_YORK = "+442079460958", "+12125550142"
 TALK_SECONDS = 61
 PATIENT_SECONDS = 60.0
 """What the switch gives a fault to pass: it asks again, with the same id, until there is an answer."""
 
-AT_ONCE_SECONDS = 0.4
-"""Less than the store's time-out and the client's patience: what was answered sooner was asked once."""
-
 REPEATED_AT_ONCE = 50
+
+MESSAGE: Mapping[str, Any] = {"called_number": NEW_YORK, "segments": 2}
+"""What each message is."""
 
 PAUSE_SECONDS = 0.03
 """Between two deeds of a line, so that the load is one that a busy machine carries."""
@@ -57,13 +66,10 @@ class SwitchBooks:
 
     Attributes:
         paid: All that was acknowledged, by office and id.
-        unsure: Of what was asked again last and was there: what may have been asked more than once by the client. The
-            first time may have settled it anew, and only the second told of it.
     """
 
     def __init__(self, office_ids: Sequence[str]) -> None:
         self.paid: dict[tuple[str, str], Paid] = {}
-        self.unsure: list[Paid] = []
         self._office_ids = list(office_ids)
         self._numbers = itertools.count()
         self._under_way: set[tuple[str, int]] = set()
@@ -114,20 +120,22 @@ class SwitchBooks:
             spent[paid.office_id] += paid.micros
         return spent
 
-    async def ask_again(self, client: Client) -> list[Paid]:
+    async def ask_again(self, server: str) -> list[Paid]:
         """Ask once more for everything that was paid, as a switch may that goes through its records.
 
         What the gateway still has it answers as before, and says so. All else never happened: it is settled anew, or,
         where the gateway knows nothing of the call, costs nothing; the books here have it so from now on.
 
+        Once, and by no client that repeats: its first time would settle anew what its second hears was there.
+
         Returns:
             What was lost.
         """
-        self.unsure = []
         lost: list[Paid | None] = []
-        # Few at a time, so that each is answered at once.
-        for some in slices(list(self.paid.values()), REPEATED_AT_ONCE):
-            lost += await asyncio.gather(*(self._repeat(client, paid) for paid in some))
+        async with open_channel(Address.parse(server), OPERATOR_TOKEN) as channel:
+            stub = CallAuthorizationStub(channel)
+            for some in slices(list(self.paid.values()), REPEATED_AT_ONCE):
+                lost += await asyncio.gather(*(self._repeat(stub, paid) for paid in some))
         return [paid for paid in lost if paid is not None]
 
     async def _work(self, client: Client, dice: Random) -> None:
@@ -142,13 +150,11 @@ class SwitchBooks:
         await (self._send if number % 2 else self._call)(client, office_id, name)
         self._under_way.discard((office_id, number))
 
-    async def _send(self, client: Client, office_id: str, name: str) -> bool:
-        sent = await client.authorize_message(office_id=office_id, message_id=name, called_number=NEW_YORK, segments=2)
-        assert sent.reason == pb.FUNDED, sent
-        self._note(Paid(office_id, name, False, sent.debited_micros, time.monotonic()))
-        return sent.replayed
+    async def _send(self, client: Client, office_id: str, name: str) -> None:
+        message: Any = {"office_id": office_id, "message_id": name, **MESSAGE}
+        self._sent(office_id, name, await client.authorize_message(**message))
 
-    async def _call(self, client: Client, office_id: str, name: str) -> bool:
+    async def _call(self, client: Client, office_id: str, name: str) -> None:
         of: Any = {"office_id": office_id, "call_id": name}
         granted = await client.authorize_call(**of, direction=pb.OUTBOUND, called_number=LONDON)
         # CALL_ENDED: it was the answer to the end that was lost.
@@ -156,29 +162,38 @@ class SwitchBooks:
         if granted.reason == pb.FUNDED:
             await client.answer_call(**of)
         with suppress(NotFound):  # The gateway lost the call, and it costs nothing.
-            return await self._end(client, office_id, name)
-        return False
+            self._ended(office_id, name, await client.end_call(**of, duration_seconds=TALK_SECONDS))
 
-    async def _end(self, client: Client, office_id: str, name: str) -> bool:
-        ended = await client.end_call(office_id=office_id, call_id=name, duration_seconds=TALK_SECONDS)
-        assert not ended.written_off_micros, ended
-        self._note(Paid(office_id, name, True, ended.debited_micros, time.monotonic()))
-        return ended.replayed
-
-    async def _repeat(self, client: Client, paid: Paid) -> Paid | None:
-        asked_at = time.monotonic()
+    async def _repeat(self, stub: "CallAuthorizationAsyncStub", paid: Paid) -> Paid | None:
+        office_id, name = paid.office_id, paid.thing_id
         try:
-            ask = self._end if paid.is_call else self._send
-            is_known = await ask(client, paid.office_id, paid.thing_id)
-        except NotFound:
-            del self.paid[paid.office_id, paid.thing_id]
+            if paid.is_call:
+                end = pb.EndCallRequest(office_id=office_id, call_id=name, duration_seconds=TALK_SECONDS)
+                is_known = self._ended(office_id, name, await stub.EndCall(end))
+            else:
+                message = pb.AuthorizeMessageRequest(office_id=office_id, message_id=name, **MESSAGE)
+                is_known = self._sent(office_id, name, await stub.AuthorizeMessage(message))
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.NOT_FOUND:
+                raise
+            del self.paid[office_id, name]
             return paid
         if not is_known:
             return paid
-        assert self.paid[paid.office_id, paid.thing_id].micros == paid.micros, "answered otherwise than before"
-        if time.monotonic() - asked_at > AT_ONCE_SECONDS:
-            self.unsure.append(paid)
+        assert self.paid[office_id, name].micros == paid.micros, "answered otherwise than before"
         return None
+
+    def _sent(self, office_id: str, name: str, sent: pb.AuthorizeMessageResponse) -> bool:
+        """Note a message; whether it was sent before."""
+        assert sent.reason == pb.FUNDED, sent
+        self._note(Paid(office_id, name, False, sent.debited_micros, time.monotonic()))
+        return sent.replayed
+
+    def _ended(self, office_id: str, name: str, ended: pb.EndCallResponse) -> bool:
+        """Note the end of a call; whether it had ended before."""
+        assert not ended.written_off_micros, ended
+        self._note(Paid(office_id, name, True, ended.debited_micros, time.monotonic()))
+        return ended.replayed
 
     def _note(self, paid: Paid) -> None:
         self.paid[paid.office_id, paid.thing_id] = paid
