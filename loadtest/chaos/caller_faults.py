@@ -9,29 +9,33 @@ from loadtest.chaos.fault import Fault, Part, Strokes
 from loadtest.chaos.meter import Decided
 
 
-class SwitchCut(Strokes):
-    """Switches that lose their streams."""
+class SwitchFault(Fault):
+    """What can be done to the way from the switches to the gateway."""
 
-    name = "switch cut"
-    about = "again and again the connections of all Sessions are reset"
     part = Part.CALLERS
-    every_seconds = 0.4
-
-    async def strike(self, chance: Random) -> None:  # noqa: ARG002 - all of them
-        """Reset them."""
-        self._site.switch_proxy.cut_all()
 
     def hits(self, decided: Decided) -> bool:
         """Sessions alone."""
         return decided.by_session
 
 
-class SwitchPartitioned(Fault):
+class SwitchCut(Strokes, SwitchFault):
+    """Switches that lose their streams."""
+
+    name = "switch cut"
+    about = "again and again the connections of all Sessions are reset"
+    every_seconds = 0.4
+
+    async def strike(self, chance: Random) -> None:  # noqa: ARG002 - all of them
+        """Reset them."""
+        self._site.switch_proxy.cut_all()
+
+
+class SwitchPartitioned(SwitchFault):
     """A network between the switches and the gateway that swallows: neither side is told anything."""
 
     name = "switch partitioned"
     about = "nothing passes between the switches' Sessions and the gateway, and no connection closes"
-    part = Part.CALLERS
 
     async def begin(self) -> None:
         """Hold everything."""
@@ -40,10 +44,6 @@ class SwitchPartitioned(Fault):
     async def end(self) -> None:
         """Let it go."""
         self._site.switch_proxy.mend()
-
-    def hits(self, decided: Decided) -> bool:
-        """Sessions alone."""
-        return decided.by_session
 
 
 class Retries(Strokes):
