@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.interpreter import is_optimised
 from gateway.store.embedded.binary import find_jemalloc
 
 ROOT: Final = Path(__file__).parents[1]
@@ -28,7 +29,7 @@ def describe_machine(directory: Path) -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": f"{platform.system()} {platform.release().partition('-')[0]}",
-        "python": platform.python_version(),
+        "python": f"{platform.python_version()} built with{'' if is_optimised() else 'out'} optimisations",
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "store_jemalloc": str(jemalloc) if jemalloc else None,
         "store_file_system": _file_system(directory),

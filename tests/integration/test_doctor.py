@@ -18,7 +18,7 @@ import redis
 from gateway.cli.connection import ConnectionFile
 from gateway.cli.doctor.examination import examine
 from gateway.cli.doctor.findings import Finding, Verdict, worst_of
-from gateway.cli.doctor.machine import examine_file_limit
+from gateway.cli.doctor.machine import examine_file_limit, examine_interpreter
 from gateway.ledger.migrations import FLOOR
 from gateway.store.embedded import EmbeddedStore
 from gateway.store.keys import EPOCH_KEY, REBUILD_KEY, SHARDS_KEY, outbox_key
@@ -104,7 +104,7 @@ def test_the_command_says_it_in_lines_and_in_json(capsys: pytest.CaptureFixture[
     assert told["verdict"] == "warn"
     assert len(told["findings"]) == len(lines)
     assert {each["subject"] for each in told["findings"]} == {
-        "settings", "files", "data", "store", "database", "payments", "listeners", "public url",
+        "settings", "python", "files", "data", "store", "database", "payments", "listeners", "public url",
     }  # fmt: skip
 
 
@@ -124,7 +124,9 @@ def test_settings_that_make_no_sense_are_all_that_is_looked_at(
 def test_nothing_is_changed_where_nothing_is_yet(data_dir: Path) -> None:
     findings = asyncio.run(examine(None, None))
     assert worst_of(findings) is Verdict.WARN
-    assert {each.subject for each in findings if each.verdict is not Verdict.OK} <= {"payments", "public url", "binary"}
+    # The last two say how this machine was set up.
+    expected = {"payments", "public url", "binary", "python"}
+    assert {each.subject for each in findings if each.verdict is not Verdict.OK} <= expected
     assert list(data_dir.iterdir()) == []
     data_dir.rmdir()
     assert [each.verdict for each in found("data")] == [Verdict.OK]
@@ -149,6 +151,27 @@ def test_a_file_with_secrets_is_for_its_owner(tmp_path: Path, set_environment: S
 def test_more_workers_than_cores(set_environment: SetEnvironment) -> None:
     set_environment(workers=64)
     assert the_bad("settings")[1].startswith("TOLLGATE_WORKERS is 64, and this machine has")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "arguments", "verdict"),
+    [
+        ("/usr", "'--enable-shared' '--prefix=/usr'", Verdict.OK),
+        ("/opt/python", "'--enable-optimizations' '--with-lto'", Verdict.OK),
+        ("/opt/python", "'--enable-shared' '--prefix=/opt/python'", Verdict.WARN),
+        ("/opt/python", None, Verdict.WARN),
+    ],
+)
+def test_how_python_was_built(
+    monkeypatch: pytest.MonkeyPatch, prefix: str, arguments: str | None, verdict: Verdict
+) -> None:
+    monkeypatch.setattr("sys.base_prefix", prefix)
+    monkeypatch.setattr("sysconfig.get_config_var", {"CONFIG_ARGS": arguments}.get)
+    (finding,) = examine_interpreter()
+    assert finding.verdict is verdict
+    assert ("without optimisations" in finding.what, "--enable-optimizations" in finding.cure) == (
+        (verdict is Verdict.WARN,) * 2
+    )
 
 
 def test_files_that_may_be_open(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from gateway.v1 import authorization_pb2 as calls
 from gateway.v1 import credits_pb2 as pb
 from gateway.v1.authorization_pb2_grpc import CallAuthorizationStub
 from gateway.v1.credits_pb2_grpc import CreditsStub
+from tests.support.child_processes import children_of
 from tests.support.gateway_process import GatewayProcess, clean_environment, running_gateway
 from tests.support.http import ask
 from tests.support.operator import OPERATOR_TOKEN as OPERATOR
@@ -73,8 +74,7 @@ class Heard:
 
 def processes_of(pid: int) -> list[int]:
     """A process and those below it."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(each for child in children for each in processes_of(int(child)))]
+    return [pid, *(each for child in children_of(pid) for each in processes_of(child))]
 
 
 async def drive(gateway: GatewayProcess, heard: Heard, store: StoreServer) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gateway.address import Address
 from gateway.kamailio.rpc import Rpc
+from tests.support.child_processes import children_of
 from tests.support.gateway_process import clean_environment
 from tests.support.programs import find_program
 from tests.support.servers import free_port, wait_until
@@ -150,7 +151,7 @@ class Kamailio:
         """End it as a crash would, with all its processes, so that nothing is said to anybody."""
         assert self.running is not None
         # First the parent, which would end its children in order when one of them is gone.
-        children = _children(self.running.process.pid)
+        children = children_of(self.running.process.pid)
         self.running.kill()
         for pid in children:
             with suppress(ProcessLookupError):
@@ -265,8 +266,3 @@ def spawn(command: list[str], log: Path, **variables: str) -> Process:
             start_new_session=True,
         )
     return Process(process, log)
-
-
-def _children(pid: int) -> list[int]:
-    """The processes that a process started."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gateway.address import Address
 from gateway.cli.health import SERVING, ask_health
+from tests.support.child_processes import children_of
 from tests.support.gateway_process import START_SECONDS, STOP_SECONDS, clean_environment
 from tests.support.servers import free_port, wait_until
 
@@ -78,9 +79,8 @@ class MortalGateway:
         """End all its processes at once, as a crash of the machine would; its store stays, as an embedded one does."""
         assert self._process is not None
         pid = self._process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         store = self._store_pid()
-        for each in (pid, *map(int, children)):
+        for each in (pid, *children_of(pid)):
             if each != store:
                 with suppress(ProcessLookupError):  # It died by itself meanwhile.
                     os.kill(each, signal.SIGKILL)

@@ -6,7 +6,12 @@ from gateway.cli.connection import ConnectionFile
 from gateway.cli.doctor.database import examine_database
 from gateway.cli.doctor.findings import Finding, Findings
 from gateway.cli.doctor.listeners import examine_listeners
-from gateway.cli.doctor.machine import examine_binary, examine_data_directory, examine_file_limit
+from gateway.cli.doctor.machine import (
+    examine_binary,
+    examine_data_directory,
+    examine_file_limit,
+    examine_interpreter,
+)
 from gateway.cli.doctor.payments import examine_payments
 from gateway.cli.doctor.public_url import examine_public_url
 from gateway.cli.doctor.settings import examine_settings
@@ -35,6 +40,7 @@ async def examine(config: Path | None, data_dir: Path | None) -> list[Finding]:
     database, ledger = await examine_database(settings)
     return [
         *examine_settings(settings),
+        *examine_interpreter(),
         *examine_file_limit(gateway),
         *examine_data_directory(settings),
         *await examine_binary(settings),
