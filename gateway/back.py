@@ -15,7 +15,7 @@ import structlog
 from redis.exceptions import RedisError
 from starlette.middleware import Middleware
 
-from gateway import metrics
+from gateway import collector, metrics
 from gateway.api.calls import Calls
 from gateway.api.credits.balances import BalanceRpcs
 from gateway.api.credits.calls import CallRpcs
@@ -179,6 +179,7 @@ async def run_back(
         http = await back.open_http()
         stack.push_async_callback(http.close)
         await http.start()
+        collector.leave_alone()
         return await service.run(
             [*back.loops(stop), back.guarded(http.run(stop))],
             is_healthy=back.is_healthy,

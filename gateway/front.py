@@ -1,12 +1,11 @@
 """The front process: decides. It has CallAuthorization and the due loop, and no CSV, template, SQL or scrape."""
 
 import asyncio
-import gc
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from gateway import metrics
+from gateway import collector, metrics
 from gateway.api.authorization_servicer import SERVICE, AuthorizationServicer, serve_authorization
 from gateway.api.calls import Calls
 from gateway.api.live_calls import LiveCallsListener, published_command
@@ -40,8 +39,6 @@ from gateway.tracing.requests import TracedRunner, TracedSession
 from gateway.tracing.tracer import either
 
 READY_WITHOUT_STORE_SECONDS: Final = 2.0
-YOUNG_OBJECTS: Final = 10_000
-"""More containers made than freed, before the collector looks at the new ones: some 0.3 ms each time."""
 
 
 async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyncio.Event) -> bool:
@@ -121,11 +118,7 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
     service = _listening(settings, certificate)
     serve_authorization(service.server, AuthorizationServicer(runner, calls, messages, limits, sessions))
     await connection.start()
-    # What is here by now stays: the collector need not walk it, some 5 % of the time of a busy front. With Python's
-    # threshold of 700 the operations in flight alone would set it off again and again: another 7 %.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS)
+    collector.leave_alone()
     try:
         return await service.run(
             [

@@ -29,6 +29,7 @@ from gateway.ledger.journal import (
 )
 from gateway.ledger.outbox import BEGINNING, Outbox, OutboxPosition
 from gateway.ledger.refills import RefillTrigger
+from gateway.slices import breathing
 from gateway.store.balances import BalanceStore
 from gateway.store.clock import Clock
 from gateway.store.connection import StoreConnection
@@ -167,25 +168,22 @@ class Journaler:
 
 async def _translated(read: Mapping[int, Sequence[OutboxEntry]]) -> dict[int, list[Entry]]:
     """What the ledger is told of each shard, up to the first entry that is not understood."""
-    translated = {}
-    for shard, entries in read.items():
-        translated[shard] = _facts(shard, entries)
-        await asyncio.sleep(0)  # Some ten milliseconds a shard: let the others run.
-    return translated
+    return {shard: await _facts(shard, entries) for shard, entries in read.items()}
 
 
-def _facts(shard: int, entries: Sequence[OutboxEntry]) -> list[Entry]:
+async def _facts(shard: int, entries: Sequence[OutboxEntry]) -> list[Entry]:
     """An entry that is not understood stops its shard, and no other."""
     facts = []
-    for entry in entries:
-        try:
-            facts.append(entry_of(entry))
-        except (LookupError, ValueError, struct.error, DecodeError):
-            log.exception(
-                "outbox_entry_not_understood", shard=shard, entry_id=entry.entry_id, kind=entry.fields.get(b"kind"),
-                cure="run the version of Tollgate that wrote it; nothing is lost meanwhile",
-            )  # fmt: skip
-            break
+    async for some in breathing(entries):
+        for entry in some:
+            try:
+                facts.append(entry_of(entry))
+            except (LookupError, ValueError, struct.error, DecodeError):
+                log.exception(
+                    "outbox_entry_not_understood", shard=shard, entry_id=entry.entry_id, kind=entry.fields.get(b"kind"),
+                    cure="run the version of Tollgate that wrote it; nothing is lost meanwhile",
+                )  # fmt: skip
+                return facts
     return facts
 
 

@@ -21,6 +21,10 @@ from gateway.store.faults import StoreUnavailable
 _LATE_SECONDS: Final = 0.05
 _READ_FIRST_SECONDS: Final = 0.01
 
+_ENOUGH: Final = 32
+"""Commands that are worth a write before the turn is over: of a large batch the store answers the first ones while the
+others are still being decided, which takes 3 to 5 % off at 64 and 512 in flight. By 8 at a time it costs more."""
+
 
 class Reply(asyncio.Future[Any]):
     """What the store will have answered to one command.
@@ -106,6 +110,8 @@ class Wire(asyncio.Protocol):
         self._outgoing.append(packed)
         reply.sent_at = self._flushed_at
         self._waiting.append(reply)
+        if len(self._outgoing) >= _ENOUGH:
+            self.flush()
         if self._watch is None:
             self._watch_in(self._timeout)
 

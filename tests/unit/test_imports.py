@@ -58,7 +58,7 @@ MAY_IMPORT = {
     # Before SMS gateways that ask nobody: a switch's side as well, and a process of its own.
     "sms": {"sms", "client", "segments", "v1", "aiohttp", "starlette", "uvicorn", "yarl"},
     "background": {"background", "domain", "errors", "ledger", "notices", "store", "projection", "feeds", "billing"}
-    | {"metrics", "v1", "google", "redis", "structlog"},
+    | {"metrics", "slices", "v1", "google", "redis", "structlog"},
     # Money in: between the ledger, who charges cards, and the way into the store. Nothing of gRPC or HTTP.
     "billing": {"billing", "domain", "errors", "ledger", "payments", "projection", "store", "metrics", "structlog"},
 }

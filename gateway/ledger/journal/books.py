@@ -15,6 +15,7 @@ from gateway.domain.usage import UsageKind
 from gateway.domain.vocabulary import Reason
 from gateway.ledger import notices
 from gateway.ledger.journal.facts import CreditApplied, Entry, MessageSent, Refused
+from gateway.ledger.journal.many_rows import execute_many
 from gateway.ledger.models import OfficeBookRow, OfficeRow
 from gateway.slices import slices
 
@@ -160,5 +161,4 @@ async def _write(session: AsyncSession, books: dict[str, _Book], *, new: bool) -
         }
         for office_id, book in books.items()
     ]
-    if rows:
-        await session.execute(insert(OfficeBookRow) if new else update(OfficeBookRow), rows)
+    await execute_many(session, insert(OfficeBookRow) if new else update(OfficeBookRow), rows)
