@@ -2,6 +2,7 @@
 # Installs Debian's programs that tests run: `tools/install_debian.sh base switches`. Running it again does no harm.
 #   base      what make test-all and make lint need
 #   bench     clients that are not ours, which the benchmark leaves out where they are missing
+#   python    Debian's own Python, and what it makes environments with
 #   page      the browser that tests of pages drive, and a font for it (make test-all, make screenshots)
 #   switches  the real switches and what drives them (make switches)
 set -euo pipefail
@@ -34,6 +35,11 @@ as_root() {
 
 missing=()
 for group in "$@"; do
+  if [ "$group" = python ]; then
+    # A module, not a command.
+    /usr/bin/python3 -c 'import ensurepip' 2> /dev/null || missing+=(python3 python3-venv)
+    continue
+  fi
   declare -n packages="$group"
   for command in "${!packages[@]}"; do
     # shellcheck disable=SC2206  # several packages in one word
