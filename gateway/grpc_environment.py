@@ -1,8 +1,9 @@
 """What gRPC's core is told by the environment.
 
-It reads it once, when `grpc` is first imported, so it has to be there before: a supervisor gives it to its children.
+It reads it once, when `grpc` is first imported, so a program says it before, and its children find it there.
 """
 
+import os
 from typing import Final
 
 GRPC_ENVIRONMENT: Final = {
@@ -10,4 +11,10 @@ GRPC_ENVIRONMENT: Final = {
     # server's time, and as much of a client's (docs/decisions/0033-interpreter-and-grpc-io.md).
     "GRPC_EXPERIMENTS": "-event_engine_client,-event_engine_listener",
 }
-"""By variable. One that is set already stays as it is: whoever runs a gateway may know better."""
+"""By variable."""
+
+
+def prepare_grpc() -> None:
+    """Say it; what is set already stays as it is: whoever runs the program may know better."""
+    for name, value in GRPC_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)

@@ -21,7 +21,6 @@ from redis.exceptions import RedisError
 
 from gateway.address import Address
 from gateway.child_process import ChildProcess
-from gateway.grpc_environment import GRPC_ENVIRONMENT
 from gateway.metrics_http import MULTIPROCESS_VARIABLE
 from gateway.ports import check_ports_free
 from gateway.settings import LISTEN_SETTINGS, Settings
@@ -251,7 +250,7 @@ def _listeners(settings: Settings) -> dict[str, Address]:
 def _environment(settings: Settings) -> dict[str, str]:
     """The supervisor's own environment with the settings as they were resolved, and no other variable of ours."""
     foreign = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
-    return {**GRPC_ENVIRONMENT, **foreign, **settings.environment()}
+    return {**foreign, **settings.environment()}
 
 
 @contextmanager

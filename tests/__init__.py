@@ -1,9 +1,6 @@
-"""Tests of Tollgate. What they start has what the processes of a gateway have."""
+"""Tests of Tollgate. What they start in their own process has what the processes of a gateway have."""
 
-import os
-
-from gateway.grpc_environment import GRPC_ENVIRONMENT
+from gateway.grpc_environment import prepare_grpc
 
 # Before anything here imports grpc.
-for _name, _value in GRPC_ENVIRONMENT.items():
-    os.environ.setdefault(_name, _value)
+prepare_grpc()

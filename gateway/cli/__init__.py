@@ -12,6 +12,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from gateway.cli.errors import EXIT_INTERRUPTED, CommandError
+from gateway.grpc_environment import prepare_grpc
 
 COMMANDS: Final = {
     "serve": "serve",
@@ -43,6 +44,7 @@ COMMANDS: Final = {
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit; what went wrong is one clear line on standard error (docs/reference/cli.md)."""
+    prepare_grpc()
     given = list(sys.argv[1:] if arguments is None else arguments)
     first = next((word for word in given if not word.startswith("-")), None)
     try:

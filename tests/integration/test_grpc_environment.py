@@ -28,6 +28,15 @@ def test_this_grpc_knows_what_it_is_told() -> None:
     assert UNKNOWN not in what_grpc_says(experiments)
 
 
+@pytest.mark.parametrize("program", ["gateway.kamailio", "gateway.sms", "loadtest"])
+def test_other_programs_say_it_before_grpc_is_imported(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    for name in GRPC_ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    looks = f"import os, sys, {program}; print('grpc' in sys.modules, os.environ['GRPC_EXPERIMENTS'])"
+    told = subprocess.run([sys.executable, "-c", looks], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert told.split() == ["False", GRPC_ENVIRONMENT["GRPC_EXPERIMENTS"]]
+
+
 @pytest.mark.parametrize("theirs", [None, "-event_engine_client"])
 def test_processes_of_a_gateway_are_told_unless_somebody_knows_better(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, theirs: str | None

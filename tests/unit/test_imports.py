@@ -49,14 +49,15 @@ MAY_IMPORT = {
     # The switches' side: the contract and nothing of how it is kept.
     "client": {"client", "v1", "grpc", "google"},
     # A sidecar of a switch: the client library, and of the gateway only what stands beside its parts.
-    "kamailio": {"kamailio", "client", "segments", "v1", "address", "log"} | {"structlog", "typer", "uvloop"},
+    "kamailio": {"kamailio", "client", "grpc_environment", "segments", "v1", "address", "log"}
+    | {"structlog", "typer", "uvloop"},
     # A front for switches that speak Diameter: on their side, like the client.
     "diameter": {"diameter", "client", "client_channel", "address", "v1"} | {"google", "grpc", "structlog"},
     # Switches without gRPC: the deciders by HTTP, and posts to callbacks.
     "hooks": {"hooks", "api", "domain", "errors", "metrics", "request_context", "signature", "store", "v1", "web"}
     | {"aiohttp", "google", "starlette", "structlog"},
     # Before SMS gateways that ask nobody: a switch's side as well, and a process of its own.
-    "sms": {"sms", "client", "segments", "v1", "aiohttp", "starlette", "uvicorn", "yarl"},
+    "sms": {"sms", "client", "grpc_environment", "segments", "v1", "aiohttp", "starlette", "uvicorn", "yarl"},
     "background": {"background", "domain", "errors", "ledger", "notices", "store", "projection", "feeds", "billing"}
     | {"metrics", "slices", "v1", "google", "redis", "structlog"},
     # Money in: between the ledger, who charges cards, and the way into the store. Nothing of gRPC or HTTP.
