@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from pydantic import SecretStr
 
@@ -132,12 +132,8 @@ def without_path(url: str) -> str:
 
 
 def _without_secret_query(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return url
-    query = re.sub(r"(?i)((?:^|&)[^=&]*pass[^=&]*=)[^&]*", r"\1***", parts.query)
-    return urlunsplit(parts._replace(query=query)) if query != parts.query else url
+    before, question_mark, query = url.partition("?")
+    return before + question_mark + re.sub(r"(?i)((?:^|&)[^=&]*pass[^=&]*=)[^&]*", r"\1***", query)
 
 
 def read_directory(value: Path) -> Path:

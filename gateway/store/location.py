@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Final
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from typing import Final, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from gateway.store.address import TLS_OPTIONS, StoreAddress
 from gateway.store.faults import StoreAddressError
@@ -59,16 +59,16 @@ class StoreLocation:
         Raises:
             StoreAddressError: Which part is wrong, and what a good URL looks like; never the password.
         """
-        scheme, _, kind = urlsplit(url).scheme.partition("+")
+        scheme, _, kind = url.partition(":")[0].lower().partition("+")
         if not kind:
             address = StoreAddress.parse(url)
             return cls(Kind.SERVER, (address,), address)
         if scheme not in {"redis", "rediss"} or kind not in _EXAMPLES:
             raise StoreAddressError(f"has scheme {f'{scheme}+{kind}'!r}; it may be {', '.join(SCHEMES)}")
-        parts = urlsplit(url)
+        parts = _split(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
-        login = _login(parts, StoreTls.take(options, is_wanted=scheme == "rediss"))
-        hosts = tuple(_host(each, kind) for each in parts.netloc.rpartition("@")[2].split(","))
+        login = _login(parts.user, StoreTls.take(options, is_wanted=scheme == "rediss"))
+        hosts = tuple(_host(each, kind) for each in parts.hosts.split(","))
         if kind == "cluster":
             if parts.path.strip("/") not in {"", "0"} or options:
                 raise StoreAddressError(
@@ -92,8 +92,25 @@ class StoreLocation:
         return f"{self.primary_name} of {servers}" if self.primary_name else servers
 
 
-def _login(parts: SplitResult, tls: StoreTls | None) -> StoreAddress:
-    user, colon, password = parts.netloc.rpartition("@")[0].partition(":")
+class _Parts(NamedTuple):
+    """What stands behind the scheme."""
+
+    user: str
+    hosts: str
+    path: str
+    query: str
+
+
+def _split(url: str) -> _Parts:
+    """Not by urlsplit, which newer Pythons let refuse a list that has an address in brackets (CVE-2025-0938)."""
+    rest, _, query = url.partition("//")[2].partition("?")
+    authority, _, path = rest.partition("/")
+    user, _, hosts = authority.rpartition("@")
+    return _Parts(user, hosts, path, query)
+
+
+def _login(user: str, tls: StoreTls | None) -> StoreAddress:
+    user, colon, password = user.partition(":")
     return StoreAddress(
         username=unquote(user) if user else None, password=unquote(password) if colon else None, tls=tls
     )

@@ -92,7 +92,8 @@ def _install(interpreter: str, home: Path) -> None:
         archive = Path(directory) / f"jasmin-{JASMIN}.tar.gz"
         run(*pip, "install", archive, f"pika=={PIKA}")
         with tarfile.open(archive) as source:
-            source.extractall(directory, filter="data")
+            # Without a filter, which not every Python 3.11 has: pip has just run what is in the archive.
+            source.extractall(directory)
         shutil.copytree(Path(directory) / f"jasmin-{JASMIN}" / "misc" / "config" / "resource", home / "resource")
     # https://github.com/jookies/jasmin/issues/1236: without it, 0.11.1 tells nobody what the SMSC answered.
     (listeners,) = home.glob("lib/python3*/site-packages/jasmin/managers/listeners.py")

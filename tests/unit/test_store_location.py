@@ -29,6 +29,7 @@ def test_a_cluster() -> None:
     assert {(each.username, each.password, each.tls) for each in location.servers} == {("me", "p@ss", StoreTls())}
     assert location.primary_at("c", 1) == StoreAddress("c", 1, None, "me", "p@ss", 0, StoreTls())
     assert str(location) == "a:6379,b:7000,::1:7001"
+    load_settings(redis_url="rediss+cluster://me:p%40ss@a,b:7000,[::1]:7001")
 
 
 def test_sentinels() -> None:
@@ -95,7 +96,11 @@ def test_whom_to_trust_and_what_to_show(tmp_path: Path) -> None:
 
 
 def test_no_error_shows_a_password() -> None:
-    for url in ("redis+cluster://me:hunter2@a:0", "redis+sentinel://me:hunter2@a?sentinel_password=hunter2"):
+    for url in (
+        "redis+cluster://me:hunter2@a:0",
+        "redis+sentinel://me:hunter2@a?sentinel_password=hunter2",
+        "redis+sentinel://me:hunter2@a,[::1]?sentinel_password=hunter2",
+    ):
         with pytest.raises(SettingsError) as caught:
             load_settings(redis_url=url)
         assert "hunter2" not in str(caught.value)
