@@ -36,6 +36,10 @@ class Figures:
         self.window.record(seconds)
         self._period.record(seconds)
 
+    def p99_ms(self) -> float:
+        """Of all operations so far."""
+        return self._everything().percentile_ms(99)
+
     def note(self, users: int) -> dict[str, float]:
         """Keep how it went since the last note."""
         now, period = perf_counter(), self._period
@@ -52,9 +56,7 @@ class Figures:
 
     def to_json(self) -> dict[str, Any]:
         """All of it."""
-        everything = Histogram()
-        for histogram in self._operations.values():
-            everything.add(histogram)
+        everything = self._everything()
         seconds = perf_counter() - self._since
         return {
             "seconds": round(seconds, 1),
@@ -65,3 +67,9 @@ class Figures:
             "operations": {name: histogram.to_json() for name, histogram in sorted(self._operations.items())},
             "timeline": self._timeline,
         }
+
+    def _everything(self) -> Histogram:
+        everything = Histogram()
+        for histogram in self._operations.values():
+            everything.add(histogram)
+        return everything

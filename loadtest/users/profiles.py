@@ -91,8 +91,9 @@ class Climb:
     """The search for the highest number of users.
 
     Goes up a step at a time. A step too high is tried again, since another process may have been what disturbed it; the
-    third time the highest good one is it, less a margin: the whole run is longer than a step, and meets more. Where the
-    first step is too high already, it is halved, down to an eighth.
+    third time the highest good one is it, less a margin: the whole run is longer than a step, and meets more. Where it
+    meets still more than that, it gives way and begins anew. Where the first step is too high already, it is halved,
+    down to an eighth.
 
     Args:
         aim_ms: What p99 must stay below.
@@ -112,6 +113,7 @@ class Climb:
     GROWTH: Final = 1.3
     MARGIN: Final = 0.9
     TRIES: Final = 3
+    GIVES_WAY: Final = 0.85
     LEAST: Final = 8
     """The first step divided by this is the smallest one."""
 
@@ -135,6 +137,15 @@ class Climb:
                     self._end()
                 else:
                     self.users, self._failures = half, 0
+
+    def give_way(self, p99_ms: float) -> bool:
+        """Have a whole run that does not keep the aim begin anew with fewer; False: with fewer it makes no sense."""
+        fewer = int(self.GIVES_WAY * self.users)
+        if fewer < max(1, self.first // self.LEAST):
+            return False
+        self.steps.append((self.users, p99_ms))
+        self.found = self.users = fewer
+        return True
 
     def _end(self) -> None:
         # Where no step was good, it goes on with less than the first, and the result says that it was too much.

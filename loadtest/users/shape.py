@@ -25,6 +25,9 @@ SETTLING: Final = 0.4
 NOTED_EACH: Final = 30
 """So many times a run is noted how it goes."""
 
+JUDGED_AFTER: Final = 3
+"""Notes, before a whole run that a climb has led to is judged."""
+
 Tick = tuple[int, float] | tuple[int, float, list[type[User]] | None] | None
 
 
@@ -74,6 +77,8 @@ class ProfileShape(LoadTestShape):
         if now - self._noted >= plan.seconds / NOTED_EACH:
             self._noted = now
             self._note()
+            if self._climb is not None and elapsed >= JUDGED_AFTER * plan.seconds / NOTED_EACH:
+                self._judge_whole(self._climb, now)
         most = plan.users if self._climb is None or self._climb.found is None else self._climb.found
         return plan.shape.users_at(share, most), SPAWNED_A_SECOND
 
@@ -96,6 +101,14 @@ class ProfileShape(LoadTestShape):
                 self.figures.begin()
                 self._held_since = self._noted = now
         return climb.users
+
+    def _judge_whole(self, climb: Climb, now: float) -> None:
+        """Begin the whole run anew where it does not keep the aim: it is to be the highest rate that does."""
+        p99_ms = self.figures.p99_ms()
+        if p99_ms >= climb.aim_ms and climb.give_way(p99_ms):
+            _say(f"p99 is {p99_ms:.2f} ms: the run begins anew with {climb.found} users")
+            self.figures.begin()
+            self._held_since = self._noted = now
 
     def _kill(self, elapsed: float) -> None:
         supervisor_pid = self.shared.plan.supervisor_pid

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -82,6 +83,18 @@ def test_a_climb_that_no_step_is_good_for_goes_on_with_less_than_the_first() -> 
     climbed = climb(0)
     assert [users for users, _ in climbed.steps] == [10, 10, 10, 5, 5, 5, 2, 2, 2, 1, 1, 1]
     assert climbed.found == 9
+
+
+def test_a_whole_run_that_does_not_keep_the_aim_gives_way() -> None:
+    climbed = climb(300)
+    assert climbed.found is not None
+    users = []
+    while climbed.give_way(6.0):
+        assert climbed.steps[-1] == (climbed.steps[-1][0], 6.0)
+        users.append(climbed.found)
+    assert users[0] == int(0.85 * climb(300).users)
+    assert all(later < earlier for earlier, later in pairwise(users))
+    assert users[-1] == 1, "an eighth of the first step"
 
 
 def test_people_talk_as_people_do() -> None:

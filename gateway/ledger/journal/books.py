@@ -17,7 +17,7 @@ from gateway.ledger import notices
 from gateway.ledger.journal.facts import CreditApplied, Entry, MessageSent, Refused
 from gateway.ledger.journal.many_rows import execute_many
 from gateway.ledger.models import OfficeBookRow, OfficeRow
-from gateway.slices import slices
+from gateway.slices import breathing, slices
 
 _LACKING = frozenset({Reason.INSUFFICIENT_FUNDS, Reason.SPEND_LIMIT})
 
@@ -87,13 +87,14 @@ async def post(session: AsyncSession, entries: Sequence[Entry], *, now_ms: int) 
     funds = await _funds(session, office_ids)
     gaps: list[Gap] = []
     told: list[notice.Notice] = []
-    for entry in entries:
-        book = books[entry.office_id]
-        gap = book.add(entry)
-        if gap is not None:
-            gaps.append(gap)
-        if entry.office_id in funds:
-            told += _notices(book, entry, funds[entry.office_id])
+    async for some in breathing(entries):
+        for entry in some:
+            book = books[entry.office_id]
+            gap = book.add(entry)
+            if gap is not None:
+                gaps.append(gap)
+            if entry.office_id in funds:
+                told += _notices(book, entry, funds[entry.office_id])
     for one in told:
         await notices.record(session, one, now_ms=now_ms)
     await _write(session, {name: book for name, book in books.items() if name in known}, new=False)
