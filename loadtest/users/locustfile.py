@@ -9,6 +9,7 @@ import grpc
 import grpc.experimental.gevent
 from locust import events
 
+from gateway import collector
 from gateway.client.channel_options import CHANNEL_OPTIONS
 from loadtest.load.answers import Answers
 from loadtest.users.desk import Desk
@@ -72,6 +73,7 @@ del _user
 
 
 def _open(**_: Any) -> None:
+    collector.leave_alone()
     _desk.closing.clear()
     _figures.begin()
 
