@@ -124,8 +124,8 @@ class ProfileShape(LoadTestShape):
 
     def _note(self) -> None:
         noted = self.figures.note(0 if self.runner is None else self.runner.user_count)
-        # What the books have by now stays. To walk it the collector would hold up all users for longer and longer, which
-        # would look as if the gateway did.
+        # What the books have by now stays. To walk it the collector would hold up all users, for longer and longer, and
+        # it would look as if the gateway did.
         gc.freeze()
         _say(
             f"{noted['at_seconds']:.0f} s: {noted['users']} users, {noted['rate_per_second']:g}/s, "
