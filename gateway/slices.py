@@ -19,8 +19,9 @@ def slices(values: Sequence[T], size: int = SLICE) -> Iterator[Sequence[T]]:
         yield values[start : start + size]
 
 
-async def breathing(values: Sequence[T], size: int = BREATH) -> AsyncIterator[Sequence[T]]:
-    """Cut a list likewise, and let others run after each piece."""
+async def breathing(values: Sequence[T], size: int = BREATH) -> AsyncIterator[T]:
+    """Go through a list, and let others run after so many values, and at the end."""
     for piece in slices(values, size):
-        yield piece
+        for value in piece:
+            yield value
         await asyncio.sleep(0)

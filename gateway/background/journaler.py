@@ -174,16 +174,15 @@ async def _translated(read: Mapping[int, Sequence[OutboxEntry]]) -> dict[int, li
 async def _facts(shard: int, entries: Sequence[OutboxEntry]) -> list[Entry]:
     """An entry that is not understood stops its shard, and no other."""
     facts = []
-    async for some in breathing(entries):
-        for entry in some:
-            try:
-                facts.append(entry_of(entry))
-            except (LookupError, ValueError, struct.error, DecodeError):
-                log.exception(
-                    "outbox_entry_not_understood", shard=shard, entry_id=entry.entry_id, kind=entry.fields.get(b"kind"),
-                    cure="run the version of Tollgate that wrote it; nothing is lost meanwhile",
-                )  # fmt: skip
-                return facts
+    async for entry in breathing(entries):
+        try:
+            facts.append(entry_of(entry))
+        except (LookupError, ValueError, struct.error, DecodeError):
+            log.exception(
+                "outbox_entry_not_understood", shard=shard, entry_id=entry.entry_id, kind=entry.fields.get(b"kind"),
+                cure="run the version of Tollgate that wrote it; nothing is lost meanwhile",
+            )  # fmt: skip
+            break
     return facts
 
 

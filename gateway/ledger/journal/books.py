@@ -87,14 +87,13 @@ async def post(session: AsyncSession, entries: Sequence[Entry], *, now_ms: int) 
     funds = await _funds(session, office_ids)
     gaps: list[Gap] = []
     told: list[notice.Notice] = []
-    async for some in breathing(entries):
-        for entry in some:
-            book = books[entry.office_id]
-            gap = book.add(entry)
-            if gap is not None:
-                gaps.append(gap)
-            if entry.office_id in funds:
-                told += _notices(book, entry, funds[entry.office_id])
+    async for entry in breathing(entries):
+        book = books[entry.office_id]
+        gap = book.add(entry)
+        if gap is not None:
+            gaps.append(gap)
+        if entry.office_id in funds:
+            told += _notices(book, entry, funds[entry.office_id])
     for one in told:
         await notices.record(session, one, now_ms=now_ms)
     await _write(session, {name: book for name, book in books.items() if name in known}, new=False)

@@ -65,15 +65,14 @@ async def post(
     outbound = [(*one, number) for one, number in zip(moved, numbers, strict=True) if number != NOT_OUTBOUND]
     offices = await _offices(session, {entry.office_id for entry, _, _ in outbound})
     counted: dict[_Place, _Counted] = defaultdict(_Counted)
-    async for some in breathing(outbound):
-        for entry, fact, number in some:
-            office = offices.get(entry.office_id)
-            country = None if office is None else guarded_destination(classify(number, office.settings.country))
-            if country is not None:
-                one = counted[entry.office_id, entry.at // HOUR_MS, country]
-                one.calls += _is_first_debit(entry, fact)
-                one.spend_micros -= entry.amount_micros
-                one.last_at = max(one.last_at, entry.at)
+    async for entry, fact, number in breathing(outbound):
+        office = offices.get(entry.office_id)
+        country = None if office is None else guarded_destination(classify(number, office.settings.country))
+        if country is not None:
+            one = counted[entry.office_id, entry.at // HOUR_MS, country]
+            one.calls += _is_first_debit(entry, fact)
+            one.spend_micros -= entry.amount_micros
+            one.last_at = max(one.last_at, entry.at)
     if not counted:
         return ()
     await execute_many(session, _add(session), [_row(place, one) for place, one in counted.items()])

@@ -80,9 +80,8 @@ class Journal:
             mine = {s: batch for s, batch in batches.items() if _position(rows.get(s), batch.after) == batch.after}
             entries = [entry for batch in mine.values() for entry in batch.entries]
             usage = UsageRows()
-            async for some in breathing(entries):
-                for entry in some:
-                    usage.add(entry)
+            async for entry in breathing(entries):
+                usage.add(entry)
             await usage.write(session, now_ms=now_ms)
             gaps = await books.post(session, entries, now_ms=now_ms) if entries else []
             self._called.learn(entries)
