@@ -10,7 +10,7 @@ from loadtest.processes import BenchError
 from tests.support.kamailio import TRUSTED, Kamailio
 from tests.support.mortal_gateway import MortalGateway
 from tests.support.operator import Operator, assert_audit_is_clean
-from tests.support.sipp import running_callee, start_calls
+from tests.support.sipp import placed_calls, running_callee
 
 _CALLED: Final = "+442079460950"
 _TALK_SECONDS: Final = 0.5
@@ -29,9 +29,10 @@ async def run_rate(
     async with Operator.of(gateway.admin_server) as operator:
         payers = [await operator.create_office(10**12) for _ in range(offices)]
         calls = [(payers[number % offices], _CALLED) for number in range(rate * seconds)]
-        with running_callee(directory, kamailio.carrier):
-            began = time.monotonic()
-            running = start_calls(
+        began = time.monotonic()
+        with (
+            running_callee(directory, kamailio.carrier),
+            placed_calls(
                 directory,
                 "answered",
                 calls,
@@ -40,7 +41,8 @@ async def run_rate(
                 rate=rate,
                 pause_seconds=_TALK_SECONDS,
                 limit_seconds=seconds + 30,
-            )
+            ) as running,
+        ):
             code = await asyncio.to_thread(running.process.wait)
             took = time.monotonic() - began
         counted = _counted(running.log.with_suffix(".stat"))

@@ -1,6 +1,5 @@
 """Runs sipp: a scenario of tests/support/sipp, calls from a list, and whether each went as the scenario says."""
 
-import contextlib
 import itertools
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -16,7 +15,8 @@ LIMIT_SECONDS = 60
 _numbers = itertools.count(1)
 
 
-def start_calls(
+@contextmanager
+def placed_calls(
     directory: Path,
     scenario: str,
     calls: Iterable[tuple[str, str]],
@@ -27,8 +27,8 @@ def start_calls(
     pause_seconds: float = 0,
     status: int = 0,
     limit_seconds: float = LIMIT_SECONDS,
-) -> Process:
-    """Place calls, each of an office and to a number.
+) -> Iterator[Process]:
+    """Place calls, each of an office and to a number; what is not over when the block ends is broken off.
 
     Args:
         directory: For what sipp reads and writes.
@@ -41,7 +41,7 @@ def start_calls(
         status: What [status] stands for.
         limit_seconds: After these it gives up.
 
-    Returns:
+    Yields:
         The process; with_suffix of its log: .csv its calls, .err what went wrong, .stat the counts of each second.
     """
     listed = list(calls)
@@ -55,7 +55,8 @@ def start_calls(
     command += ["-m", str(len(listed)), "-r", str(rate), "-d", str(int(pause_seconds * 1000))]
     command += ["-trace_err", "-error_file", str(directory / f"{name}.err"), "-timeout", f"{limit_seconds:g}s"]
     command += ["-trace_stat", "-stf", str(directory / f"{name}.stat"), "-fd", "1", "-l", str(len(listed))]
-    return spawn(command, directory / f"{name}.log")
+    with _running(command, directory / f"{name}.log") as sipp:
+        yield sipp
 
 
 def assert_all_went_well(calls: Process) -> None:
@@ -79,9 +80,14 @@ def running_callee(directory: Path, port: int) -> Iterator[Process]:
     """Run the callee of callee.xml until the block ends."""
     command = [program("sipp"), "-sf", str(SCENARIOS / "callee.xml"), "-i", "127.0.0.1", "-p", str(port), "-nostdin"]
     command += ["-trace_err", "-error_file", str(directory / "callee.err")]
-    callee = spawn(command, directory / "callee.log")
-    try:
+    with _running(command, directory / "callee.log") as callee:
         yield callee
+
+
+@contextmanager
+def _running(command: list[str], log: Path) -> Iterator[Process]:
+    sipp = spawn(command, log)
+    try:
+        yield sipp
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            callee.kill()
+        sipp.kill()

@@ -1,14 +1,15 @@
 """A hundred calls of every kind at once, placed and answered by sipp, and the books to the micro."""
 
 import asyncio
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.support.kamailio import TRUSTED
+from tests.support.kamailio import TRUSTED, Process
 from tests.support.kamailio_scene import SECOND, Installation
 from tests.support.operator import Operator, assert_audit_is_clean
-from tests.support.sipp import assert_all_went_well, running_callee, start_calls
+from tests.support.sipp import assert_all_went_well, placed_calls, running_callee
 
 pytestmark = [pytest.mark.switches, pytest.mark.xdist_group("kamailio")]
 
@@ -25,24 +26,26 @@ async def test_a_hundred_calls_of_every_kind_are_settled_to_the_micro(
         saved = [await operator.create_office(3 * SECOND) for _ in range(10)]
         proxy = kamailio_parts.kamailio.address
 
-        with running_callee(tmp_path, kamailio_parts.carrier):
-            started = [
-                start_calls(tmp_path, "answered", [(rich, ANSWERS)] * 40, proxy, host=TRUSTED, pause_seconds=2.4),
-                start_calls(tmp_path, "refused", [(rich, IS_BUSY)] * 10, proxy, host=TRUSTED, status=486),
-                start_calls(tmp_path, "refused", [(rich, IS_AWAY)] * 10, proxy, host=TRUSTED, status=480),
-                start_calls(tmp_path, "refused", [(poor, ANSWERS)] * 10, proxy, host=TRUSTED, status=402),
-                start_calls(tmp_path, "cancelled", [(rich, WAITS)] * 10, proxy, host=TRUSTED),
-                start_calls(tmp_path, "hung_up", [(office, ANSWERS) for office in cut], proxy, host=TRUSTED),
-            ]
-            refilled = start_calls(
-                tmp_path,
-                "answered",
-                [(office, ANSWERS) for office in saved],
-                proxy,
-                host="127.0.0.2",
-                pause_seconds=4.4,
+        def place(
+            scenario: str, calls: list[tuple[str, str]], *, pause_seconds: float = 0, status: int = 0
+        ) -> AbstractContextManager[Process]:
+            return placed_calls(
+                tmp_path, scenario, calls, proxy, host=TRUSTED, pause_seconds=pause_seconds, status=status
             )
-            started.append(refilled)
+
+        with running_callee(tmp_path, kamailio_parts.carrier), ExitStack() as stack:
+            started = [
+                stack.enter_context(calls)
+                for calls in (
+                    place("answered", [(rich, ANSWERS)] * 40, pause_seconds=2.4),
+                    place("refused", [(rich, IS_BUSY)] * 10, status=486),
+                    place("refused", [(rich, IS_AWAY)] * 10, status=480),
+                    place("refused", [(poor, ANSWERS)] * 10, status=402),
+                    place("cancelled", [(rich, WAITS)] * 10),
+                    place("hung_up", [(office, ANSWERS) for office in cut]),
+                    place("answered", [(office, ANSWERS) for office in saved], pause_seconds=4.4),
+                )
+            ]
             for office in saved:
                 await wait_answered(operator, office)
                 await operator.adjust(office, 100 * SECOND)
