@@ -1,4 +1,4 @@
-"""The back process: everything that needs SQL.
+"""The back process: what needs SQL, but for the journal, which is the journaler's.
 
 It has Credits, the loops between SQL and the store, what is on HTTP, and the metrics.
 """
@@ -46,7 +46,6 @@ from gateway.background import billing as billing_loop
 from gateway.background import (
     credit_applier,
     guard_keeper,
-    journaler,
     notifier,
     outbox_gauge,
     projector,
@@ -60,10 +59,8 @@ from gateway.background.journaler import EpochLost
 from gateway.background.loops import Loop
 from gateway.background.missing import MissingOffices
 from gateway.background.refill_listener import RefillListener
-from gateway.background.shards import JOURNAL, ShardLeases
 from gateway.billing.charging import Pace
 from gateway.billing.parts import Billing, Way
-from gateway.domain.fraud_guard import GuardPolicy
 from gateway.domain.numbers import warm_up
 from gateway.domain.office import RefillSettings
 from gateway.errors import InvalidArgument
@@ -80,13 +77,10 @@ from gateway.hooks.routes import hook_routes
 from gateway.ledger.audit import AuditLog
 from gateway.ledger.companies import Companies
 from gateway.ledger.credits import Credits
-from gateway.ledger.database import Database, open_database
+from gateway.ledger.database import Database
 from gateway.ledger.decks import MAX_CONTENT_BYTES, Decks
-from gateway.ledger.errors import DatabaseUnusable
 from gateway.ledger.fraud_guards import FraudGuards
 from gateway.ledger.installation import page_key
-from gateway.ledger.journal import Journal
-from gateway.ledger.migrations import SchemaState
 from gateway.ledger.notices import Notices
 from gateway.ledger.offices import Offices
 from gateway.ledger.open_refills import OpenRefills
@@ -96,9 +90,12 @@ from gateway.ledger.sign_in_links import SignInLinks
 from gateway.ledger.switches import Switches
 from gateway.ledger.tokens import Tokens
 from gateway.ledger.usage import Usage
+from gateway.lifetimes import lifetimes_of
 from gateway.metric_sums import read_decision_counts
 from gateway.metrics_http import MetricsServer
+from gateway.news import News, follow_news
 from gateway.notices.open import open_senders
+from gateway.opening import open_ledger
 from gateway.page.desk import Desk
 from gateway.page.routes import Page, Sources
 from gateway.page.sessions import Sessions
@@ -112,7 +109,7 @@ from gateway.projection.offices import OfficeProjection
 from gateway.projection.rates import RateProjection
 from gateway.projection.switches import SwitchProjection
 from gateway.projection.tokens import TokenProjection
-from gateway.serving import Service, lifetimes_of
+from gateway.serving import Service
 from gateway.settings import Settings
 from gateway.startup import StartupError
 from gateway.store.balances import BalanceStore
@@ -121,7 +118,6 @@ from gateway.store.commands import follow_commands
 from gateway.store.configuration import HALF_REBUILT, check_primaries, foreign_shards
 from gateway.store.connection import StoreConnection
 from gateway.store.directory import Directory, read_token_uses
-from gateway.store.durability import Durability
 from gateway.store.faults import StoreUnavailable
 from gateway.store.keys import REBUILD_KEY, SHARDS, SHARDS_KEY
 from gateway.store.location import StoreLocation
@@ -132,7 +128,6 @@ from gateway.store.switch_lists import SwitchLists
 from gateway.tls_files import open_certificate
 from gateway.tracing.deciding import TracedBalanceStore, TracedConnection, TracedRater
 from gateway.tracing.http import TracedHttp
-from gateway.tracing.ledger import TracedDatabase, TracedJournal
 from gateway.tracing.open import open_tracing
 from gateway.tracing.outgoing import TracedCallbackClient, traced_refills, traced_sender
 from gateway.tracing.requests import TracedRunner
@@ -151,6 +146,9 @@ DEFAULT_RATES: Final = "default_rates.csv"
 ACTOR: Final = "start"
 
 TAIL_EVERY_SECONDS: Final = 1.0
+EPOCH_EVERY_SECONDS: Final = 5.0
+"""Beside every new connection, when it may have become another store's."""
+
 _RETRY_SECONDS: Final = 0.5
 _DECK_OVERHEAD_BYTES: Final = 64 * 1024
 
@@ -200,20 +198,14 @@ async def open_back(settings: Settings, stack: AsyncExitStack, *, clock: Clock |
     tracer = open_tracing(settings, "back")
     if tracer is not None:
         stack.push_async_callback(tracer.close)
-    try:
-        database = await open_database(settings.sql_url, either(tracer, Database, TracedDatabase))
-    except DatabaseUnusable as error:
-        raise StartupError(f"TOLLGATE_DATABASE_URL: {error.message}") from error
+    database = await open_ledger(settings, tracer)
     stack.push_async_callback(database.close)
-    if database.schema is not None and database.schema.state is SchemaState.NEWER:
-        log.warning("database_is_newer", revision=database.schema.revision, this_version_has=database.schema.newest)
     clock = clock or StoreClock()
     provider = await open_provider(settings, clock_ms=clock.now_ms)
     stack.push_async_callback(provider.close)
     back = Back(settings, database, StoreLocation.parse(settings.redis_url), clock, provider, tracer)
     stack.push_async_callback(back.billing.charging.close)
     await back.connection.start()
-    stack.push_async_callback(back.durability.close)
     stack.push_async_callback(back.connection.close)
     stack.push_async_callback(back.close_hooks)
     for each in back.background.notifiers:
@@ -228,7 +220,6 @@ class Loops:
     projector: projector.Projector
     applier: credit_applier.CreditApplier
     reconciler: reconciler.Reconciler
-    journaler: journaler.Journaler
     outbox_gauge: outbox_gauge.OutboxGauge
     sampler: sampler.Sampler
     waker: refill_waker.RefillWaker
@@ -259,7 +250,6 @@ class Back:
         self.connection = either(tracer, StoreConnection, TracedConnection)(
             location, load_library(), timeout_seconds=timeout, on_connect=self._on_connect
         )
-        self.durability = Durability(self.connection)
         self.lifetimes = lifetimes_of(settings)
         balances = BalanceStore if tracer is None else TracedBalanceStore
         self.store = balances(self.connection, self.clock, self.lifetimes)
@@ -353,17 +343,6 @@ class Back:
             applier=applier,
             reconciler=reconciler.Reconciler(
                 offices, ledger, store, office_projection, token_projection, applier, locks, missing
-            ),
-            journaler=journaler.Journaler(
-                connection,
-                store,
-                self.durability,
-                either(self._tracer, Journal, TracedJournal)(database, _guard_policy(settings)),
-                self._outbox,
-                self.refill_feed,
-                self._wake_billing,
-                self._wake_projector,
-                clock,
             ),
             outbox_gauge=outbox_gauge.OutboxGauge(connection),
             sampler=sampler.Sampler(connection, store),
@@ -542,26 +521,23 @@ class Back:
     def loops(self, stop: asyncio.Event) -> list[Coroutine[Any, Any, None]]:
         """Every loop, to be run beside the server."""
         turns = self.background
-        journaling = Loop("journaler", turns.journaler.turn, journaler.EVERY_SECONDS)
         self._projecting = Loop("projector", turns.projector.turn, projector.EVERY_SECONDS)
         self._woken_on_connect = [
             self._projecting,
             Loop("credit_applier", turns.applier.turn, credit_applier.EVERY_SECONDS),
             Loop("reconciler", turns.reconciler.turn, reconciler.EVERY_SECONDS),
+            Loop("epoch", self.see_epoch, EPOCH_EVERY_SECONDS),
         ]
         self._woken_by_payments = [
             Loop("billing", turns.billing.turn, billing_loop.EVERY_SECONDS),
             Loop("refiller", turns.refiller.turn, refiller.EVERY_SECONDS),
         ]
-        sharing = ShardLeases(JOURNAL, self.connection, self.store, self.clock)
-        turns.journaler.shards = sharing.held
-        listener = RefillListener(self.connection, self.refill_feed, journaling.wake)
+        self._refill_tail = Loop("refill_tail", self._advance_refills, TAIL_EVERY_SECONDS)
         loops = [
             *self._woken_on_connect,
             *self._woken_by_payments,
-            journaling,
             Loop("outbox_gauge", turns.outbox_gauge.turn, outbox_gauge.EVERY_SECONDS),
-            Loop("refill_tail", self._advance_refills, TAIL_EVERY_SECONDS),
+            self._refill_tail,
             Loop("balance_feed", self.balance_feed.turn, balance_feed.SAMPLE_EVERY_SECONDS),
             Loop("decision_feed", self.decision_feed.turn, decision_feed.SAMPLE_EVERY_SECONDS),
             Loop("callbacks", self.callbacks.turn, callback_loop.TURN_EVERY_SECONDS),
@@ -573,10 +549,11 @@ class Back:
         if isinstance(self.provider, SandboxProvider):
             send = partial(self.provider.send_webhooks, self.webhooks.receive)
             loops.append(Loop("sandbox_webhooks", send, WEBHOOKS_EVERY_SECONDS))
-        coroutines = [*(loop.run() for loop in loops), listener.run(), self.directory.follow()]
+        coroutines = [*(loop.run() for loop in loops), self.directory.follow()]
         coroutines += [
+            RefillListener(self.connection, self.refill_feed).run(),
+            follow_news(self.hear),
             self._end_streams_at(stop),
-            sharing.run(),
             self._switch_lists.follow(),
             follow_commands(self.connection, self.callbacks.deliver),
         ]
@@ -587,17 +564,24 @@ class Back:
         return [self.guarded(coroutine) for coroutine in coroutines]
 
     _projecting: Loop | None = None
+    _refill_tail: Loop | None = None
     _woken_on_connect: "list[Loop] | tuple[()]" = ()
     _woken_by_payments: "list[Loop] | tuple[()]" = ()
     _page: Page | None = None
 
+    def hear(self, news: News) -> None:
+        """Look at once at what the journaler has recorded, instead of with the next turn."""
+        if news is News.GUARDS_TRIPPED:
+            if self._projecting is not None:
+                self._projecting.wake()
+            return
+        if self._refill_tail is not None:
+            self._refill_tail.wake()
+        self._wake_billing()
+
     def _wake_billing(self) -> None:
         for loop in self._woken_by_payments:
             loop.wake()
-
-    def _wake_projector(self) -> None:
-        if self._projecting is not None:
-            self._projecting.wake()
 
     def _on_connect(self) -> None:
         self.background.reconciler.ask()
@@ -661,20 +645,23 @@ class Back:
         """Give a new store its epoch; refuse one from before the ledger's last rebuild, or in the midst of one."""
         if await self.connection.ask("EXISTS", REBUILD_KEY):
             raise StartupError(f"TOLLGATE_REDIS_URL: {HALF_REBUILT}")
+        try:
+            await self.see_epoch()
+        except EpochLost as error:
+            raise StartupError(f"TOLLGATE_REDIS_URL: {error.message}") from error
+
+    async def see_epoch(self) -> bool:
+        """See that the store is not one from before the ledger's last rebuild, to which a failover may have led.
+
+        Raises:
+            EpochLost: It is.
+            StoreUnavailable, DatabaseError: It cannot be told now.
+        """
         ledger = await self._outbox.epoch()
         store = await claim_epoch(self.connection, ledger)
         if store < ledger:
-            raise StartupError(f"TOLLGATE_REDIS_URL: {EpochLost(store, ledger).message}")
-
-
-def _guard_policy(settings: Settings) -> GuardPolicy:
-    return GuardPolicy(
-        country_spend_micros=settings.fraud_country_spend_micros,
-        office_spend_micros=settings.fraud_office_spend_micros,
-        country_calls=settings.fraud_country_calls,
-        office_calls=settings.fraud_office_calls,
-        hours=settings.fraud_guard_hours,
-    )
+            raise EpochLost(store, ledger)
+        return False
 
 
 async def _is_first(wanted: Coroutine[Any, Any, None], other: Coroutine[Any, Any, Any]) -> bool:

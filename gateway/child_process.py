@@ -11,7 +11,7 @@ from typing import NoReturn
 import structlog
 
 from gateway.backoff import Backoff
-from gateway.parent_watch import EXIT_GIVE_UP, PARENT_VARIABLE, READY_VARIABLE
+from gateway.parent_watch import EXIT_GIVE_UP, READY_VARIABLE
 from gateway.startup import StartupError
 
 SLOW_START_SECONDS = 30.0
@@ -32,9 +32,9 @@ class ChildProcess:
     Args:
         name: For the log.
         command: Program and arguments. No secret: every user of the machine can read them.
-        environment: The child's whole environment, the two descriptor variables excepted.
-        parent_pipe: The end of the pipe by which the child learns that the supervisor is gone.
-        inherited: Other descriptors that the child keeps open.
+        environment: The child's whole environment, the variables of descriptors excepted.
+        handed_down: Descriptors that the child looks for, by the variables that name them (parent_watch.py).
+        inherited: Others that it only keeps open.
         on_end: Called with the process id when a process of this child has ended.
         says: What it calls itself in the line by which it reports that it is ready; None: its name.
     """
@@ -44,7 +44,7 @@ class ChildProcess:
         name: str,
         command: Sequence[str],
         environment: Mapping[str, str],
-        parent_pipe: int,
+        handed_down: Mapping[str, int],
         inherited: Sequence[int] = (),
         on_end: Callable[[int], None] = lambda _: None,
         *,
@@ -55,7 +55,7 @@ class ChildProcess:
         self.ready = asyncio.Event()
         self._command = command
         self._environment = environment
-        self._parent_pipe = parent_pipe
+        self._handed_down = handed_down
         self._inherited = inherited
         self._on_end = on_end
         self._process: asyncio.subprocess.Process | None = None
@@ -138,11 +138,11 @@ class ChildProcess:
                 *self._command,
                 env={
                     **self._environment,
+                    **{variable: str(each) for variable, each in self._handed_down.items()},
                     READY_VARIABLE: str(ready_writer),
-                    PARENT_VARIABLE: str(self._parent_pipe),
                 },
                 stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(ready_writer, self._parent_pipe, *self._inherited),
+                pass_fds=(ready_writer, *self._handed_down.values(), *self._inherited),
                 # Ctrl-C in a terminal goes to every process of the foreground; only the supervisor is to hear it.
                 start_new_session=True,
             )

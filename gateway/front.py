@@ -20,7 +20,8 @@ from gateway.api.switch_limits import SwitchLimits
 from gateway.background.due import DueLoop
 from gateway.background.shards import DUE_CALLS, ShardLeases
 from gateway.domain.numbers import warm_up
-from gateway.serving import Service, lifetimes_of
+from gateway.lifetimes import lifetimes_of
+from gateway.serving import Service
 from gateway.settings import Settings
 from gateway.startup import StartupError
 from gateway.store.balances import BalanceStore

@@ -1,10 +1,11 @@
 """The child's side of the bond with the supervisor: it says when it is ready, and it ends when its parent does.
 
-What `gateway.process front|back` finds and owes:
+What `gateway.process front|back|journaler` finds and owes:
 
 - its settings in `TOLLGATE_*` variables, complete; `TOLLGATE_REDIS_URL` is always given, and names the socket of the
   embedded store where there is one;
 - `TOLLGATE_PARENT_FD`: a pipe that ends when the supervisor ends, however it ends. Call `exit_with_parent` first;
+- `TOLLGATE_NEWS_FD`, back and journaler: what the one has for the other (news.py);
 - `TOLLGATE_READY_FD`: a pipe for one line. Call `report_ready` when every listener is bound and answers;
 - SIGTERM means drain: stop accepting, finish what was accepted within `drain_seconds`, exit with 0. It is in a session
   of its own, so that Ctrl-C reaches the supervisor alone;
@@ -34,7 +35,7 @@ def exit_with_parent(on_loss: Callable[[], None] = lambda: os._exit(EXIT_ORPHANE
     Args:
         on_loss: What to do instead; called on that thread.
     """
-    descriptor = _take_descriptor(PARENT_VARIABLE)
+    descriptor = take_descriptor(PARENT_VARIABLE)
     if descriptor is None:
         return
 
@@ -51,10 +52,10 @@ def report_ready(name: str, **listeners: Address) -> None:
     """Tell the supervisor that this process does its work now; does nothing where there is none, or the second time.
 
     Args:
-        name: front or back.
+        name: front, back or journaler.
         **listeners: Addresses as bound, by setting name. The supervisor logs them: a port 0 has a number now.
     """
-    descriptor = _take_descriptor(READY_VARIABLE)
+    descriptor = take_descriptor(READY_VARIABLE)
     if descriptor is None:
         return
     words = ["ready", name, *(f"{setting}={address}" for setting, address in listeners.items())]
@@ -64,7 +65,7 @@ def report_ready(name: str, **listeners: Address) -> None:
         os.close(descriptor)
 
 
-def _take_descriptor(variable: str) -> int | None:
+def take_descriptor(variable: str) -> int | None:
     """A descriptor that was handed down; it is neither found twice nor inherited by a child of this process."""
     text = os.environ.pop(variable, None)
     if text is None:

@@ -1,4 +1,4 @@
-"""Entry of a child process: `python -m gateway.process front` or `back`, started by the supervisor.
+"""Entry of a child process: `python -m gateway.process front`, `back` or `journaler`, started by the supervisor.
 
 What it finds and owes is in parent_watch.py.
 """
@@ -18,7 +18,7 @@ from gateway.settings import Settings, load_settings
 from gateway.startup import StartupError
 from gateway.tls_files import TlsError
 
-PROCESSES: Final = ("front", "back")
+PROCESSES: Final = ("front", "back", "journaler")
 
 Run = Callable[..., Awaitable[bool]]
 

@@ -12,9 +12,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from gateway.address import Address
-from gateway.settings import Settings
+from gateway.background.loops import stopped_or_died
 from gateway.startup import StartupError
-from gateway.store.balances import Lifetimes
 
 log = structlog.get_logger(__name__)
 
@@ -39,16 +38,6 @@ _KEEPALIVE: Final = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 )
 SETTLE_SECONDS: Final = 0.2
-
-
-def lifetimes_of(settings: Settings) -> Lifetimes:
-    """The times of a call's life as the settings have them."""
-    return Lifetimes(
-        setup_ms=settings.setup_timeout_seconds * 1000,
-        grace_ms=settings.grace_seconds * 1000,
-        fresh_ms=settings.live_calls_seconds * 1500,
-        stub_ms=settings.stub_seconds * 1000,
-    )
 
 
 def _bounds() -> tuple[tuple[str, int], ...]:
@@ -160,17 +149,11 @@ class Service:
         """
         await self.server.start()
         tasks = [asyncio.create_task(loop) for loop in (*loops, self._report_health(is_healthy))]
-        stopped = asyncio.create_task(stop.wait())
         ready()
         log.info("serving", service=self._name, port=self.port)
         try:
-            await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
-            for task in tasks:
-                if task.done() and not task.cancelled():
-                    log.error("a loop died", error=repr(task.exception()))
-            return stop.is_set()
+            return await stopped_or_died(stop, tasks)
         finally:
-            stopped.cancel()
             await self._health.enter_graceful_shutdown()
             # What has arrived but not begun would be cancelled by stop(): give it the turns of the loop to begin.
             await asyncio.sleep(SETTLE_SECONDS)

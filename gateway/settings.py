@@ -317,7 +317,7 @@ class Settings(BaseSettings):
         ge=1,
         le=64,
         description="Front processes that share TOLLGATE_LISTEN: one for each core that is to decide, less one for the "
-        "store and the back.",
+        "store and the rest.",
     )
     drain_seconds: Number = Field(
         30, ge=0, le=3_600, description="How long accepted requests may take to finish after SIGTERM."

@@ -13,7 +13,7 @@ from gateway.startup import StartupError
 
 PREFIX = "TOLLGATE_"
 
-HANDED_DOWN = frozenset({"TOLLGATE_READY_FD", "TOLLGATE_PARENT_FD"})
+HANDED_DOWN = frozenset({"TOLLGATE_READY_FD", "TOLLGATE_PARENT_FD", "TOLLGATE_NEWS_FD"})
 """Variables by which the supervisor talks to its children; they are no settings."""
 
 OF_CLIENTS = frozenset(

@@ -1,6 +1,6 @@
 """`tollgate serve`: one process that starts the others, keeps them running, and ends them in order.
 
-The order is: hold the data directory, check the ports, embedded store, back, front; and backwards. The back comes
+The order is: hold the data directory, check the ports, embedded store, back, the others; and backwards. The back comes
 first because it migrates the database and projects offices and rates into the store, without which the front would
 refuse every call.
 """
@@ -22,6 +22,8 @@ from redis.exceptions import RedisError
 from gateway.address import Address
 from gateway.child_process import ChildProcess
 from gateway.metrics_http import MULTIPROCESS_VARIABLE
+from gateway.news import NEWS_VARIABLE, open_news
+from gateway.parent_watch import PARENT_VARIABLE
 from gateway.ports import check_ports_free
 from gateway.settings import LISTEN_SETTINGS, Settings
 from gateway.settings_problems import PREFIX
@@ -35,9 +37,10 @@ from gateway.store.location import StoreLocation
 COMMANDS: Mapping[str, Sequence[str]] = {
     "back": (sys.executable, "-m", "gateway.process", "back"),
     "front": (sys.executable, "-m", "gateway.process", "front"),
+    "journaler": (sys.executable, "-m", "gateway.process", "journaler"),
 }
-"""The children in the order of their start: each one waits until the one before it is ready. Of the front there are as
-many as the settings say, which start together."""
+"""The children: the first one is started by itself, and the others together when it is ready. Of the front there are as
+many as the settings say."""
 
 
 EXIT_UNCLEAN = 1
@@ -70,7 +73,7 @@ async def supervise(
 
     Args:
         settings: Checked settings; the children get them by their environment, secrets too.
-        commands: Program and arguments of each child by name, in the order of their start.
+        commands: Program and arguments of each child by name, the one first that the others wait for.
         ready: Called once, when the children answer.
 
     Returns:
@@ -138,19 +141,30 @@ async def _run_children(
 ) -> int:
     # Only this process has the writing end: when it is gone, however it went, the children read the end of the pipe.
     parent_pipe, held_open = os.pipe()
+    for_back, of_journaler = open_news()
+    handed_down = {"back": {NEWS_VARIABLE: for_back}, "journaler": {NEWS_VARIABLE: of_journaler}}
     try:
         # The processes count in files of one directory, and the back serves the sum.
         with TemporaryDirectory(prefix="tollgate-metrics-") as metrics:
             environment = {**_environment(settings), MULTIPROCESS_VARIABLE: metrics}
             forget = partial(mark_process_dead, path=metrics)
-            groups = [
+            made = [
                 [
-                    ChildProcess(label, command, environment, parent_pipe, inherited, forget, says=name)
+                    ChildProcess(
+                        label,
+                        command,
+                        environment,
+                        {PARENT_VARIABLE: parent_pipe, **handed_down.get(name, {})},
+                        inherited,
+                        forget,
+                        says=name,
+                    )
                     for label in _labels(name, settings.workers)
                 ]
                 for name, command in commands.items()
             ]
-            children = [child for group in groups for child in group]
+            children = [child for group in made for child in group]
+            groups = [made[0], children[len(made[0]) :]]
             replacing = asyncio.create_task(_replace_when(orders.replace, children, settings.drain_seconds))
             try:
                 await _keep_running(groups, orders.stop, ready)
@@ -158,8 +172,8 @@ async def _run_children(
                 await _cancel(replacing)
                 clean = await _drain(children, settings.drain_seconds, orders.hurry)
     finally:
-        os.close(held_open)
-        os.close(parent_pipe)
+        for descriptor in (held_open, parent_pipe, for_back, of_journaler):
+            os.close(descriptor)
     return 0 if clean else EXIT_UNCLEAN
 
 

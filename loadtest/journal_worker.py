@@ -1,4 +1,4 @@
-"""The journaler in a process of its own, put together as the back does it: `python -m loadtest.journal_worker`.
+"""The journaler, put together as its process does it: `python -m loadtest.journal_worker`.
 
 It journals when it is told to: `drain` takes what is there, `follow` begins to take what comes, `rest` ends that.
 """
@@ -11,14 +11,13 @@ from typing import Any
 
 import uvloop
 
-from gateway.back import Back, open_back
-from gateway.background.journaler import EVERY_SECONDS
+from gateway.background.journaler import EVERY_SECONDS, Journaler
 from gateway.background.loops import FIRST_PAUSE_SECONDS, Loop
 from gateway.errors import Unavailable
+from gateway.journaler import open_journaler, stand_behind
 from gateway.log import configure_logging
 from gateway.parent_watch import exit_with_parent
 from gateway.settings import load_settings
-from gateway.store.clock import StoreClock
 from loadtest.control import serve_control
 
 
@@ -26,11 +25,11 @@ class Worker:
     """Journals when it is told to.
 
     Args:
-        back: Of which only the journaler is run.
+        journaler: For all shards.
     """
 
-    def __init__(self, back: Back) -> None:
-        self._journaler = back.background.journaler
+    def __init__(self, journaler: Journaler) -> None:
+        self._journaler = journaler
         self._loop = Loop("journaler", self._journaler.turn, EVERY_SECONDS)
         self._following: asyncio.Task[None] | None = None
 
@@ -62,7 +61,7 @@ class Worker:
             try:
                 more = await self._journaler.turn()
             except Unavailable:
-                # As in the back: what was read comes again, a little later.
+                # As in its process: what was read comes again, a little later.
                 retries += 1
                 await asyncio.sleep(FIRST_PAUSE_SECONDS)
         own, all_threads = thread_time() - own, process_time() - all_threads
@@ -77,12 +76,12 @@ class Worker:
 
 async def run() -> None:
     """Connect, and wait for what is to be done."""
+    stand_behind()
     async with AsyncExitStack() as stack:
-        back = await open_back(load_settings(), stack)
-        await back.connection.wait_connected()
-        if isinstance(back.clock, StoreClock):
-            await back.clock.measure(back.connection)
-        worker = Worker(back)
+        parts = await open_journaler(load_settings(), stack)
+        await parts.connection.wait_connected()
+        await parts.clock.measure(parts.connection)
+        worker = Worker(parts.journaler)
         stack.push_async_callback(worker.rest)
         await serve_control("journal", worker.do)
 

@@ -29,7 +29,7 @@ from loadtest.control import Control
 from loadtest.effort import Effort
 from loadtest.figures import percentile, rounded
 from loadtest.pipeline import pack
-from loadtest.processes import BenchError, BenchStore, Child, running_child
+from loadtest.processes import BenchError, BenchStore, running_child
 from loadtest.scene import FUNDS_MICROS, OPERATOR_TOKEN, bench_settings, open_stub, store_access, wait_until_decides
 from loadtest.session_load import office_name, running_load
 
@@ -192,7 +192,7 @@ async def _dip_beside_session(
     there = bench_settings(store, data_dir=str(store.directory), database_url=settings.database_url)
     elsewhere = _Watcher()
     async with (
-        running_child("back", "gateway.process", "back", environment=there.environment()),
+        _running_back(there),
         open_channel(there.admin_listen, OPERATOR_TOKEN) as channel,
         running_load({"gateway": settings.listen}, SESSION_OFFICES) as load,
     ):
@@ -228,14 +228,24 @@ def _session_offices() -> list[str]:
 
 
 @asynccontextmanager
-async def _running_gateway(settings: Settings) -> AsyncIterator[tuple[Child, Child]]:
-    """Back and front, in the order and with the environment in which the supervisor starts them."""
+async def _running_gateway(settings: Settings) -> AsyncIterator[None]:
+    """All processes, in the order and with the environment in which the supervisor starts them."""
+    async with (
+        _running_back(settings),
+        running_child("front", "gateway.process", "front", environment=settings.environment()),
+    ):
+        yield
+
+
+@asynccontextmanager
+async def _running_back(settings: Settings) -> AsyncIterator[None]:
+    """The back of a gateway, with the journaler that works beside it."""
     environment = settings.environment()
     async with (
-        running_child("back", "gateway.process", "back", environment=environment) as back,
-        running_child("front", "gateway.process", "front", environment=environment) as front,
+        running_child("back", "gateway.process", "back", environment=environment),
+        running_child("journaler", "gateway.process", "journaler", environment=environment),
     ):
-        yield back, front
+        yield
 
 
 @asynccontextmanager

@@ -16,7 +16,6 @@ from google.protobuf.message import DecodeError
 from gateway import metrics
 from gateway.background.journal_facts import entry_of
 from gateway.errors import FailedPrecondition
-from gateway.feeds.refills import RefillFeed
 from gateway.ledger.journal import (
     CallMoved,
     Entry,
@@ -29,7 +28,7 @@ from gateway.ledger.journal import (
 )
 from gateway.ledger.outbox import BEGINNING, Outbox, OutboxPosition
 from gateway.ledger.refills import RefillTrigger
-from gateway.slices import breathing
+from gateway.news import News
 from gateway.store.balances import BalanceStore
 from gateway.store.clock import Clock
 from gateway.store.connection import StoreConnection
@@ -71,9 +70,7 @@ class Journaler:
         durability: Says when what was read can be lost no more.
         journal: Writes it into the ledger.
         outbox: The positions.
-        feed: Told when triggers were recorded.
-        wake: Called then, too: there are refills to pay for.
-        project: Called when fraud guards have tripped: there are offices to project.
+        tell: Called with what others have been given to do.
         clock: Of the store.
 
     Attributes:
@@ -87,9 +84,7 @@ class Journaler:
         durability: Durability,
         journal: Journal,
         outbox: Outbox,
-        feed: RefillFeed,
-        wake: Callable[[], None],
-        project: Callable[[], None],
+        tell: Callable[[News], None],
         clock: Clock,
     ) -> None:
         self._connection = connection
@@ -97,9 +92,7 @@ class Journaler:
         self._durability = durability
         self._journal = journal
         self._outbox = outbox
-        self._feed = feed
-        self._wake = wake
-        self._project = project
+        self._tell = tell
         self._clock = clock
         self._epoch = 0
         self._positions: dict[int, OutboxPosition] = {}
@@ -127,6 +120,10 @@ class Journaler:
         for part in _parts({shard: ShardBatch(self._positions[shard], entries) for shard, entries in facts.items()}):
             await self._take(part)
         return more
+
+    async def close(self) -> None:
+        """Close the connections by which it makes sure."""
+        await self._durability.close()
 
     async def _begin(self) -> None:
         """Find out where to read on: at the start, and whenever the store has begun another epoch."""
@@ -159,22 +156,25 @@ class Journaler:
         self._positions.update(taken.positions)
         _count(taken)
         if taken.tripped:
-            self._project()
+            self._tell(News.GUARDS_TRIPPED)
         await asyncio.gather(*(self._store.trim_outbox(shard, taken.positions[shard].last_id) for shard in batches))
         if any(isinstance(entry.fact, RefillTrigger) for entry in taken.entries):
-            self._wake()
-            await self._feed.advance()
+            self._tell(News.REFILLS_RECORDED)
 
 
 async def _translated(read: Mapping[int, Sequence[OutboxEntry]]) -> dict[int, list[Entry]]:
     """What the ledger is told of each shard, up to the first entry that is not understood."""
-    return {shard: await _facts(shard, entries) for shard, entries in read.items()}
+    translated = {}
+    for shard, entries in read.items():
+        translated[shard] = _facts(shard, entries)
+        await asyncio.sleep(0)  # Some ten milliseconds a shard: the leases are to be kept meanwhile.
+    return translated
 
 
-async def _facts(shard: int, entries: Sequence[OutboxEntry]) -> list[Entry]:
+def _facts(shard: int, entries: Sequence[OutboxEntry]) -> list[Entry]:
     """An entry that is not understood stops its shard, and no other."""
     facts = []
-    async for entry in breathing(entries):
+    for entry in entries:
         try:
             facts.append(entry_of(entry))
         except (LookupError, ValueError, struct.error, DecodeError):

@@ -1,8 +1,8 @@
 """What the loops of the back process have in common: turns, pauses, and living on when something does not answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any, Final
 
 import structlog
 
@@ -74,3 +74,27 @@ class Loop:
                 await self._woken.wait()
         except TimeoutError:
             pass
+
+
+async def run_until(stop: asyncio.Event, loops: Iterable[Coroutine[Any, Any, None]]) -> bool:
+    """Run loops, none of which ends by itself, until told to stop; returns whether it was that, and no loop died."""
+    tasks = [asyncio.create_task(loop) for loop in loops]
+    try:
+        return await stopped_or_died(stop, tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def stopped_or_died(stop: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> bool:
+    """Wait until told to stop, or until one of the tasks has ended, which is logged; returns whether told to stop."""
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done() and not task.cancelled():
+                log.error("a loop died", error=repr(task.exception()))
+        return stop.is_set()
+    finally:
+        stopped.cancel()

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import Callable
 from contextlib import aclosing
 from typing import Final
 
@@ -24,20 +23,18 @@ _MESSAGE: Final = re.compile(
 
 
 class RefillListener:
-    """Announces triggers to the watchers, and wakes whoever makes them durable.
+    """Announces triggers to the watchers.
 
     What is published while it is not connected is not heard: the outbox is the durable way.
 
     Args:
         connection: To the store.
         feed: Announces.
-        wake: Called after each.
     """
 
-    def __init__(self, connection: StoreConnection, feed: RefillFeed, wake: Callable[[], None]) -> None:
+    def __init__(self, connection: StoreConnection, feed: RefillFeed) -> None:
         self._connection = connection
         self._feed = feed
-        self._wake = wake
         self.listening = asyncio.Event()
 
     async def run(self) -> None:
@@ -67,4 +64,3 @@ class RefillListener:
         amount, threshold, available, at_ms = (int(match[group]) for group in (3, 4, 5, 6))
         refill_id = f"{office_id}/{match[2].decode()}"
         self._feed.announce(RefillTrigger(refill_id, office_id, amount, threshold, available, at_ms))
-        self._wake()

@@ -1,10 +1,10 @@
 """Which gateway process does which shards' work: leases, shared out evenly, taken over within seconds.
 
-Two kinds of work are shared out: fronts look after due calls, backs take outboxes into the ledger. Each process says in
-the store that it is there, counts the others, and holds its share of the 64 shards by leases that it keeps every
-second. The lease of a process that died runs out, and the others' shares grow; until then the due loops of the others
-look at what is overdue. Leases save double work; they guard nothing: scripts and the ledger's positions check for
-themselves.
+Two kinds of work are shared out: fronts look after due calls, journalers take outboxes into the ledger. Each process
+says in the store that it is there, counts the others, and holds its share of the 64 shards by leases that it keeps
+every second. The lease of a process that died runs out, and the others' shares grow; until then the due loops of the
+others look at what is overdue. Leases save double work; they guard nothing: scripts and the ledger's positions check
+for themselves.
 """
 
 import asyncio

@@ -12,8 +12,8 @@ from gateway.cli.errors import EXIT_UNAVAILABLE, CommandError
 from gateway.cli.installation import gateway_installation, progress_bar
 from gateway.cli.ledger import ConfigFile, DataDirectory, gateway_settings
 from gateway.cli.output import instant_of_ms, money, pairs
+from gateway.lifetimes import lifetimes_of
 from gateway.rebuilding import RebuildReport, rebuild
-from gateway.serving import lifetimes_of
 from gateway.settings import Settings
 from gateway.store.clock import StoreClock
 from gateway.store.configuration import check_primaries

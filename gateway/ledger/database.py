@@ -31,7 +31,7 @@ class Database:
     """One database, and the only way to its sessions.
 
     SQLite has one writer at a time. The writers of this process queue up in the order they came, so that none starves
-    and none spins; those of other processes (a command beside the service) wait for each other by the busy timeout.
+    and none spins; those of several processes (back and journaler, a command) ask again and again for the lock.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:

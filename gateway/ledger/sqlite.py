@@ -1,11 +1,14 @@
 """SQLite's connections: how they are set up, and that each is opened and closed to its end."""
 
 import asyncio
+import sqlite3
+import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, event
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util.concurrency import await_, greenlet_spawn, in_greenlet
 
@@ -21,6 +24,11 @@ MIGRATES = "tollgate_migrates"
 
 _BUSY_TIMEOUT_MS = 5_000
 _MIGRATION_TIMEOUT_MS = 60_000
+_AGAIN_SECONDS = 0.002
+"""SQLite's own way of waiting for another process asks only ten times a second in the end. The journaler, when it has
+much to write, leaves the lock for a few milliseconds at a time: whoever waits is to find that."""
+
+_PATIENCE = "tollgate_busy_timeout"
 
 
 class SqliteConnections:
@@ -90,9 +98,31 @@ def _prepare(connection: Any, _record: object) -> None:
 
 def _begin(connection: Connection) -> None:
     options = connection.get_execution_options()
-    if options.get(MIGRATES, False):
-        connection.exec_driver_sql(f"PRAGMA busy_timeout = {_MIGRATION_TIMEOUT_MS}")
-    # A writer takes the lock at once: one that had read first could only fail when another had written meanwhile.
-    connection.exec_driver_sql("BEGIN" if options.get(READS, False) else "BEGIN IMMEDIATE")
-    if options.get(MIGRATES, False):
-        connection.exec_driver_sql(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+    if options.get(READS, False):
+        _be_patient(connection, _BUSY_TIMEOUT_MS)
+        connection.exec_driver_sql("BEGIN")
+        return
+    _be_patient(connection, 0)
+    patience_ms = _MIGRATION_TIMEOUT_MS if options.get(MIGRATES, False) else _BUSY_TIMEOUT_MS
+    deadline = time.monotonic() + patience_ms / 1000
+    while True:
+        try:
+            # The lock at once: a writer that had read first could only fail when another had written meanwhile.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            return
+        except OperationalError as error:
+            if not _is_busy(error) or time.monotonic() >= deadline:
+                raise
+        await_(asyncio.sleep(_AGAIN_SECONDS))
+
+
+def _is_busy(error: OperationalError) -> bool:
+    # The lowest byte; the others say why.
+    return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def _be_patient(connection: Connection, timeout_ms: int) -> None:
+    """How long SQLite waits by itself in statements of this connection, from now on."""
+    if connection.info.get(_PATIENCE) != timeout_ms:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {timeout_ms}")
+        connection.info[_PATIENCE] = timeout_ms

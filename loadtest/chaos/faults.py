@@ -10,6 +10,7 @@ from loadtest.chaos.gateway_faults import (
     ClockAhead,
     ClockBehind,
     GatewayKilled,
+    JournalerKilled,
     SqlLocked,
     WorkerKilled,
 )
@@ -31,6 +32,7 @@ FAULTS: Final[Mapping[str, type[Fault]]] = {
     for each in (
         WorkerKilled,
         BackKilled,
+        JournalerKilled,
         GatewayKilled,
         StoreKilled,
         StoreSlow,

@@ -33,7 +33,7 @@ class BackKilled(Stroke):
     """The process with the SQL side dies."""
 
     name = "back killed"
-    about = "kill -9 of the back: journal, refills, Credits; the supervisor starts another"
+    about = "kill -9 of the back: refills, Credits, HTTP; the supervisor starts another"
     part = Part.GATEWAY
 
     async def begin(self) -> None:
@@ -41,11 +41,23 @@ class BackKilled(Stroke):
         self._site.kill_child("back", 0)
 
 
+class JournalerKilled(Stroke):
+    """The process that takes the outboxes into the ledger dies, in the middle of a transaction as often as not."""
+
+    name = "journaler killed"
+    about = "kill -9 of the journaler; the supervisor starts another"
+    part = Part.GATEWAY
+
+    async def begin(self) -> None:
+        """Kill it."""
+        self._site.kill_child("journaler", 0)
+
+
 class GatewayKilled(Fault):
     """All processes of the gateway die at once; the store goes on."""
 
     name = "gateway killed"
-    about = "kill -9 of supervisor, back and fronts together; started again at the end"
+    about = "kill -9 of supervisor, back, journaler and fronts together; started again at the end"
     part = Part.GATEWAY
     # Its start takes longer than a promotion, and no store makes another fault of it.
     forms = (Form.ONE,)

@@ -22,7 +22,7 @@ def kill_fronts(supervisor_pid: int) -> int:
 
 
 def processes_of(supervisor_pid: int, name: str) -> list[int]:
-    """The processes of a `tollgate serve` that are called front or back, at this moment."""
+    """The processes of a `tollgate serve` that are called front, back or journaler, at this moment."""
     command = f"gateway.process\0{name}".encode()
     return [pid for pid in children_of(supervisor_pid) if command in command_line_of(pid)]
 

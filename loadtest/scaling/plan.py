@@ -232,7 +232,7 @@ def _limits(
     use, gib = demand.utilisation, demand.primary_gib
     more = "more primaries, up to 64"
     found = (
-        ("one journaler", demand.entries_per_second, use * costs.journal_per_second, "entries/s", "more backs"),
+        ("one journaler", demand.entries_per_second, use * costs.journal_per_second, "entries/s", "more journalers"),
         ("one primary's core", cores, use, "cores", more),
         ("one primary's memory", memory_bytes / GIB, gib, "GiB", f"more memory, or {more}"),
         ("one primary's network", bits / 1e9, demand.primary_gbits, "Gbit/s", more),

@@ -58,7 +58,7 @@ class Sample:
 
     Attributes:
         at_seconds: Since the first.
-        processes: Name -> what it takes up: `supervisor`, `front`, `back`, `store`.
+        processes: Name -> what it takes up: `supervisor`, `front`, `back`, `journaler`, `store`.
         store_bytes: What the store says it uses.
         gauges: Of `GAUGES`, their values.
     """

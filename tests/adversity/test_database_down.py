@@ -31,7 +31,7 @@ def test_postgresql_is_stopped(tmp_path: Path) -> None:
 
 
 async def play(gateway: GatewayProcess, postgres: StoppablePostgres) -> None:
-    """Stop the database under load, kill the back meanwhile, too, and start the database again."""
+    """Stop the database under load, kill back and journaler meanwhile, too, and start the database again."""
     async with Operator.of(gateway.admin_server) as operator, patient_client(gateway.server) as client:
         office_id = await operator.create_office(OPENING_MICROS)
         books = SwitchBooks([office_id])
@@ -48,11 +48,19 @@ async def play(gateway: GatewayProcess, postgres: StoppablePostgres) -> None:
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
             assert events(gateway, "child_died") == []
 
-            (back,) = [each["pid"] for each in events(gateway, "child_started") if each["child"] == "back"]
-            os.kill(back, signal.SIGKILL)
-            await until(lambda: len([each for each in events(gateway, "child_died") if each["child"] == "back"]) > 1)
+            with_sql = ("back", "journaler")
+            for name in with_sql:
+                (pid,) = [each["pid"] for each in events(gateway, "child_started") if each["child"] == name]
+                os.kill(pid, signal.SIGKILL)
+            # The second time of one that found no database.
+            await until(lambda: all(times(gateway, "child_died", name) > 1 for name in with_sql))
             await books.more(50)
             postgres.start()
-            await until(lambda: len([e for e in events(gateway, "child_ready") if e["child"] == "back"]) > 1)
+            await until(lambda: all(times(gateway, "child_ready", name) > 1 for name in with_sql))
             await until(lambda: gateway.metric("tollgate_journal_lag_seconds") < 3)
         assert (await operator.wait_settled(office_id)).balance_micros == OPENING_MICROS - books.spent()[office_id]
+
+
+def times(gateway: GatewayProcess, event: str, child: str) -> int:
+    """How often something was said of a child."""
+    return sum(each["child"] == child for each in events(gateway, event))

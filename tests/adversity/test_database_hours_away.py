@@ -19,7 +19,7 @@ PRICE_MICROS = 240_000
 async def test_nine_hours_without_sql(valkey: StoreServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.ledger.sqlite._BUSY_TIMEOUT_MS", 20)
     async with running_back(valkey, tmp_path) as back:
-        journaler = back.back.background.journaler
+        journaler = back.journaler
         opening = 5_000_000 + HOURS * PRICE_MICROS - 1
         await back.open_office(balance=opening)
         await back.refill()

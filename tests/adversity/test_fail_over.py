@@ -91,7 +91,7 @@ async def work(primary: StoreServer, folder: Path) -> None:
     async with running_back(primary, folder) as back:
         await back.open_office(balance=BALANCE)
         await back.spend(SPENT, "in the ledger")
-        while await back.back.background.journaler.turn():
+        while await back.journaler.turn():
             pass
         await back.spend(SPENT, "in the outbox")
         with primary.client() as client:
@@ -103,6 +103,6 @@ async def go_on(replica: StoreServer, folder: Path) -> None:
         await assert_clean(back)
         assert (await back.get_office()).balance_micros == BALANCE - 2 * SPENT
         await back.spend(SPENT, "after it")
-        while await back.back.background.journaler.turn():
+        while await back.journaler.turn():
             pass
         await assert_clean(back)

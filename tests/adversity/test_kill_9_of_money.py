@@ -66,7 +66,7 @@ async def test_a_purchase(valkey: StoreServer, tmp_path: Path, step: str, done: 
         # Whoever bought has heard nothing, and asks again with the same key.
         assert (await buy(back, card)).balance_micros == 50 * DOLLARS
         await finish(back)
-        await back.back.background.journaler.turn()
+        await back.journaler.turn()
         assert paid(back, ChargePurpose.PURCHASE) == 1
         assert (await back.ledger.credits.total(OFFICE)).last_number == 1
         await back.store_is_as_credits_say()
@@ -80,7 +80,7 @@ async def is_refilled_once(back: BackUnderTest) -> None:
     assert (office.balance_micros, office.refill_state, office.refill_number) == (54 * DOLLARS, RefillState.ARMED, 1)
     total = await back.ledger.credits.total(OFFICE)
     assert (total.last_number, total.unconfirmed) == (2, 0)
-    await back.back.background.journaler.turn()
+    await back.journaler.turn()
     await is_clean(back)
 
 

@@ -134,5 +134,5 @@ def test_all_are_replaced_and_no_call_fails(tmp_path: Path) -> None:
 
         asyncio.run(play())
         replaced = [each["child"] for each in events(gateway, "child_replaced")]
-        assert replaced == ["back", *(f"front-{number + 1}" for number in range(WORKERS))]
-        assert [each["exit_code"] for each in events(gateway, "child_replaced")] == [0] * (WORKERS + 1)
+        assert replaced == ["back", *(f"front-{number + 1}" for number in range(WORKERS)), "journaler"]
+        assert [each["exit_code"] for each in events(gateway, "child_replaced")] == [0] * (WORKERS + 2)

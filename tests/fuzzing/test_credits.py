@@ -71,6 +71,6 @@ def test_any_request_is_answered_or_refused_for_a_reason(valkey: StoreServer, tm
         check()
         office = runner.run(back.get_office())
         assert office.available_micros >= 0
-        while runner.run(back.back.background.journaler.turn()):
+        while runner.run(back.journaler.turn()):
             pass
         runner.run(assert_clean(back))

@@ -60,7 +60,7 @@ Sabotage = Callable[[Installation], Awaitable[None]]
 
 async def an_eventful_hour(back: BackUnderTest) -> None:
     """An office of which the ledger knows a part, the outbox another, and the store all."""
-    journal = back.back.background.journaler.turn
+    journal = back.journaler.turn
     await back.open_office()
     card = await confirmed_card(back)
     await back.refill()
@@ -124,7 +124,7 @@ async def test_a_sound_installation_is_clean_however_far_the_journal_is(valkey: 
         assert (report.offices, report.live_calls, report.usage_records) == (1, 3, 5)
         assert report.outbox_entries == 4
         assert (await assert_clean(back)).ledger_knows_until == NOON
-        await back.back.background.journaler.turn()
+        await back.journaler.turn()
         report = await assert_clean(back)
         assert (report.outbox_entries, report.usage_records, report.credits_to_come) == (0, 7, 0)
         # A credit that the store does not have yet is no difference, and shown apart.
@@ -474,7 +474,7 @@ async def test_a_journaler_and_calls_beside_it_make_no_false_alarm(valkey: Store
 
         async def keep_journal() -> None:
             while not over.is_set():
-                await back.back.background.journaler.turn()
+                await back.journaler.turn()
 
         tasks = [asyncio.create_task(work) for work in (*map(load, offices), take_credits(), keep_journal())]
         try:
@@ -488,7 +488,7 @@ async def test_a_journaler_and_calls_beside_it_make_no_false_alarm(valkey: Store
             await asyncio.gather(*tasks)
         assert done > 50
         assert looked_at > 0
-        await back.back.background.journaler.turn()
+        await back.journaler.turn()
         report = await assert_clean(back)
         assert (report.live_calls, report.outbox_entries) == (0, 0)
         assert report.usage_records == 2 * done

@@ -74,7 +74,7 @@ async def test_loops_without_a_store(valkey: StoreServer, tmp_path: Path) -> Non
         loops = back.back.background
         loops.reconciler.ask()
         for turn in (
-            loops.journaler.turn,
+            back.journaler.turn,
             loops.outbox_gauge.turn,
             loops.projector.turn,
             loops.sampler.turn,
@@ -173,7 +173,7 @@ async def test_an_office_that_went_with_the_last_seconds_of_the_store_is_made_an
     """Made, credited and debited a moment before the power was lost: the debit never happened, the credit did."""
     async with running_back(valkey, tmp_path) as back:
         await back.open_office("journaled", balance=100)
-        await back.back.background.journaler.turn()
+        await back.journaler.turn()
         await back.open_office(balance=1_000_000)
         await back.spend(30_000)
         # As a store that was synced before: the office is not there, and neither are its entries.
@@ -185,14 +185,14 @@ async def test_an_office_that_went_with_the_last_seconds_of_the_store_is_made_an
         await back.store_is_as_credits_say()
         assert (await back.get_office()).balance_micros == 1_000_000
         assert value(metrics.OFFICES_MISSING) == 0
-        await back.back.background.journaler.turn()
+        await back.journaler.turn()
         await assert_clean(back)
 
 
 async def test_an_office_of_an_emptied_store_is_not_made_anew(valkey: StoreServer, tmp_path: Path) -> None:
     async with running_back(valkey, tmp_path) as back:
         await back.open_office("journaled", balance=100)
-        await back.back.background.journaler.turn()
+        await back.journaler.turn()
         await back.open_office(balance=1_000_000)
         await flush_all(back.till.connection)
         back.back._on_connect()

@@ -4,7 +4,7 @@ import asyncio
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from gateway.back import run_back
+from gateway.journaler import open_journaler
 from gateway.payments.sandbox import FILE_NAME
 from gateway.settings import Settings, load_settings
 from gateway.startup import StartupError
@@ -102,7 +103,11 @@ async def test_everything_runs_by_itself(valkey: StoreServer, tmp_path: Path) ->
         quick = await refills.read()
         assert quick.refill_id == f"{OFFICE}/1"
         assert (await balances.read()).refill_state == pb.REFILL_STATE_PENDING
-        # The outbox follower makes it durable.
+        # The journaler makes it durable.
+        async with AsyncExitStack() as stack:
+            parts = await open_journaler(back.settings, stack)
+            await parts.connection.wait_connected()
+            await parts.journaler.turn()
         while not (again := await back.stub.WatchRefills(pb.WatchRefillsRequest(), metadata=ME).read()).cursor > "0":
             pass
         assert again.refill_id == quick.refill_id

@@ -30,7 +30,7 @@ def data_dir(valkey: StoreServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         async with running_back(valkey, folder) as back:
             await back.open_office(balance=5_000_000)
             await back.spend(30_000)
-            await back.back.background.journaler.turn()
+            await back.journaler.turn()
             await back.spend(20_000, "in the outbox")
 
     asyncio.run(work())

@@ -180,14 +180,14 @@ async def test_a_refill_that_was_charged_is_credited_though_it_is_not_needed_any
     async with running_back(valkey, tmp_path) as back:
         await back.open_office(balance=1_000)
         await back.refill()
-        await back.back.background.journaler.turn()
+        await back.journaler.turn()
         await back.adjust(90_000_000, "by hand")
         assert (await back.store.claim_refill(OFFICE, 1)).code is Code.NOT_NEEDED
         assert await back.till.refill_state() is RefillState.ARMED
         assert (await back.adjust(50_000_000, "charged", refill_id=f"{OFFICE}/1")).balance_micros == 140_001_000
         await back.refill(threshold_micros=10**9, amount_micros=10**9)
         off = pb.SetAutoRefillRequest(office_id=OFFICE)
-        await back.back.background.journaler.turn()
+        await back.journaler.turn()
         await back.stub.SetAutoRefill(off, metadata=ME)
         assert (await back.adjust(10**9, "charged too", refill_id=f"{OFFICE}/2")).number == 4
         assert await back.till.refill_state() is RefillState.OFF

@@ -151,7 +151,7 @@ async def places(back: BackUnderTest) -> tuple[Place, Place]:
         made.append(Place(at.company_id, of, hash_secret(viewer)[:12], *cards))
     await back.till.authorize("c1", office_id="a1", version=(await back.till.office("a1")).settings.version)
     await back.refill("a1", threshold_micros=100_000_000, amount_micros=100_000_000)
-    await back.back.background.journaler.turn()
+    await back.journaler.turn()
     return made[0], made[1]
 
 

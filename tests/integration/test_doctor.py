@@ -68,7 +68,7 @@ def worked(valkey: StoreServer, data_dir: Path, set_environment: SetEnvironment)
     async def work() -> None:
         async with running_back(valkey, data_dir) as back:
             await back.open_office(balance=5_000_000)
-            await back.back.background.journaler.turn()
+            await back.journaler.turn()
 
     asyncio.run(work())
     return valkey

@@ -82,7 +82,7 @@ class Scene:
 
     async def follow(self) -> None:
         """What the loops of the back do within a second or so."""
-        await self.back.back.background.journaler.turn()
+        await self.back.journaler.turn()
         await self.back.back.background.projector.turn()
 
     async def guards(self) -> list[tuple[str, str, int, int]]:
@@ -307,7 +307,7 @@ async def test_a_restart_forgets_nothing_and_projects_what_has_tripped(valkey: S
         await scene.talk(UK)
     async with running_scene(valkey, tmp_path, clock=clock, flush=False) as scene:
         assert await scene.reason(UK) == "FUNDED"
-        await scene.back.back.background.journaler.turn()  # It trips, and the back ends before it is projected.
+        await scene.back.journaler.turn()  # It trips, and the back ends before it is projected.
         version = (await scene.back.get_office()).version
         assert (await scene.back.till.office()).settings.version == version - 1
     async with running_scene(valkey, tmp_path, clock=clock, flush=False) as scene:
@@ -327,7 +327,7 @@ async def test_two_backs_count_once(valkey: StoreServer, tmp_path: Path) -> None
         await one.back.open_office(balance=50 * DOLLARS)
         for minute in range(4):
             await one.talk(FRANCE if minute % 2 else UK)
-            await asyncio.gather(one.back.back.background.journaler.turn(), other.back.back.background.journaler.turn())
+            await asyncio.gather(one.back.journaler.turn(), other.back.journaler.turn())
         await one.follow()
         await other.follow()
         assert await one.sums() == (4 * DOLLARS, 4 * DOLLARS)

@@ -51,7 +51,7 @@ async def test_what_calls_and_messages_did_is_in_the_ledger_and_no_longer_in_the
     counters = (metrics.DEBITED, metrics.REFUNDED, metrics.WRITTEN_OFF, metrics.REFILL_TRIGGERS, metrics.JOURNALED)
     before = [value(counter) for counter in counters]
     async with running_back(valkey, tmp_path) as back:
-        journaler = back.back.background.journaler
+        journaler = back.journaler
         await back.open_office(balance=500_000)
         details = Details(called_number="+442079460958", category=Category.INTERNATIONAL, user_id="u1", deck_version=1)
         await back.till.authorize("c1", details=details, switch_id="sw1")
@@ -87,7 +87,7 @@ async def test_what_calls_and_messages_did_is_in_the_ledger_and_no_longer_in_the
     async with running_back(valkey, tmp_path, flush=False) as back:
         # Another process reads on.
         await back.till.end(60, "c2")
-        await back.back.background.journaler.turn()
+        await back.journaler.turn()
         assert {row.thing_id: row.state for row in await usage(back)}["c2"] is UsageState.CLOSED
         assert await booked(back) == (await back.till.office()).balance_micros
 
@@ -96,7 +96,7 @@ async def test_what_sql_did_not_take_stays_in_the_outbox_and_is_counted_once(
     valkey: StoreServer, tmp_path: Path
 ) -> None:
     async with running_back(valkey, tmp_path) as back:
-        journaler = back.back.background.journaler
+        journaler = back.journaler
         await back.open_office(balance=500_000)
         await back.spend(1_000)
         before = value(metrics.DEBITED)
@@ -125,18 +125,18 @@ async def test_of_two_gateways_in_a_large_batch_each_entry_is_taken_by_one(
         batch = await read_batch(quick)
         for number in range(taken_by_the_other, 12):
             await slow.spend(1_000, f"m{number}")
-        journal = slow.back.background.journaler._journal
+        journal = slow.journaler._journal
         take = journal.take
 
         async def take_late(*arguments: Any, **named: Any) -> Taken:
             monkeypatch.setattr(journal, "take", take)
-            await quick.back.background.journaler._journal.take(batch, now_ms=NOON)
+            await quick.journaler._journal.take(batch, now_ms=NOON)
             return await take(*arguments, **named)
 
         monkeypatch.setattr(journal, "take", take_late)
         monkeypatch.setattr(journaler_module, "A_TRANSACTION", 4)
         while await slow.till.outbox():
-            await slow.back.background.journaler.turn()
+            await slow.journaler.turn()
         assert sorted(row.thing_id for row in await usage(slow)) == sorted(f"m{number}" for number in range(1, 12))
         assert await booked(slow) == 500_000 - 11 * 1_000
         async with slow.ledger.database.read() as session:
@@ -145,7 +145,7 @@ async def test_of_two_gateways_in_a_large_batch_each_entry_is_taken_by_one(
 
 async def read_batch(back: BackUnderTest) -> dict[int, ShardBatch]:
     """What a gateway has read and not yet taken."""
-    journaler = back.back.background.journaler
+    journaler = back.journaler
     await journaler._begin()
     read, _ = await journaler._read()
     return {
@@ -156,7 +156,7 @@ async def read_batch(back: BackUnderTest) -> dict[int, ShardBatch]:
 
 async def test_what_is_not_durable_is_not_taken(valkey: StoreServer, tmp_path: Path) -> None:
     async with running_back(valkey, tmp_path) as back:
-        journaler = back.back.background.journaler
+        journaler = back.journaler
         await back.open_office(balance=500_000)
         Fault(journaler._durability, "settle", done=False)
         with pytest.raises(StoreUnavailable):
@@ -171,7 +171,7 @@ async def test_what_another_process_answered_is_read_again(
 ) -> None:
     """A store that was restarted or replaced after it was read may have lost it: the ledger must not know it."""
     async with running_back(valkey, tmp_path) as back:
-        durability, now = back.back.durability, back.back.connection.servers()
+        durability, now = back.journaler._durability, back.back.connection.servers()
         [(address, server)] = now.items()
         before = {address: server._replace(run_id="f" * 40)}
         with pytest.raises(StoreUnavailable) as caught:
@@ -184,10 +184,10 @@ async def test_what_another_process_answered_is_read_again(
         assert "another process" in caught.value.detail
         await back.open_office(balance=500_000)
         with pytest.raises(StoreUnavailable):
-            await back.back.background.journaler.turn()
+            await back.journaler.turn()
         assert (await booked(back), len(await back.till.outbox())) == (0, 1)
         monkeypatch.undo()
-        await back.back.background.journaler.turn()
+        await back.journaler.turn()
         assert (await booked(back), len(await back.till.outbox())) == (500_000, 0)
 
 
@@ -195,9 +195,9 @@ async def test_a_store_that_cannot_be_asked_is_given_three_seconds(
     standalone_server: StoreServer, tmp_path: Path
 ) -> None:
     async with running_back(standalone_server, tmp_path) as back:
-        durability = back.back.durability
+        durability = back.journaler._durability
         durability._can_wait_for_disk = False
-        journaler = back.back.background.journaler
+        journaler = back.journaler
         await back.open_office(balance=500_000)
         await journaler.turn()
         assert (await booked(back), len(await back.till.outbox())) == (0, 1)
@@ -210,7 +210,7 @@ async def test_a_long_outbox_of_one_shard_is_taken_in_transactions_that_others_c
         await back.open_office(balance=10**9)
         count = 5 * A_READ + 3
         await asyncio.gather(*(back.till.message(1, f"m{n}", version=1) for n in range(count)))
-        assert not await back.back.background.journaler.turn()
+        assert not await back.journaler.turn()
         async with back.ledger.database.read() as session:
             assert await session.scalar(select(func.count()).select_from(UsageRow)) == count
         assert await back.till.outbox() == []
@@ -226,7 +226,7 @@ async def test_two_gateways_take_each_entry_once(valkey: StoreServer, tmp_path: 
             await asyncio.gather(
                 *(one.till.message(1, f"m{round_of}", office_id=name, version=1) for name in ("a", "b", "c"))
             )
-            await asyncio.gather(one.back.background.journaler.turn(), other.back.background.journaler.turn())
+            await asyncio.gather(one.journaler.turn(), other.journaler.turn())
         assert value(metrics.JOURNALED) - before == 63
         assert [await booked(one, name) for name in ("a", "b", "c")] == [10**6 - 20] * 3
         assert len(await usage(one)) == 60
@@ -240,7 +240,7 @@ async def test_gateways_that_share_the_shards_read_their_own_and_know_what_anoth
         for name in offices:
             await one.open_office(name, balance=10**6)
         lower = {shard for shard in range(SHARDS) if shard < SHARDS // 2}
-        first, second = one.back.background.journaler, other.back.background.journaler
+        first, second = one.journaler, other.journaler
         first.shards, second.shards = (lambda: lower), (lambda: set(range(SHARDS)) - lower)
         await first.turn()
         assert [await booked(one, name) for name in offices] == [10**6 * (shard_of(name) in lower) for name in offices]
@@ -260,11 +260,12 @@ async def test_a_store_from_before_a_rebuild_is_refused(valkey: StoreServer, tmp
     async with running_back(valkey, tmp_path) as back:
         await back.till.connection.ask("SET", EPOCH_KEY, 3)
         await back.open_office(balance=5)
-        await back.back.background.journaler.turn()
+        await back.journaler.turn()
         assert (await back.ledger.outbox.positions())[shard_of(OFFICE)].epoch == 3
         await back.till.connection.ask("SET", EPOCH_KEY, 2)
-        with pytest.raises(EpochLost):
-            await back.back.background.journaler.turn()
+        for sees in (back.journaler.turn, back.back.see_epoch):
+            with pytest.raises(EpochLost):
+                await sees()
     with pytest.raises(StartupError, match="TOLLGATE_REDIS_URL: The store is of epoch 2"):
         async with running_back(valkey, tmp_path, flush=False):
             pass
@@ -274,9 +275,9 @@ async def test_an_emptied_store_gets_its_epoch_back(valkey: StoreServer, tmp_pat
     async with running_back(valkey, tmp_path) as back:
         await back.till.connection.ask("SET", EPOCH_KEY, 3)
         await back.open_office(balance=5)
-        await back.back.background.journaler.turn()
+        await back.journaler.turn()
         valkey.flush()
-        await back.back.background.journaler.turn()
+        await back.journaler.turn()
         assert await back.till.connection.ask("GET", EPOCH_KEY) == b"3"
 
 
@@ -292,7 +293,7 @@ async def test_an_entry_that_this_version_does_not_know_stops_its_shard_and_lose
         await back.store.end_call(back.till.cached("a", version=1), "c1", 5)
         for office_id in ("a", "b"):
             await back.till.message(1, office_id=office_id, version=1)
-        assert not await back.back.background.journaler.turn()
+        assert not await back.journaler.turn()
         assert [entry.kind for entry in await back.till.outbox("a")] == ["end", "message"]
         assert await back.till.outbox("b") == []
         assert (await booked(back, "a"), await booked(back, "b")) == (500_000, 499_999)

@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 import sqlite3
 import subprocess
 import sys
@@ -93,7 +94,8 @@ def test_money_is_on_the_disk_when_a_commit_returns(tmp_path: Path) -> None:
                 name: (await session.execute(text(f"PRAGMA {name}"))).scalar_one()
                 for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
             }
-        assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
+        # A writer does its waiting itself, before its transaction begins.
+        assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 0}
 
     with_ledger(tmp_path, scenario)
 
@@ -212,9 +214,46 @@ def test_who_migrates_waits_longer_for_another_who_does(tmp_path: Path, monkeypa
             other.close()
         async with database.read() as session:
             assert (await session.execute(text("PRAGMA busy_timeout"))).scalar_one() == 50
+        other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(DatabaseError):
+            await ledger_of(database).companies.create("c1", "Acme", actor=WHO, now_ms=NOW)
+        other.close()
         await database.close()
 
     asyncio.run(run())
+
+
+def test_a_writer_finds_the_moment_that_a_busy_process_leaves(tmp_path: Path) -> None:
+    """As a journaler with a backlog does: it holds the lock nearly all the time, for 60 ms at a time."""
+    stop, held = threading.Event(), threading.Event()
+    held_times = itertools.count()
+
+    def hold() -> None:
+        other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None, timeout=10)
+        while not stop.is_set():
+            other.execute("BEGIN IMMEDIATE")
+            next(held_times)
+            held.set()
+            stop.wait(0.06)
+            other.execute("ROLLBACK")
+            stop.wait(0.004)
+        other.close()
+
+    async def scenario(ledger: Ledger) -> None:
+        holder = threading.Thread(target=hold)
+        holder.start()
+        try:
+            await asyncio.to_thread(held.wait)
+            before = next(held_times)
+            await ledger.companies.create("c1", "Acme", actor=WHO, now_ms=NOW)
+            # SQLite's own way of waiting would have asked two or three times meanwhile.
+            assert next(held_times) - before < 8
+        finally:
+            stop.set()
+            await asyncio.to_thread(holder.join)
+
+    with_ledger(tmp_path, scenario)
 
 
 def test_a_cancelled_writer_leaves_nothing_behind_and_blocks_nobody(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_a_soak_looks_at_every_process_and_audits(tmp_path: Path) -> None:
     result = result_in(tmp_path)
     check_books(result)
     memory = {each["name"] for each in result["measures"] if each["name"].endswith(": memory")}
-    assert memory == {f"{name}: memory" for name in ("supervisor", "front", "back", "store")}
+    assert memory == {f"{name}: memory" for name in ("supervisor", "front", "back", "journaler", "store")}
     assert all(each["highest"] > 0 for each in result["measures"] if each["unit"] != "s")
 
 

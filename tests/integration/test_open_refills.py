@@ -42,7 +42,7 @@ async def test_a_card_that_is_declined_until_it_is_mended(valkey: StoreServer, t
         await with_refill(back, "tok_insufficient_funds")
         assert (await queue(back), await failure(back)) == ([], None)
         await dip(back)
-        await back.back.background.journaler.turn()
+        await back.journaler.turn()
         assert (await queue(back), await failure(back)) == ([(f"{OFFICE}/1", "ASKED", 0, "PENDING")], None)
         await pay(back)
         [queued] = await back.back.refill_queue.list(ME)
@@ -58,7 +58,7 @@ async def test_a_card_that_is_declined_until_it_is_mended(valkey: StoreServer, t
         assert refill.last_failure.cause
         # It is asked for again, and the failure is still that of the attempt before.
         await wait_out(back)
-        await back.back.background.journaler.turn()
+        await back.journaler.turn()
         assert await queue(back) == [(f"{OFFICE}/1", "ASKED", 1, "PENDING")]
         assert (await back.back.refill_queue.list(ME))[0].refill.last_failure == await failure(back)
         await back.back.billing.refills.begin(f"{OFFICE}/1", now_ms=back.clock.now_ms())

@@ -33,7 +33,7 @@ DETAILS = Details(called_number="+442079460958", deck_version=1)
 
 
 async def journal(back: BackUnderTest) -> None:
-    while await back.back.background.journaler.turn():
+    while await back.journaler.turn():
         pass
 
 

@@ -82,7 +82,7 @@ async def test_funds_that_came_otherwise_make_the_charge_needless(valkey: StoreS
     async with running_back(valkey, tmp_path) as back:
         await with_refill(back)
         await dip(back)
-        await back.back.background.journaler.turn()
+        await back.journaler.turn()
         await back.adjust(5 * DOLLARS, "by hand")
         await pay(back)
         assert refill_charges(back) == []
@@ -100,7 +100,7 @@ async def test_a_refill_that_was_turned_off_before_it_was_claimed_is_not_charged
     async with running_back(valkey, tmp_path) as back:
         card = await with_refill(back)
         await dip(back)
-        await back.back.background.journaler.turn()
+        await back.journaler.turn()
         off = pb.SetAutoRefillRequest(office_id=OFFICE, payment_method_id=card)
         await back.stub.SetAutoRefill(off, metadata=ME)
         await pay(back)
@@ -273,7 +273,7 @@ async def test_a_store_that_cannot_write_is_not_charged_for_however_often_it_ask
     async with running_back(valkey, tmp_path) as back:
         await with_refill(back)
         await dip(back)
-        await back.back.background.journaler.turn()
+        await back.journaler.turn()
 
         async def read_only(is_so: bool) -> None:
             command: tuple[Any, ...] = ("REPLICAOF", "127.0.0.1", "1") if is_so else ("REPLICAOF", "NO", "ONE")
@@ -299,7 +299,7 @@ async def test_a_store_that_turns_read_only_behind_the_charge_gets_its_credit_la
     async with running_back(valkey, tmp_path) as back:
         await with_refill(back)
         await dip(back)
-        await back.back.background.journaler.turn()
+        await back.journaler.turn()
         charge = back.back.provider.charge
 
         async def charged_and_then(attempt: Any) -> Any:
@@ -324,7 +324,7 @@ async def test_somebody_outside_who_is_faster_costs_nobody_a_credit(valkey: Stor
     async with running_back(valkey, tmp_path) as back:
         await with_refill(back)
         await dip(back)
-        await back.back.background.journaler.turn()
+        await back.journaler.turn()
         charge = back.back.provider.charge
 
         async def charge_late(attempt: Any) -> Any:
@@ -348,7 +348,7 @@ async def test_two_gateways_pay_once(valkey: StoreServer, tmp_path: Path) -> Non
             card = await confirmed_card(one, "tok_visa", name)
             await one.refill(name, payment_method_id=card)
             await dip(one, name)
-        await one.back.background.journaler.turn()
+        await one.journaler.turn()
         turns = [each.back.background.refiller.turn() for each in (one, other) for _ in range(3)]
         await asyncio.gather(*turns)
         await asyncio.gather(one.back.background.applier.turn(), other.back.background.applier.turn())

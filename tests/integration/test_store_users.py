@@ -98,10 +98,10 @@ async def test_a_gateway_does_all_that_it_does(server: StoreServer, tmp_path: Pa
         version = (await back.till.office()).settings.version
         assert (await back.till.authorize(version=version)).code is Code.FUNDED
         assert (await back.till.answer()).code is Code.OK
-        for turns in (back.back.background.sampler, back.back.background.outbox_gauge, back.back.background.journaler):
+        for turns in (back.back.background.sampler, back.back.background.outbox_gauge, back.journaler):
             await turns.turn()
         assert (await back.till.end(60)).code is Code.OK
-        while await back.back.background.journaler.turn():
+        while await back.journaler.turn():
             pass
         await assert_clean(back)
         await lose_and_rebuild(back, server)

@@ -54,7 +54,7 @@ async def test_a_hook_is_traced_to_the_ledger(valkey: StoreServer, tmp_path: Pat
         for call_id in ("c1", "c2"):
             await there.ok("/v1/calls/answer", callId=call_id)
             await there.ok("/v1/calls/end", callId=call_id, durationSeconds=30)
-        await back.back.background.journaler.turn()
+        await back.journaler.turn()
         assert [await explained(back, each) for each in ("c1", "m1", "m2", "c2")] == [(MY_ID, TRACE)] * 3 + [("", "")]
     spans = [span for span in collector.spans if span.parent_span_id.hex() == PARENT]
     assert sorted(span.name for span in spans) == [

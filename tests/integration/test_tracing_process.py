@@ -77,7 +77,7 @@ def test_from_the_switch_to_explain(
     span, batch = collector.named("AuthorizeCall"), collector.named("journal batch")
     assert (span.trace_id.hex(), values(span.attributes)["tollgate.request_id"]) == (TRACE, MY_ID)
     assert [(link.trace_id, link.span_id) for link in batch.links] == [(span.trace_id, span.span_id)]
-    assert {each["tollgate.process"] for each in collector.resources} == {"front", "back"}
+    assert {each["tollgate.process"] for each in collector.resources} == {"front", "back", "journaler"}
     # The row of the ledger, and what an operator is told.
     assert rows == [(MY_CALL, MY_ID, TRACE)]
     assert (explained.code, explained.value("request"), explained.value("trace")) == (0, MY_ID, TRACE)

@@ -1,6 +1,6 @@
-"""The back of the gateway within the test's own process: real gRPC, a real store, SQLite, a clock that tests move.
+"""Back and journaler within the test's own process: real gRPC, a real store, SQLite, a clock that tests move.
 
-Its loops do not run by themselves: a test takes their turns.
+Their loops do not run by themselves: a test takes their turns.
 """
 
 import asyncio
@@ -17,7 +17,9 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from gateway.back import Back, open_back
+from gateway.background.journaler import Journaler
 from gateway.domain.vocabulary import Role
+from gateway.journaler import make_journaler
 from gateway.ledger.audit import Change
 from gateway.ledger.paging import PageRequest
 from gateway.settings import Settings, load_settings
@@ -67,6 +69,7 @@ class BackUnderTest:
     ledger: Ledger
     settings: Settings
     till: Till
+    journaler: Journaler
 
     @property
     def store(self) -> BalanceStore:
@@ -246,4 +249,6 @@ async def running_back(
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{service.port}"))
         stub: Any = CreditsStub(channel)
         till = Till(back.connection, clock, back.lifetimes)
-        yield BackUnderTest(back, stub, channel, clock, ledger_of(back.database), settings, till)
+        journaler = make_journaler(settings, back.database, back.connection, back.store, back.hear, clock, back._tracer)
+        stack.push_async_callback(journaler.close)
+        yield BackUnderTest(back, stub, channel, clock, ledger_of(back.database), settings, till, journaler)

@@ -20,7 +20,7 @@ PURCHASE: Final[Mapping[str, Where]] = {
 """By card."""
 
 REFILL: Final[Mapping[str, Where]] = {
-    "the trigger is journaled": lambda back: (back.back.background.journaler._journal, "take"),
+    "the trigger is journaled": lambda back: (back.journaler._journal, "take"),
     "the intent is written down": lambda back: (back.back.billing.refills, "begin"),
     "the store is told of the claim": lambda back: (back.store, "claim_refill"),
     "the charge is written down": lambda back: (back.back.billing.refills, "charge"),

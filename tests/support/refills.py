@@ -44,7 +44,7 @@ async def dip(back: BackUnderTest, office_id: str = OFFICE, *, to: int = 4 * DOL
 
 async def pay(back: BackUnderTest) -> None:
     """Take what the outbox tells into the ledger, then pay for the refills asked for, until there is nothing to do."""
-    await back.back.background.journaler.turn()
+    await back.journaler.turn()
     while await back.back.background.refiller.turn():
         pass
     # Of a charge that the billing loop has looked up, the credit is the applier's.
@@ -53,7 +53,7 @@ async def pay(back: BackUnderTest) -> None:
 
 async def pay_in_spite_of_the_store(back: BackUnderTest) -> None:
     """The same, where the store may not answer; the loops come again."""
-    for turn in (back.back.background.journaler.turn, back.back.background.refiller.turn):
+    for turn in (back.journaler.turn, back.back.background.refiller.turn):
         with contextlib.suppress(StoreUnavailable):
             await turn()
 

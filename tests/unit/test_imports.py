@@ -59,13 +59,13 @@ MAY_IMPORT = {
     # Before SMS gateways that ask nobody: a switch's side as well, and a process of its own.
     "sms": {"sms", "client", "grpc_environment", "segments", "v1", "aiohttp", "starlette", "uvicorn", "yarl"},
     "background": {"background", "domain", "errors", "ledger", "notices", "store", "projection", "feeds", "billing"}
-    | {"metrics", "slices", "v1", "google", "redis", "structlog"},
+    | {"metrics", "news", "v1", "google", "redis", "structlog"},
     # Money in: between the ledger, who charges cards, and the way into the store. Nothing of gRPC or HTTP.
     "billing": {"billing", "domain", "errors", "ledger", "payments", "projection", "store", "metrics", "structlog"},
 }
 """What the modules of each package may import beside the standard library: parts of gateway, and other packages."""
 
-WIRING = {"front.py", "back.py", "cli"}
+WIRING = {"front.py", "back.py", "journaler.py", "cli"}
 """These see everything; nobody sees them but the process that starts them."""
 
 MAY_SEE_WIRING = {"process.py", "cli"}

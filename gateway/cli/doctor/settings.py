@@ -20,7 +20,7 @@ def examine_settings(settings: Settings) -> Findings:
     if settings.workers > cores:
         findings.warn(
             f"TOLLGATE_WORKERS is {settings.workers}, and this machine has {cores} cores",
-            "set it to the cores, less one for the store and the back",
+            "set it to the cores, less one for the store and the rest",
         )
     given = [name for name in Settings.model_fields if name in settings.model_fields_set and name != "config"]
     if findings.are_well:

@@ -117,7 +117,7 @@ async def _examine_content(
         await connection.close()
     waiting = f"{backlog.entries:,} outbox entries are not in the ledger, the oldest for {backlog.age_ms / 1000:,.0f} s"
     if backlog.entries > MANY_ENTRIES or (gateway is not None and backlog.age_ms > LATE_JOURNAL_MS):
-        findings.warn(waiting, "is the database there? The back's log names what stops the journaler")
+        findings.warn(waiting, "is the database there? The journaler's log names what stops it")
     else:
         findings.ok(waiting if backlog.entries else "the ledger has every outbox entry")
 

@@ -15,9 +15,8 @@ from gateway.domain.usage import UsageKind
 from gateway.domain.vocabulary import Reason
 from gateway.ledger import notices
 from gateway.ledger.journal.facts import CreditApplied, Entry, MessageSent, Refused
-from gateway.ledger.journal.many_rows import execute_many
 from gateway.ledger.models import OfficeBookRow, OfficeRow
-from gateway.slices import breathing, slices
+from gateway.slices import slices
 
 _LACKING = frozenset({Reason.INSUFFICIENT_FUNDS, Reason.SPEND_LIMIT})
 
@@ -87,7 +86,7 @@ async def post(session: AsyncSession, entries: Sequence[Entry], *, now_ms: int) 
     funds = await _funds(session, office_ids)
     gaps: list[Gap] = []
     told: list[notice.Notice] = []
-    async for entry in breathing(entries):
+    for entry in entries:
         book = books[entry.office_id]
         gap = book.add(entry)
         if gap is not None:
@@ -161,4 +160,5 @@ async def _write(session: AsyncSession, books: dict[str, _Book], *, new: bool) -
         }
         for office_id, book in books.items()
     ]
-    await execute_many(session, insert(OfficeBookRow) if new else update(OfficeBookRow), rows)
+    if rows:
+        await session.execute(insert(OfficeBookRow) if new else update(OfficeBookRow), rows)

@@ -30,10 +30,9 @@ from gateway.domain.numbers import classify
 from gateway.ledger import notices
 from gateway.ledger.journal.called_numbers import NOT_OUTBOUND, CalledNumbers, life_of
 from gateway.ledger.journal.facts import CallMoved, Entry
-from gateway.ledger.journal.many_rows import execute_many
 from gateway.ledger.models import GuardDestinationRow, GuardHourRow, OfficeRow
 from gateway.ledger.offices import Office, change, office_of
-from gateway.slices import breathing, slices
+from gateway.slices import slices
 
 ACTOR: Final = "fraud_guard"
 
@@ -65,7 +64,7 @@ async def post(
     outbound = [(*one, number) for one, number in zip(moved, numbers, strict=True) if number != NOT_OUTBOUND]
     offices = await _offices(session, {entry.office_id for entry, _, _ in outbound})
     counted: dict[_Place, _Counted] = defaultdict(_Counted)
-    async for entry, fact, number in breathing(outbound):
+    for entry, fact, number in outbound:
         office = offices.get(entry.office_id)
         country = None if office is None else guarded_destination(classify(number, office.settings.country))
         if country is not None:
@@ -75,7 +74,7 @@ async def post(
             one.last_at = max(one.last_at, entry.at)
     if not counted:
         return ()
-    await execute_many(session, _add(session), [_row(place, one) for place, one in counted.items()])
+    await session.execute(_add(session), [_row(place, one) for place, one in counted.items()])
     await _tell_of_new_destinations(session, counted, now_ms=now_ms)
     return await _trip(session, counted, offices, policy, now_ms=now_ms)
 

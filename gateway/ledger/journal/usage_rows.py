@@ -15,7 +15,6 @@ from gateway.domain.usage import UsageKind, UsageState
 from gateway.domain.vocabulary import Reason
 from gateway.ledger.credits import number_credit
 from gateway.ledger.journal.facts import CallMoved, Entry, LateRefund, MessageRefunded, MessageSent, Refused, Subject
-from gateway.ledger.journal.many_rows import execute_many
 from gateway.ledger.models import UnrecordedRefusalsRow, UsageRow
 
 ACTOR: Final = "journal"
@@ -72,16 +71,22 @@ class UsageRows:
     async def write(self, session: AsyncSession, *, now_ms: int) -> None:
         """Write it all, in the transaction of the batch."""
         new = self._without_replaced_refusals()
-        # A grant replaces the refusal of the same id, and so does another refusal.
-        await execute_many(session, _FORGET_REFUSAL, [{"of": key[0], "thing": key[1]} for key in new])
-        await execute_many(session, _insert(session), list(new.values()))
-        await execute_many(session, _MOVE_ON, [row for row in self._moved.values() if "closed_at" not in row])
-        await execute_many(session, _CLOSE, [row for row in self._moved.values() if "closed_at" in row])
+        if new:
+            # A grant replaces the refusal of the same id, and so does another refusal.
+            await session.execute(_FORGET_REFUSAL, [{"of": key[0], "thing": key[1]} for key in new])
+            await session.execute(_insert(session), list(new.values()))
+        going_on = [row for row in self._moved.values() if "closed_at" not in row]
+        closed = [row for row in self._moved.values() if "closed_at" in row]
+        if going_on:
+            await session.execute(_MOVE_ON, going_on)
+        if closed:
+            await session.execute(_CLOSE, closed)
         for office_id, refund in self._refunds:
             await _refund(session, office_id, refund)
         for office_id, late in self._late:
             await _credit_late_refund(session, office_id, late.message_id, now_ms=now_ms)
-        await execute_many(session, insert(UnrecordedRefusalsRow), self._unrecorded)
+        if self._unrecorded:
+            await session.execute(insert(UnrecordedRefusalsRow), self._unrecorded)
 
     def _add_call(self, entry: Entry, fact: CallMoved) -> None:
         key = (entry.office_id, fact.call_id, fact.authorized_at)

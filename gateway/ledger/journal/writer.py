@@ -21,7 +21,6 @@ from gateway.ledger.journal.usage_rows import UsageRows
 from gateway.ledger.models import OutboxPositionRow
 from gateway.ledger.outbox import BEGINNING, OutboxPosition
 from gateway.ledger.refills import RefillTrigger
-from gateway.slices import breathing
 
 __all__ = ["Gap", "Journal", "ShardBatch", "Taken"]
 
@@ -80,7 +79,7 @@ class Journal:
             mine = {s: batch for s, batch in batches.items() if _position(rows.get(s), batch.after) == batch.after}
             entries = [entry for batch in mine.values() for entry in batch.entries]
             usage = UsageRows()
-            async for entry in breathing(entries):
+            for entry in entries:
                 usage.add(entry)
             await usage.write(session, now_ms=now_ms)
             gaps = await books.post(session, entries, now_ms=now_ms) if entries else []

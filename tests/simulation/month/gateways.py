@@ -130,6 +130,8 @@ def _turn(back: BackUnderTest, name: str) -> Callable[[], Awaitable[object]]:
         provider = back.back.provider
         assert isinstance(provider, SandboxProvider)
         return lambda: provider.send_webhooks(back.back.webhooks.receive)
+    if name == "journaler":
+        return back.journaler.turn
     loop = getattr(back.back.background, name)
     if name == "reconciler":
         loop.ask()
