@@ -81,6 +81,7 @@ from gateway.ledger.database import Database
 from gateway.ledger.decks import MAX_CONTENT_BYTES, Decks
 from gateway.ledger.fraud_guards import FraudGuards
 from gateway.ledger.installation import page_key
+from gateway.ledger.migrations import SchemaState
 from gateway.ledger.notices import Notices
 from gateway.ledger.offices import Offices
 from gateway.ledger.open_refills import OpenRefills
@@ -200,6 +201,8 @@ async def open_back(settings: Settings, stack: AsyncExitStack, *, clock: Clock |
         stack.push_async_callback(tracer.close)
     database = await open_ledger(settings, tracer)
     stack.push_async_callback(database.close)
+    if database.schema is not None and database.schema.state is SchemaState.NEWER:
+        log.warning("database_is_newer", revision=database.schema.revision, this_version_has=database.schema.newest)
     clock = clock or StoreClock()
     provider = await open_provider(settings, clock_ms=clock.now_ms)
     stack.push_async_callback(provider.close)

@@ -1,16 +1,11 @@
 """What the processes with SQL open alike."""
 
-import structlog
-
 from gateway.ledger.database import Database, open_database
 from gateway.ledger.errors import DatabaseUnusable
-from gateway.ledger.migrations import SchemaState
 from gateway.settings import Settings
 from gateway.startup import StartupError
 from gateway.tracing.ledger import TracedDatabase
 from gateway.tracing.tracer import Tracer, either
-
-log = structlog.get_logger(__name__)
 
 
 async def open_ledger(settings: Settings, tracer: Tracer | None) -> Database:
@@ -20,9 +15,6 @@ async def open_ledger(settings: Settings, tracer: Tracer | None) -> Database:
         StartupError: It cannot be used.
     """
     try:
-        database = await open_database(settings.sql_url, either(tracer, Database, TracedDatabase))
+        return await open_database(settings.sql_url, either(tracer, Database, TracedDatabase))
     except DatabaseUnusable as error:
         raise StartupError(f"TOLLGATE_DATABASE_URL: {error.message}") from error
-    if database.schema is not None and database.schema.state is SchemaState.NEWER:
-        log.warning("database_is_newer", revision=database.schema.revision, this_version_has=database.schema.newest)
-    return database

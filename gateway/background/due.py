@@ -6,7 +6,7 @@ comes up when its last grant is over (the look before the cut) or when it may ha
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Protocol
 
 import structlog
@@ -28,6 +28,11 @@ TURN_EVERY_SECONDS: Final = 0.2
 PATIENCE_MS: Final = 400
 ENTRIES_A_TURN: Final = 200
 """Read of each shard in one turn; what is left comes up in the next."""
+
+AT_LEAST: Final = 8
+TRIPS_A_TURN: Final = 20
+"""Of the calls of a turn a twentieth are looked at at the same time, but not fewer than eight: an authorization finds
+no more of their scripts than that ahead of it in the store, while of a backlog hundreds are looked at at a time."""
 
 
 class SureClock(Clock, Protocol):
@@ -107,19 +112,29 @@ class DueLoop:
         # Where one server does not answer, the calls of the others are looked at all the same.
         unanswered = [entries for entries in due if isinstance(entries, Exception)]
         due = [entries for entries in due if not isinstance(entries, Exception)]
-        members = [(member, score) for entries in due for member, score in _pairs(entries)]
-        for _, score in members:
+        calls = sorted((score, member) for entries in due for member, score in _pairs(entries))
+        for score, _ in calls:
             metrics.DUE_LAG_SECONDS.observe(max(0.0, (now_ms - score) / 1000))
-        looked = await asyncio.gather(*[self._look(member) for member, _ in members], return_exceptions=True)
-        for (member, _), outcome in zip(members, looked, strict=True):
-            if isinstance(outcome, StoreUnavailable):
-                raise outcome
-            if isinstance(outcome, BaseException):
-                # One record that cannot be handled must not keep all others waiting.
-                log.error("a due call could not be looked at", member=member, error=repr(outcome))
+        longest_due_first = (member for _, member in calls)
+        at_once = max(AT_LEAST, len(calls) // TRIPS_A_TURN)
+        looks = [self._look_at_some(longest_due_first, unanswered) for _ in range(at_once)]
+        await asyncio.gather(*looks)
         if unanswered:
             raise unanswered[0]
         return max((len(entries) // 2 for entries in due), default=0)
+
+    async def _look_at_some(self, members: Iterator[str], unanswered: list[Exception]) -> None:
+        """Look at one call after the other that nobody has begun with; the store's silence goes to `unanswered`."""
+        for member in members:
+            try:
+                await self._look(member)
+            except StoreUnavailable as error:
+                unanswered.append(error)
+                # All others at once: each that the silent server has takes a time-out, and the rest is not to wait.
+                await asyncio.gather(*[self._look_at_some(iter((each,)), unanswered) for each in members])
+            except Exception as error:
+                # One record that cannot be handled must not keep all others waiting.
+                log.error("a due call could not be looked at", member=member, error=repr(error))
 
     async def _look(self, member: str) -> None:
         office_id, _, call_id = member.partition(":")

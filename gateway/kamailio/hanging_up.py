@@ -1,6 +1,7 @@
 """Hangs calls up, again and again until they are gone: that Kamailio said yes proves nothing."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -49,6 +50,7 @@ class HangUp:
     async def _hang_up(self, key: Key, why: str) -> None:
         _log.info("hanging_up", office_id=key[0], call_id=key[1], why=why)
         dialog: DialogName | None = None
+        is_told = False
         pause = FIRST_PAUSE_SECONDS
         while True:
             call = self._calls.get(key)
@@ -56,9 +58,14 @@ class HangUp:
                 dialog = call.dialog
             if dialog is not None:
                 # Kamailio calls it ended as soon as it is told to hang up. It has ended when the dialog is gone.
-                if not await self._end_again(dialog, key):
+                told_at = time.time()
+                is_there = await self._end_again(dialog, key)
+                if is_there is False:
                     self._on_gone(key, why)
                     return
+                if is_there and call is not None and not is_told:
+                    # To here it counts, should nobody say when it was over.
+                    call.alive_at, is_told = max(call.alive_at, told_at), True
             elif call is None:
                 return
             # Else it rings, and is hung up at its answer: Kamailio 5.6 cannot end such a dialog, and `tm.cancel` leaves
@@ -66,10 +73,10 @@ class HangUp:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS) if dialog is not None else FIRST_PAUSE_SECONDS
 
-    async def _end_again(self, dialog: DialogName, key: Key) -> bool:
-        """Hang up once more; returns whether the dialog was there, as far as can be said."""
+    async def _end_again(self, dialog: DialogName, key: Key) -> bool | None:
+        """Hang up once more; returns whether the dialog was there, None if that cannot be said."""
         try:
             return await self._rpc.end_dialog(dialog)
         except RpcFailed as error:
             _log.warning("not_hung_up_yet", call_id=key[1], error=str(error))
-            return True
+            return None

@@ -1,8 +1,10 @@
 """The parts of tollgate-kamailio that need no Kamailio."""
 
+import asyncio
 import json
 import random
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -17,12 +19,14 @@ from gateway.client import (
     PermissionDenied,
     Unauthenticated,
 )
+from gateway.kamailio import hanging_up
 from gateway.kamailio.answers import Answer, answer_to_call, answer_to_error, answer_to_message, denial
 from gateway.kamailio.calls import Calls
 from gateway.kamailio.dialogs import read_dialogs
-from gateway.kamailio.errors import ProtocolError
+from gateway.kamailio.errors import ProtocolError, RpcFailed
 from gateway.kamailio.facts import CallFacts, MessageFacts
 from gateway.kamailio.following import talk_seconds
+from gateway.kamailio.hanging_up import HangUp
 from gateway.kamailio.netstring import MAX_BYTES, NetstringDecoder, encode_for_kamailio
 from gateway.kamailio.notes import (
     CallAnswered,
@@ -36,6 +40,7 @@ from gateway.kamailio.notes import (
     Undelivered,
     read_note,
 )
+from gateway.kamailio.rpc import Rpc
 from gateway.kamailio.settings import Settings
 from gateway.v1 import authorization_pb2 as pb
 
@@ -311,6 +316,54 @@ def test_a_list_that_is_older_than_its_end_does_not_bring_a_call_back() -> None:
     assert calls.remove(FACTS.key) is call
     assert calls.has_ended(FACTS.key)
     assert calls.remove(FACTS.key) is None
+
+
+class Hanging(Rpc):
+    """A Kamailio that is asked to hang up, and when."""
+
+    def __init__(self, *answers: bool | RpcFailed) -> None:
+        super().__init__(Address("127.0.0.1", 1))
+        self.answers = list(answers)
+        self.asked_at: list[float] = []
+
+    async def end_dialog(self, name: DialogName) -> bool:
+        self.asked_at.append(time.time())
+        answer = self.answers.pop(0)
+        if isinstance(answer, RpcFailed):
+            raise answer
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("answers", "lasted_to"),
+    [
+        ((True, False), 0),
+        ((True, True, RpcFailed("away"), False), 0),
+        ((RpcFailed("away"), True, False), 1),
+        ((False,), None),
+        ((RpcFailed("away"), False), None),
+    ],
+)
+async def test_a_call_that_is_hung_up_lasts_to_when_that_was(
+    monkeypatch: pytest.MonkeyPatch, answers: Sequence[bool | RpcFailed], lasted_to: int | None
+) -> None:
+    """Where nobody says when it was over; a list of calls may be seconds old by then."""
+    monkeypatch.setattr(hanging_up, "FIRST_PAUSE_SECONDS", 0.0)
+    calls, kamailio = Calls(), Hanging(*answers)
+    call = calls.put(FACTS, 1.0)
+    call.answered_at = 1.0
+    call.has_dialog(DialogName(1, 2), "sip:caller", "sip:callee")
+    gone = asyncio.Event()
+    hang_up = HangUp(kamailio, calls, on_gone=lambda key, why: gone.set())
+    hang_up.start(FACTS.key, "no funds")
+    await gone.wait()
+    assert len(kamailio.asked_at) == len(answers)
+    if lasted_to is None:
+        assert call.alive_at == 1.0
+    else:
+        before = kamailio.asked_at[lasted_to - 1] if lasted_to else 1.0
+        assert before < call.alive_at <= kamailio.asked_at[lasted_to]
+    await hang_up.close()
 
 
 def test_a_call_that_was_not_granted_never_was() -> None:
