@@ -22,7 +22,7 @@ from loadtest.users.tables import tables_of as tables_of_users
 PAGE: Final = ROOT / "docs/benchmarks.md"
 TEMPLATE: Final = Path(__file__).with_name("benchmarks_template.md")
 SWEEPS_LATEST: Final = f"sweeps-{LATEST}"
-_BESIDE: Final = ("schema", "taken_at", "commit", "quick", "seconds", "machine", "aims", "books")
+_BESIDE: Final = ("schema", "taken_at", "commit", "quick", "seconds", "machine", "aims", "books", "renewed")
 """What a result holds that is no measure."""
 
 
@@ -78,7 +78,12 @@ def _measures(result: Result) -> dict[str, Any]:
 def _taken(result: Result) -> str:
     audited = sum(result["books"]["offices"].values())
     minutes = result["seconds"] / 60
-    return " ".join([*describe(result), f"It took {minutes:.0f} minutes, and {audited:,} offices were audited."])
+    lines = [" ".join([*describe(result), f"It took {minutes:.0f} minutes, and {audited:,} offices were audited."])]
+    for taken_at in sorted({stamp["taken_at"] for stamp in result.get("renewed", {}).values()}):
+        of_then = {name: stamp for name, stamp in result["renewed"].items() if stamp["taken_at"] == taken_at}
+        names = " and ".join(f"`{name}`" for name in of_then)
+        lines.append(f"Taken again since, by themselves: {names}. " + " ".join(describe(next(iter(of_then.values())))))
+    return "\n\n".join(lines)
 
 
 def _load(result: Result) -> str:

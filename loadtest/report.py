@@ -41,15 +41,19 @@ def keep(result: dict[str, Any], directory: Path, prefix: str = "") -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     stamp = result["taken_at"].replace("-", "").replace(":", "")
     path = directory / f"{prefix}{stamp}-{result['commit']}.json"
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    path.write_text(_as_text(result))
     return path
 
 
-def write(result: dict[str, Any], directory: Path, prefix: str = "") -> Path:
-    """Keep the result, and again as the latest; returns the first."""
+def write(result: dict[str, Any], directory: Path, prefix: str = "", *, latest: dict[str, Any] | None = None) -> Path:
+    """Keep the result, and again as the latest, or what is the latest with it; returns the first."""
     path = keep(result, directory, prefix)
-    (directory / f"{prefix}{LATEST}").write_text(path.read_text())
+    (directory / f"{prefix}{LATEST}").write_text(_as_text(latest or result))
     return path
+
+
+def _as_text(result: dict[str, Any]) -> str:
+    return json.dumps(result, indent=2) + "\n"
 
 
 def as_rich(table: Table) -> rich.table.Table:

@@ -1,11 +1,13 @@
 """`python -m loadtest.sweeps` (`make bench-full`): take the sweeps, plot them, keep them.
 
 Exit code 0: the figures stand. 1: the books were wrong, and nothing is kept; or a sweep could not be taken, which the
-result says in its place: the others took too long to be thrown away for it.
+result says in its place: the others took too long to be thrown away for it. With `--only` and `--results` the named
+sweeps take the place of those in the latest result there, which says so.
 """
 
 import argparse
 import asyncio
+import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +23,7 @@ from loadtest.command import parser_of, run_to_end
 from loadtest.journal import measure_journal
 from loadtest.machine import describe_store
 from loadtest.processes import BenchError, running_store
-from loadtest.report import RESULTS, show, write
+from loadtest.report import LATEST, RESULTS, show, write
 from loadtest.sweeps.beside_ticks import measure_beside_ticks
 from loadtest.sweeps.deck import sweep_deck
 from loadtest.sweeps.effort import FULL, QUICK, SweepEffort
@@ -84,6 +86,24 @@ async def take_sweeps(names: Sequence[str], effort: SweepEffort, console: Consol
     }
 
 
+def renewed(results: Path, again: Mapping[str, Any]) -> dict[str, Any]:
+    """The latest result with those sweeps that were taken again; under `renewed` stands when, on what, and of what.
+
+    Where there is no result yet, it is what was taken.
+    """
+    latest = results / f"{PREFIX}{LATEST}"
+    if not latest.exists():
+        return dict(again)
+    whole: dict[str, Any] = json.loads(latest.read_text())
+    names = [name for name in SWEEPS if name in again and FAILED not in again[name]]
+    taken = {name: again[name] for name in names}
+    stamp = {name: again[name] for name in ("taken_at", "commit", "machine", "quick")}
+    books = {**whole["books"], "offices": whole["books"]["offices"] | again["books"]["offices"]}
+    measures = {name: whole[name] for name in SWEEPS if name in whole} | taken
+    stamps = whole.get("renewed", {}) | dict.fromkeys(names, stamp)
+    return {**whole, **measures, "renewed": stamps, "aims": judge(measures), "books": books}
+
+
 async def run(given: argparse.Namespace, console: Console) -> int:
     """Take, show, plot and keep the sweeps; returns the exit code."""
     names = [name for name in SWEEPS if name in given.only] if given.only else list(SWEEPS)
@@ -92,7 +112,8 @@ async def run(given: argparse.Namespace, console: Console) -> int:
     whole = not (given.quick or given.only)
     results, plots = given.results or (RESULTS if whole else None), given.plots or (PLOTS if whole else None)
     if results is not None:
-        console.print(f"Written to {write(result, results, PREFIX)}", soft_wrap=True)
+        whole_result = result if whole or given.quick else renewed(results, result)
+        console.print(f"Written to {write(result, results, PREFIX, latest=whole_result)}", soft_wrap=True)
     if plots is not None:
         for path in await asyncio.to_thread(plot_all, result, plots):
             console.print(f"Plotted {path}", soft_wrap=True)

@@ -23,6 +23,7 @@ from loadtest.redis_benchmark import library_with_constants, read_csv
 from loadtest.report import LATEST, RESULTS
 from loadtest.session_load import growth_per_second
 from loadtest.sweeps import room
+from loadtest.sweeps.__main__ import SWEEPS, renewed
 from loadtest.sweeps.deck import SAMPLES, deck_csv, unseen_numbers
 from loadtest.sweeps.plots import plots_of
 from loadtest.tables import left_out, tables_of
@@ -53,6 +54,28 @@ def test_without_figures_there_is_no_page(tmp_path: Path, capsys: pytest.Capture
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("no figures in ")
     assert not (tmp_path / "page.md").exists()
+
+
+def test_a_sweep_that_was_taken_again_takes_its_place_and_says_so(tmp_path: Path) -> None:
+    whole = json.loads((RESULTS / page.SWEEPS_LATEST).read_text())
+    whole.pop("renewed", None)
+    (tmp_path / page.SWEEPS_LATEST).write_text(json.dumps(whole))
+    again = {
+        **{name: whole[name] for name in ("schema", "machine", "quick", "seconds", "aims")},
+        "taken_at": "2030-01-02T03:04:05Z",
+        "commit": "abc1234",
+        "deck": whole["deck"],
+        "journal": {"failed": True, "skipped": "could not be taken: no disk"},
+        "books": {"audited": True, "offices": {"deck": 5}, "faults": []},
+    }
+    result = renewed(tmp_path, again)
+    assert {name: result[name] for name in SWEEPS} == {name: whole[name] for name in SWEEPS}
+    assert list(result["renewed"]) == ["deck"], "what could not be taken leaves the one before in its place"
+    assert result["books"]["offices"] == whole["books"]["offices"] | {"deck": 5}
+    bench, _, users, soak = page.read_all(RESULTS)
+    text = page.render(bench, result, users, soak)
+    assert "Taken again since, by themselves: `deck`. 2030-01-02T03:04:05Z, commit abc1234. " in text
+    assert renewed(tmp_path / "nowhere", again) == again
 
 
 def test_what_was_not_measured_is_said() -> None:
