@@ -484,6 +484,8 @@ class Fleet:
         if code is Code.CUT_DUE and before.state is not CallState.CUT:
             return  # Its funds are over as well: it is cut now, and lapses at the next look.
         lists = [ms for ms in self._lists[after.request.switch_id] if ms < now_ms - FOLLOW_EVERY_SECONDS * 1000 - 500]
+        if lists[-3:] != sorted(lists[-3:]):
+            return  # One that took long began before another and came after it: gateways count the lists anew from it.
         heard_ms = self._last_word.get(call, 0)
         if len(lists) >= 2 and heard_ms < min(lists[-2], now_ms - 2 * LIVE_CALLS_MS) and after.is_live:
             self._missing.add(call)
