@@ -55,7 +55,7 @@ from gateway.background import (
     sampler,
 )
 from gateway.background.billing import BillingLoop
-from gateway.background.journaler import EpochLost
+from gateway.background.journaler import EpochLost, see_epoch
 from gateway.background.loops import Loop
 from gateway.background.missing import MissingOffices
 from gateway.background.refill_listener import RefillListener
@@ -91,12 +91,11 @@ from gateway.ledger.sign_in_links import SignInLinks
 from gateway.ledger.switches import Switches
 from gateway.ledger.tokens import Tokens
 from gateway.ledger.usage import Usage
-from gateway.lifetimes import lifetimes_of
+from gateway.ledger_opening import open_ledger
 from gateway.metric_sums import read_decision_counts
 from gateway.metrics_http import MetricsServer
 from gateway.news import News, follow_news
 from gateway.notices.open import open_senders
-from gateway.opening import open_ledger
 from gateway.page.desk import Desk
 from gateway.page.routes import Page, Sources
 from gateway.page.sessions import Sessions
@@ -113,23 +112,19 @@ from gateway.projection.tokens import TokenProjection
 from gateway.serving import Service
 from gateway.settings import Settings
 from gateway.startup import StartupError
-from gateway.store.balances import BalanceStore
 from gateway.store.clock import Clock, StoreClock
 from gateway.store.commands import follow_commands
 from gateway.store.configuration import HALF_REBUILT, check_primaries, foreign_shards
-from gateway.store.connection import StoreConnection
 from gateway.store.directory import Directory, read_token_uses
 from gateway.store.faults import StoreUnavailable
 from gateway.store.keys import REBUILD_KEY, SHARDS, SHARDS_KEY
 from gateway.store.location import StoreLocation
 from gateway.store.offices import OfficeCache
-from gateway.store.outbox import claim_epoch
-from gateway.store.scripts import load_library
 from gateway.store.switch_lists import SwitchLists
+from gateway.store_opening import lifetimes_of, location_of, make_store
 from gateway.tls_files import open_certificate
-from gateway.tracing.deciding import TracedBalanceStore, TracedConnection, TracedRater
+from gateway.tracing.deciding import TracedRater
 from gateway.tracing.http import TracedHttp
-from gateway.tracing.open import open_tracing
 from gateway.tracing.outgoing import TracedCallbackClient, traced_refills, traced_sender
 from gateway.tracing.requests import TracedRunner
 from gateway.tracing.tracer import Tracer, either
@@ -194,19 +189,14 @@ async def open_back(settings: Settings, stack: AsyncExitStack, *, clock: Clock |
     Raises:
         StartupError: There is no store, or database or payment provider cannot be used.
     """
-    if settings.redis_url is None:
-        raise StartupError("TOLLGATE_REDIS_URL: the back has no store; start it by `tollgate serve`")
-    tracer = open_tracing(settings, "back")
-    if tracer is not None:
-        stack.push_async_callback(tracer.close)
-    database = await open_ledger(settings, tracer)
-    stack.push_async_callback(database.close)
+    location = location_of(settings, "back")
+    database, tracer = await open_ledger(settings, "back", stack)
     if database.schema is not None and database.schema.state is SchemaState.NEWER:
         log.warning("database_is_newer", revision=database.schema.revision, this_version_has=database.schema.newest)
     clock = clock or StoreClock()
     provider = await open_provider(settings, clock_ms=clock.now_ms)
     stack.push_async_callback(provider.close)
-    back = Back(settings, database, StoreLocation.parse(settings.redis_url), clock, provider, tracer)
+    back = Back(settings, database, location, clock, provider, tracer)
     stack.push_async_callback(back.billing.charging.close)
     await back.connection.start()
     stack.push_async_callback(back.connection.close)
@@ -250,12 +240,8 @@ class Back:
         self.clock, self.provider = clock, provider
         self.certificate = open_certificate(settings)
         timeout = settings.store_timeout_ms / 1000
-        self.connection = either(tracer, StoreConnection, TracedConnection)(
-            location, load_library(), timeout_seconds=timeout, on_connect=self._on_connect
-        )
         self.lifetimes = lifetimes_of(settings)
-        balances = BalanceStore if tracer is None else TracedBalanceStore
-        self.store = balances(self.connection, self.clock, self.lifetimes)
+        self.connection, self.store = make_store(settings, location, self.clock, tracer, self._on_connect)
         self.directory = Directory(self.connection, self.clock, settings.operator_tokens)
         self.sign_ins = SignIns(self.directory)
         self._put_together(database)
@@ -660,10 +646,7 @@ class Back:
             EpochLost: It is.
             StoreUnavailable, DatabaseError: It cannot be told now.
         """
-        ledger = await self._outbox.epoch()
-        store = await claim_epoch(self.connection, ledger)
-        if store < ledger:
-            raise EpochLost(store, ledger)
+        await see_epoch(self.connection, self._outbox)
         return False
 
 

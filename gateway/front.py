@@ -20,21 +20,16 @@ from gateway.api.switch_limits import SwitchLimits
 from gateway.background.due import DueLoop
 from gateway.background.shards import DUE_CALLS, ShardLeases
 from gateway.domain.numbers import warm_up
-from gateway.lifetimes import lifetimes_of
 from gateway.serving import Service
 from gateway.settings import Settings
-from gateway.startup import StartupError
-from gateway.store.balances import BalanceStore
 from gateway.store.clock import StoreClock
 from gateway.store.commands import PublishedCommand, follow_commands
-from gateway.store.connection import StoreConnection
 from gateway.store.directory import Directory
-from gateway.store.location import StoreLocation
 from gateway.store.offices import OfficeCache
-from gateway.store.scripts import load_library
 from gateway.store.switch_lists import SwitchLists
+from gateway.store_opening import location_of, make_store
 from gateway.tls_files import TlsCertificate, open_certificate
-from gateway.tracing.deciding import TracedBalanceStore, TracedConnection, TracedRater
+from gateway.tracing.deciding import TracedRater
 from gateway.tracing.open import open_tracing
 from gateway.tracing.requests import TracedRunner, TracedSession
 from gateway.tracing.tracer import either
@@ -53,17 +48,13 @@ async def run_front(settings: Settings, *, ready: Callable[[], None], stop: asyn
     Raises:
         StartupError: The address is taken, or there is no store.
     """
-    if settings.redis_url is None:
-        raise StartupError("TOLLGATE_REDIS_URL: the front has no store; start it by `tollgate serve`")
+    location = location_of(settings, "front")
     for _ in warm_up():
         await asyncio.sleep(0)
     tracer = open_tracing(settings, "front")
     timeout = settings.store_timeout_ms / 1000
     clock = StoreClock()
-    connection = either(tracer, StoreConnection, TracedConnection)(
-        StoreLocation.parse(settings.redis_url), load_library(), timeout_seconds=timeout
-    )
-    store = (BalanceStore if tracer is None else TracedBalanceStore)(connection, clock, lifetimes_of(settings))
+    connection, store = make_store(settings, location, clock, tracer)
     offices = OfficeCache(connection)
     directory = Directory(connection, clock, settings.operator_tokens)
     rater = CurrentRater(settings.blocked_destinations, either(tracer, Rater, TracedRater))

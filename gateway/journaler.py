@@ -20,20 +20,15 @@ from gateway.domain.fraud_guard import GuardPolicy
 from gateway.ledger.database import Database
 from gateway.ledger.journal import Journal
 from gateway.ledger.outbox import Outbox
-from gateway.lifetimes import lifetimes_of
+from gateway.ledger_opening import open_ledger
 from gateway.news import News, news_teller
-from gateway.opening import open_ledger
 from gateway.settings import Settings
-from gateway.startup import StartupError
 from gateway.store.balances import BalanceStore
 from gateway.store.clock import Clock, StoreClock
 from gateway.store.connection import StoreConnection
 from gateway.store.durability import Durability
-from gateway.store.location import StoreLocation
-from gateway.store.scripts import load_library
-from gateway.tracing.deciding import TracedBalanceStore, TracedConnection
+from gateway.store_opening import location_of, make_store
 from gateway.tracing.ledger import TracedJournal
-from gateway.tracing.open import open_tracing
 from gateway.tracing.tracer import Tracer, either
 
 NICENESS: Final = 5
@@ -98,18 +93,10 @@ async def open_journaler(
     Raises:
         StartupError: There is no store, or the database cannot be used.
     """
-    if settings.redis_url is None:
-        raise StartupError("TOLLGATE_REDIS_URL: the journaler has no store; start it by `tollgate serve`")
-    tracer = open_tracing(settings, "journaler")
-    if tracer is not None:
-        stack.push_async_callback(tracer.close)
-    database = await open_ledger(settings, tracer)
-    stack.push_async_callback(database.close)
+    location = location_of(settings, "journaler")
+    database, tracer = await open_ledger(settings, "journaler", stack)
     clock = StoreClock()
-    connection = either(tracer, StoreConnection, TracedConnection)(
-        StoreLocation.parse(settings.redis_url), load_library(), timeout_seconds=settings.store_timeout_ms / 1000
-    )
-    store = (BalanceStore if tracer is None else TracedBalanceStore)(connection, clock, lifetimes_of(settings))
+    connection, store = make_store(settings, location, clock, tracer)
     await connection.start()
     stack.push_async_callback(connection.close)
     journaler = make_journaler(settings, database, connection, store, tell, clock, tracer)

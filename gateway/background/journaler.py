@@ -61,6 +61,20 @@ class EpochLost(FailedPrecondition):
         )
 
 
+async def see_epoch(connection: StoreConnection, outbox: Outbox) -> int:
+    """The epoch of the store, which gets the ledger's where it has none.
+
+    Raises:
+        EpochLost: It is older than the ledger's.
+        StoreUnavailable, DatabaseError: It cannot be told now.
+    """
+    ledger = await outbox.epoch()
+    store = await claim_epoch(connection, ledger)
+    if store < ledger:
+        raise EpochLost(store, ledger)
+    return store
+
+
 class Journaler:
     """Reads the outboxes of all shards.
 
@@ -130,10 +144,7 @@ class Journaler:
         epoch = await read_epoch(self._connection)
         if epoch and epoch == self._epoch:
             return
-        newest = await self._outbox.epoch()
-        epoch = await claim_epoch(self._connection, newest)
-        if epoch < newest:
-            raise EpochLost(epoch, newest)
+        epoch = await see_epoch(self._connection, self._outbox)
         known = await self._outbox.positions()
         at_the_beginning = OutboxPosition(epoch, BEGINNING)
         positions = {shard: known.get(shard, at_the_beginning) for shard in range(SHARDS)}

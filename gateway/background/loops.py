@@ -1,4 +1,4 @@
-"""What the loops of the back process have in common: turns, pauses, and living on when something does not answer."""
+"""What the loops of the processes have in common: turns, pauses, and living on when something does not answer."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence

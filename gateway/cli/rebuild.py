@@ -12,12 +12,12 @@ from gateway.cli.errors import EXIT_UNAVAILABLE, CommandError
 from gateway.cli.installation import gateway_installation, progress_bar
 from gateway.cli.ledger import ConfigFile, DataDirectory, gateway_settings
 from gateway.cli.output import instant_of_ms, money, pairs
-from gateway.lifetimes import lifetimes_of
 from gateway.rebuilding import RebuildReport, rebuild
 from gateway.settings import Settings
 from gateway.store.clock import StoreClock
 from gateway.store.configuration import check_primaries
 from gateway.store.connection import StoreConnection
+from gateway.store_opening import lifetimes_of
 
 
 def register(app: typer.Typer) -> None:

@@ -12,45 +12,48 @@ from loadtest.chaos.stores.form import Form
 HOUR_SECONDS: Final = 3_600
 
 
-class WorkerKilled(Stroke):
+class ChildKilled(Stroke):
+    """A process that the supervisor has started dies.
+
+    Attributes:
+        child: What it is called.
+    """
+
+    part = Part.GATEWAY
+    child: ClassVar[str]
+
+    async def begin(self) -> None:
+        """Kill it."""
+        self._site.kill_child(self.child, self._parameters.get("worker", 0))
+
+
+class WorkerKilled(ChildKilled):
     """One of the processes that decide dies."""
 
     name = "worker killed"
     about = "kill -9 of one of the front workers; the supervisor starts another"
-    part = Part.GATEWAY
+    child = "front"
 
     @classmethod
     def draw(cls, chance: Random) -> dict[str, int]:
         """Which of them."""
         return {"worker": chance.randrange(1 << 16)}
 
-    async def begin(self) -> None:
-        """Kill it."""
-        self._site.kill_child("front", self._parameters["worker"])
 
-
-class BackKilled(Stroke):
+class BackKilled(ChildKilled):
     """The process with the SQL side dies."""
 
     name = "back killed"
     about = "kill -9 of the back: refills, Credits, HTTP; the supervisor starts another"
-    part = Part.GATEWAY
-
-    async def begin(self) -> None:
-        """Kill it."""
-        self._site.kill_child("back", 0)
+    child = "back"
 
 
-class JournalerKilled(Stroke):
+class JournalerKilled(ChildKilled):
     """The process that takes the outboxes into the ledger dies, in the middle of a transaction as often as not."""
 
     name = "journaler killed"
     about = "kill -9 of the journaler; the supervisor starts another"
-    part = Part.GATEWAY
-
-    async def begin(self) -> None:
-        """Kill it."""
-        self._site.kill_child("journaler", 0)
+    child = "journaler"
 
 
 class GatewayKilled(Fault):
