@@ -59,8 +59,10 @@ def test_from_the_switch_to_explain(
             tmp_path, *flags, TOLLGATE_OPERATOR_TOKEN=OPERATOR, OTEL_BSP_SCHEDULE_DELAY="50"
         ) as gateway:
             asyncio.run(play(gateway))
-            # The journal's batch is the last to come, once the store is sure of the call.
+            # The journal's batch comes once the store is sure of the call; after it the back's part, a notice of the
+            # first call to a country.
             collector.wait_for("AuthorizeCall", "rating", "FCALL authorize_call", "journal batch", "SQL transaction")
+            collector.wait_for("notice")
             monkeypatch.setenv("TOLLGATE_DATA_DIR", str(gateway.data_dir))
             monkeypatch.setenv("TOLLGATE_TOKEN", OPERATOR)
             explained = run_command(capsys, "explain", MY_CALL)
