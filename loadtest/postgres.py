@@ -93,8 +93,8 @@ def running_postgres(programs: Path, options: Mapping[str, str]) -> Iterator[Pos
                 stderr=output,
                 cwd=directory,
                 user=user,
-                # A session of its own: Ctrl-C reaches us alone, and we then end the server in order.
-                start_new_session=True,
+                # A group of its own: Ctrl-C reaches us alone, and we then end the server in order.
+                process_group=0,
             )
         try:
             _wait_until_ready(programs, directory, process)

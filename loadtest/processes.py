@@ -112,7 +112,8 @@ async def running_child(
                 stdout=log,
                 stderr=log,
                 pass_fds=(ready_writer, parent_reader),
-                start_new_session=True,
+                # As the supervisor starts them, in our session; uvloop knows no `process_group`.
+                preexec_fn=os.setpgrp,
             )
         finally:
             os.close(ready_writer)

@@ -78,9 +78,7 @@ async def run_locust(
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=errors if quiet else None,
                 stderr=errors,
-                # Ctrl-C is the command's, which lets the users end their calls.
-                start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=_obey_parent,
             )
         try:
             await _wait(process, plan.result, stop or asyncio.Event())
@@ -112,6 +110,7 @@ async def _wait(process: asyncio.subprocess.Process, result: Path, stop: asyncio
         ended.cancel()
 
 
-def _end_with_parent() -> None:
-    """However the command ends, locust does not go on asking."""
+def _obey_parent() -> None:
+    """Ctrl-C is the command's, which lets the users end their calls; however it ends, locust does not go on asking."""
+    os.setpgrp()
     _LIBC.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)

@@ -144,7 +144,8 @@ async def test_it_starts_as_the_gateway_needs_it(data_dir: Path, binary: Path) -
             pid = client.info("server")["process_id"]
         assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
         assert stat.S_IMODE(address.socket_path.stat().st_mode) == 0o700
-        assert os.getsid(pid) == pid, "Ctrl-C must not reach it"
+        assert os.getpgid(pid) == pid, "Ctrl-C must not reach it"
+        assert os.getsid(pid) == os.getsid(0), "in a session of its own it would have processors of its own"
         assert store_pid(data_dir) == pid
         aof = next((data_dir / "appendonlydir").glob("*.incr.aof"))
         assert stat.S_IMODE(aof.stat().st_mode) & 0o077 == 0

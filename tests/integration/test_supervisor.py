@@ -133,6 +133,9 @@ def test_back_then_front_then_a_clean_drain(start_gateway: StartGateway, data_di
 def test_ctrl_c_drains_as_well(start_gateway: StartGateway) -> None:
     gateway = start_gateway(children())
     gateway.wait_for("gateway_ready")
+    for started in gateway.events("child_started"):
+        assert os.getpgid(started["pid"]) == started["pid"], "Ctrl-C must not reach it"
+        assert os.getsid(started["pid"]) == gateway.process.pid, "another session's processes would not make way for it"
     os.killpg(gateway.process.pid, signal.SIGINT)
     assert gateway.process.wait(timeout=20) == 0
 

@@ -25,7 +25,7 @@ async def audited(data_dir: Path) -> str:
         stdout=PIPE,
         stderr=PIPE,
         # Ctrl-C is for the demo, which ends this.
-        start_new_session=True,
+        process_group=0,
     )
     try:
         async with asyncio.timeout(AUDIT_SECONDS):

@@ -40,7 +40,9 @@ _FIXED_OPTIONS: Mapping[str, str] = {
 
 
 def launch_server(binary: Path, directory: Path, socket_path: Path, lock: int) -> subprocess.Popen[bytes]:
-    """Start the store on the directory, in a session of its own: Ctrl-C in the gateway's terminal spares it.
+    """Start the store on the directory, in a process group of its own: Ctrl-C in the gateway's terminal spares it.
+
+    In the gateway's session: see `gateway.child_process`.
 
     Args:
         binary: valkey-server or redis-server.
@@ -72,7 +74,7 @@ def launch_server(binary: Path, directory: Path, socket_path: Path, lock: int) -
             cwd=directory,
             env=_environment(),
             pass_fds=(lock,),
-            start_new_session=True,
+            process_group=0,
             umask=0o077,
         )
 
