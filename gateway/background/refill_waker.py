@@ -44,12 +44,15 @@ class RefillWaker:
         """
         offices = await self._offices.in_order(A_TURN, self._after, with_refill=True)
         records = await asyncio.gather(*(self._store.read_office(office.office_id) for office in offices))
+        long_asked: dict[str, str] = {}
         for office, record in zip(offices, records, strict=True):
             if record is not None and record.refill_state is RefillState.WAITING:
                 self._until[office.office_id] = record.refill_until_ms
             else:
                 self._until.pop(office.office_id, None)
-            await self._see_to(office.office_id, record)
+            if self._is_long_asked_for(office.office_id, record):
+                long_asked[f"{office.office_id}/{self._asking[office.office_id][0]}"] = office.office_id
+        await self._ask_again(long_asked)
         self._after = offices[-1].office_id if len(offices) == A_TURN else ""
         now_ms = self._clock.now_ms()
         for office_id in [office_id for office_id, until in self._until.items() if until <= now_ms]:
@@ -58,15 +61,22 @@ class RefillWaker:
             del self._until[office_id]
         return False
 
-    async def _see_to(self, office_id: str, record: OfficeRecord | None) -> None:
-        """Ask again for a refill that has long been asked for and is over in SQL."""
+    def _is_long_asked_for(self, office_id: str, record: OfficeRecord | None) -> bool:
         if record is None or record.refill_state is not RefillState.PENDING:
             self._asking.pop(office_id, None)
-            return
+            return False
         number, now_ms = record.refill_number + 1, self._clock.now_ms()
         asked, since_ms = self._asking.setdefault(office_id, (number, now_ms))
         if asked != number:
             self._asking[office_id] = (number, now_ms)
-        elif now_ms - since_ms >= PATIENCE_MS and await self._refills.ask_again(f"{office_id}/{number}"):
-            log.warning("refill_asked_for_again", refill_id=f"{office_id}/{number}")
-            del self._asking[office_id]
+            return False
+        return now_ms - since_ms >= PATIENCE_MS
+
+    async def _ask_again(self, long_asked: dict[str, str]) -> None:
+        """Ask again for those refills that are over in SQL; most are somebody's outside, who takes his time."""
+        if not long_asked:
+            return
+        for refill_id in await self._refills.over(long_asked):
+            if await self._refills.ask_again(refill_id):
+                log.warning("refill_asked_for_again", refill_id=refill_id)
+                del self._asking[long_asked[refill_id]]

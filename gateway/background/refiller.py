@@ -17,7 +17,8 @@ log = structlog.get_logger(__name__)
 EVERY_SECONDS: Final = 1.0
 A_TURN: Final = 100
 AT_ONCE: Final = 20
-"""Cards charged at the same time: each charge may take as long as the provider does."""
+"""Refills begun in one transaction, which others wait for, and cards charged at the same time, each of which may take
+as long as the provider does."""
 
 
 class Refiller:
@@ -50,8 +51,8 @@ class Refiller:
             StoreUnavailable, DatabaseError: What is not done is there in the next turn.
         """
         asked = await self._refills.asked_for(A_TURN)
-        for refill_id in asked:
-            await self._refills.begin(refill_id, now_ms=self._clock.now_ms())
+        for start in range(0, len(asked), AT_ONCE):
+            await self._refills.begin(asked[start : start + AT_ONCE], now_ms=self._clock.now_ms())
         # From where the last turn stopped, so that one that is stuck hides no other.
         unfinished = await self._refills.unfinished(A_TURN, self._after)
         for start in range(0, len(unfinished), AT_ONCE):

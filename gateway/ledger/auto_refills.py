@@ -5,7 +5,7 @@ or credited by the transaction that records the charge (`refill_decided`). Its a
 each at the provider is made of the refill and the attempt, and no number is ever used again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,6 +28,7 @@ from gateway.ledger.models import OfficeRow, PaymentMethodRow, RefillRow, Refill
 
 ACTOR: Final = "refiller"
 UNFINISHED: Final = (RefillStatus.INTENDED, RefillStatus.CHARGING)
+_OVER: Final = (RefillStatus.NOT_NEEDED, RefillStatus.FAILED, RefillStatus.CAPPED, RefillStatus.BRAKED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,46 +101,24 @@ class AutoRefills:
         async with self._database.read() as session:
             return (await session.scalars(query)).all()
 
-    async def begin(self, refill_id: str, *, now_ms: int) -> AutoRefill | None:
-        """Take a trigger: its refill is INTENDED, with a new attempt.
+    async def begin(self, refill_ids: Collection[str], *, now_ms: int) -> list[AutoRefill]:
+        """Take triggers, in one transaction: the refills are INTENDED, each with a new attempt.
 
         Returns:
-            The refill; None: it is credited or under way already, somebody outside is to pay, or the office is gone.
+            Those that are. Others are credited or under way already, somebody outside is to pay, the office is gone, or
+            another gateway has taken the trigger or is doing so.
         """
+        open_ones = (
+            select(RefillTriggerRow)
+            .where(RefillTriggerRow.refill_id.in_(refill_ids), RefillTriggerRow.is_open.is_(True))
+            # The offices in one order, as they are locked: two gateways do not wait for each other.
+            .order_by(RefillTriggerRow.office_id, RefillTriggerRow.seq)
+            .with_for_update(skip_locked=True)
+        )
 
-        async def take(session: AsyncSession) -> AutoRefill | None:
-            trigger = (
-                await session.scalars(
-                    select(RefillTriggerRow).where(RefillTriggerRow.refill_id == refill_id).with_for_update()
-                )
-            ).one()
-            trigger.is_open = False
-            office = await session.get(OfficeRow, trigger.office_id, with_for_update=True)
-            if (
-                office is None
-                or not _payer(office).is_ours
-                or await is_refill_credited(session, office.office_id, refill_id)
-            ):
-                return None
-            row = await session.get(RefillRow, refill_id, with_for_update=True)
-            if row is not None and row.status in (*UNFINISHED, RefillStatus.CREDITED):
-                return None
-            before = None if row is None else _refill(row)
-            if row is None:
-                row = RefillRow(
-                    refill_id=refill_id,
-                    office_id=office.office_id,
-                    number=int(refill_id.rpartition("/")[2]),
-                    attempt=0,
-                    credit_number=None,
-                    created_at=now_ms,
-                )
-                session.add(row)
-            row.amount_micros, row.attempt = trigger.amount_micros, row.attempt + 1
-            row.status, row.changed_at = RefillStatus.INTENDED, now_ms
-            after = _refill(row)
-            _record(session, now_ms, "refill.begin", before, after)
-            return after
+        async def take(session: AsyncSession) -> list[AutoRefill]:
+            begun = [await _begin(session, each, now_ms) for each in (await session.scalars(open_ones)).all()]
+            return [each for each in begun if each is not None]
 
         return await self._database.transact(take)
 
@@ -257,17 +236,22 @@ class AutoRefills:
 
         return await self._database.transact(end)
 
+    async def over(self, refill_ids: Collection[str]) -> Sequence[str]:
+        """Those of some refills that are over here; one under way, credited or somebody else's to pay for is not."""
+        query = select(RefillRow.refill_id).where(RefillRow.refill_id.in_(refill_ids), RefillRow.status.in_(_OVER))
+        async with self._database.read() as session:
+            return (await session.scalars(query)).all()
+
     async def ask_again(self, refill_id: str) -> bool:
         """Open the trigger of a refill that is over here and is still asked for by the store.
 
         Returns:
-            Whether it is over; one that is under way, credited or somebody else's is not.
+            Whether it is over.
         """
-        over = (RefillStatus.NOT_NEEDED, RefillStatus.FAILED, RefillStatus.CAPPED, RefillStatus.BRAKED)
 
         async def reopen(session: AsyncSession) -> bool:
             row = await session.get(RefillRow, refill_id, with_for_update=True)
-            if row is None or row.status not in over:
+            if row is None or row.status not in _OVER:
                 return False
             await session.execute(
                 update(RefillTriggerRow).where(RefillTriggerRow.refill_id == refill_id).values(is_open=True)
@@ -297,6 +281,36 @@ async def refill_decided(session: AsyncSession, charge: Charge, now_ms: int) -> 
         numbered = await _number(session, row, now_ms)
         await _credited(session, row, numbered, await card_of(session, charge), now_ms)
     return None
+
+
+async def _begin(session: AsyncSession, trigger: RefillTriggerRow, now_ms: int) -> AutoRefill | None:
+    trigger.is_open = False
+    office = await session.get(OfficeRow, trigger.office_id, with_for_update=True)
+    if (
+        office is None
+        or not _payer(office).is_ours
+        or await is_refill_credited(session, office.office_id, trigger.refill_id)
+    ):
+        return None
+    row = await session.get(RefillRow, trigger.refill_id, with_for_update=True)
+    if row is not None and row.status in (*UNFINISHED, RefillStatus.CREDITED):
+        return None
+    before = None if row is None else _refill(row)
+    if row is None:
+        row = RefillRow(
+            refill_id=trigger.refill_id,
+            office_id=office.office_id,
+            number=int(trigger.refill_id.rpartition("/")[2]),
+            attempt=0,
+            credit_number=None,
+            created_at=now_ms,
+        )
+        session.add(row)
+    row.amount_micros, row.attempt = trigger.amount_micros, row.attempt + 1
+    row.status, row.changed_at = RefillStatus.INTENDED, now_ms
+    after = _refill(row)
+    _record(session, now_ms, "refill.begin", before, after)
+    return after
 
 
 async def _number(session: AsyncSession, row: RefillRow, now_ms: int) -> Credit:

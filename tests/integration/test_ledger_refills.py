@@ -1,7 +1,11 @@
 import asyncio
+from collections import Counter
 
+from gateway.domain.payment import RefillStatus
+from gateway.domain.vocabulary import PaymentTerms
+from gateway.ledger.auto_refills import AutoRefills
 from gateway.ledger.refills import RefillTrigger
-from tests.support.ledger import NOW, Ledger, raise_triggers, with_ledger, with_office
+from tests.support.ledger import NOW, WHO, Ledger, credit, raise_triggers, settings, with_ledger, with_office
 
 
 def trigger(refill_id: str = "o1/1", available_micros: int = 4_990_000) -> RefillTrigger:
@@ -68,5 +72,46 @@ def test_a_watcher_sees_the_offices_that_are_its_own(ledger_url: str) -> None:
         assert await seen("c2", {"o1", "o2"}) == [2, 5]
         assert await seen(None, {"gone"}) == [3, 6]
         assert await seen(None, set()) == []
+
+    with_ledger(ledger_url, scenario)
+
+
+def test_many_are_begun_at_a_time_and_each_once_however_many_do(ledger_url: str) -> None:
+    async def scenario(ledger: Ledger) -> None:
+        refills = AutoRefills(ledger.database, "sandbox")
+        await with_office(ledger, "outside")
+        ours = [f"o{n}" for n in range(20)]
+        for office_id in ours:
+            invoiced = settings(office_id, payment_terms=PaymentTerms.INVOICE)
+            await ledger.offices.create(invoiced, actor=WHO, now_ms=NOW)
+        await ledger.credits.new_credit(credit(office_id="o19", refill_id="o19/1"), actor=WHO, now_ms=NOW)
+        await raise_triggers(ledger, *(trigger(f"{office_id}/1") for office_id in ("outside", "gone", *ours)))
+        asked = await refills.asked_for(100)
+        assert len(asked) == 22
+        took = await asyncio.gather(*(refills.begin(asked, now_ms=NOW + n) for n in range(6)))
+        begun = Counter(each.refill_id for some in took for each in some)
+        # Not the one that somebody outside is to pay, not that of no office, and not the one that is credited.
+        assert begun == Counter(f"{office_id}/1" for office_id in ours[:19])
+        assert await refills.asked_for(100) == []
+        unfinished = await refills.unfinished(100)
+        assert {(each.refill_id, each.attempt) for each in unfinished} == {(each, 1) for each in begun}
+        assert await refills.begin(asked, now_ms=NOW) == []
+        assert await refills.begin([], now_ms=NOW) == []
+
+    with_ledger(ledger_url, scenario)
+
+
+def test_which_are_over(ledger_url: str) -> None:
+    async def scenario(ledger: Ledger) -> None:
+        refills = AutoRefills(ledger.database, "sandbox")
+        await with_office(ledger, "outside")
+        for office_id in ("failed", "under-way"):
+            invoiced = settings(office_id, payment_terms=PaymentTerms.INVOICE)
+            await ledger.offices.create(invoiced, actor=WHO, now_ms=NOW)
+        ids = ["failed/1", "under-way/1", "outside/1"]
+        await raise_triggers(ledger, *map(trigger, ids))
+        failed, _ = await refills.begin(ids, now_ms=NOW)
+        assert await refills.close(failed, RefillStatus.FAILED, now_ms=NOW)
+        assert await refills.over(ids) == ["failed/1"]
 
     with_ledger(ledger_url, scenario)

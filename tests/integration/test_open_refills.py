@@ -61,7 +61,7 @@ async def test_a_card_that_is_declined_until_it_is_mended(valkey: StoreServer, t
         await back.journaler.turn()
         assert await queue(back) == [(f"{OFFICE}/1", "ASKED", 1, "PENDING")]
         assert (await back.back.refill_queue.list(ME))[0].refill.last_failure == await failure(back)
-        await back.back.billing.refills.begin(f"{OFFICE}/1", now_ms=back.clock.now_ms())
+        await back.back.billing.refills.begin([f"{OFFICE}/1"], now_ms=back.clock.now_ms())
         assert await queue(back) == [(f"{OFFICE}/1", "INTENDED", 2, "PENDING")]
         found = await failure(back)
         assert found is not None
@@ -173,9 +173,8 @@ def trigger(refill_id: str) -> RefillTrigger:
     return RefillTrigger(refill_id, refill_id.partition("/")[0], 50_000_000, 5_000_000, 4_990_000, NOW - 5)
 
 
-async def end(refills: AutoRefills, refill: AutoRefill | None, status: RefillStatus, cause: str = "") -> None:
+async def end(refills: AutoRefills, refill: AutoRefill, status: RefillStatus, cause: str = "") -> None:
     """End an attempt that was begun, and tell people why."""
-    assert refill is not None
     card = notice.ByCard("visa", "4242")
     told = notice.refill_failed(
         refill.office_id, refill.refill_id, refill.attempt, amount_micros=refill.amount_micros, card=card, cause=cause
@@ -194,7 +193,7 @@ def test_what_the_ledger_alone_says(ledger_url: str, monkeypatch: pytest.MonkeyP
             await ledger.offices.create(settings(office_id, **invoiced), actor=WHO, now_ms=NOW)
         ids = ["old-asked/1", "old/1", "under-way/1", "failed/3", "not-needed/1", "closed/1"]
         await raise_triggers(ledger, *map(trigger, ids))
-        begun = {refill_id: await refills.begin(refill_id, now_ms=NOW + 1) for refill_id in ids[1:]}
+        begun = {each.refill_id: each for each in await refills.begin(ids[1:], now_ms=NOW + 1)}
         for refill_id, status in (
             ("old/1", RefillStatus.FAILED),
             ("not-needed/1", RefillStatus.NOT_NEEDED),

@@ -379,6 +379,21 @@ async def test_a_failure_that_the_store_has_forgotten_is_asked_for_again(valkey:
         assert await back.till.refill_state() is RefillState.WAITING
 
 
+async def test_what_somebody_outside_is_to_pay_is_not_waited_for_with_the_write_lock(
+    valkey: StoreServer, tmp_path: Path
+) -> None:
+    async with running_back(valkey, tmp_path) as back:
+        await back.open_office(balance=10 * DOLLARS)
+        await back.refill()
+        await dip(back)
+        await pay(back)
+        await back.back.background.waker.turn()
+        back.clock.move(60)
+        async with back.ledger.database.write(), asyncio.timeout(4):
+            await back.back.background.waker.turn()
+        assert await back.till.refill_state() is RefillState.PENDING
+
+
 async def test_who_set_it_and_when_is_on_record(valkey: StoreServer, tmp_path: Path) -> None:
     async with running_back(valkey, tmp_path) as back:
         card = await with_refill(back)
