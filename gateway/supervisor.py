@@ -283,9 +283,12 @@ def _handled_signals(orders: _Orders) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     for number in numbers:
         loop.add_signal_handler(number, on_signal, number)
+    # A child inherits it: in a terminal it is in the background, where `stty tostop` stops whoever writes a line.
+    before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     try:
         yield
     finally:
+        signal.signal(signal.SIGTTOU, before)
         for number in numbers:
             loop.remove_signal_handler(number)
 

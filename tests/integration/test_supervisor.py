@@ -1,15 +1,19 @@
 """The supervisor with children that only keep, or break, their side of the contract."""
 
+import fcntl
 import json
 import os
+import select
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import termios
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +81,7 @@ def start_gateway(data_dir: Path, tmp_path: Path) -> Iterator[StartGateway]:
         stack.callback(end_store, data_dir)
         count = 0
 
-        def start(commands: dict[str, list[str]], **settings: object) -> Gateway:
+        def start(commands: dict[str, list[str]], terminal: int | None = None, **settings: object) -> Gateway:
             nonlocal count
             count += 1
             log = tmp_path / f"gateway-{count}.log"
@@ -97,9 +101,10 @@ def start_gateway(data_dir: Path, tmp_path: Path) -> Iterator[StartGateway]:
                     cwd=ROOT,
                     env=environment,
                     stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
+                    stdout=output if terminal is None else terminal,
+                    stderr=output if terminal is None else terminal,
                     start_new_session=True,
+                    preexec_fn=None if terminal is None else partial(fcntl.ioctl, 1, termios.TIOCSCTTY, 0),
                 )
             stack.enter_context(process)
             stack.callback(process.kill)
@@ -138,6 +143,28 @@ def test_ctrl_c_drains_as_well(start_gateway: StartGateway) -> None:
         assert os.getsid(started["pid"]) == gateway.process.pid, "another session's processes would not make way for it"
     os.killpg(gateway.process.pid, signal.SIGINT)
     assert gateway.process.wait(timeout=20) == 0
+
+
+def test_a_terminal_that_stops_what_writes_in_the_background_stops_no_child(
+    data_dir: Path, start_gateway: StartGateway
+) -> None:
+    controller, terminal = os.openpty()
+    try:
+        attributes = termios.tcgetattr(terminal)
+        attributes[3] |= termios.TOSTOP
+        termios.tcsetattr(terminal, termios.TCSANOW, attributes)
+        gateway = start_gateway(children(back="loud", front="loud"), terminal=terminal)
+        said = b""
+        while b"gateway_ready" not in said:
+            assert select.select([controller], [], [], 20)[0], said
+            said += os.read(controller, 65_536)
+        assert b"back is loud" in said
+        assert b"front is loud" in said
+        # What it says in ending has room in the terminal, which nobody reads any more.
+        assert gateway.end() == 0
+    finally:
+        os.close(controller)
+        os.close(terminal)
 
 
 def test_front_waits_until_back_is_ready(start_gateway: StartGateway) -> None:

@@ -1,8 +1,8 @@
 """A child of the supervisor that does nothing but keep the contract, or break it in the way its second word says.
 
 `python -m tests.support.fake_child NAME BEHAVIOUR`: ready, crash (once ready), crash-once PATH, give-up, give-up-later
-PATH (crashes, gives up, then stays), stubborn (ignores SIGTERM), silent (never ready), dirty (ends with 3), environment
-PATH (writes what it was given).
+PATH (crashes, gives up, then stays), stubborn (ignores SIGTERM), silent (never ready), dirty (ends with 3), loud
+(writes a line), environment PATH (writes what it was given).
 """
 
 import json
@@ -23,6 +23,8 @@ def main(name: str, behaviour: str, argument: str = "") -> int:
     start = count_start(Path(argument)) if behaviour == "give-up-later" else 0
     if behaviour == "give-up" or start == 2:
         return EXIT_GIVE_UP
+    if behaviour == "loud":
+        print(f"{name} is loud", flush=True)
     if behaviour != "silent":
         report_ready(name, listen=Address("127.0.0.1", 4711))
     if behaviour == "crash" or start == 1:
