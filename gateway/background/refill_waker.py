@@ -5,6 +5,7 @@ for a refill which is over here: the store has lost, in a failover, that it was 
 """
 
 import asyncio
+from collections.abc import Collection
 from typing import Final
 
 import structlog
@@ -44,14 +45,15 @@ class RefillWaker:
         """
         offices = await self._offices.in_order(A_TURN, self._after, with_refill=True)
         records = await asyncio.gather(*(self._store.read_office(office.office_id) for office in offices))
-        long_asked: dict[str, str] = {}
+        long_asked = []
         for office, record in zip(offices, records, strict=True):
             if record is not None and record.refill_state is RefillState.WAITING:
                 self._until[office.office_id] = record.refill_until_ms
             else:
                 self._until.pop(office.office_id, None)
-            if self._is_long_asked_for(office.office_id, record):
-                long_asked[f"{office.office_id}/{self._asking[office.office_id][0]}"] = office.office_id
+            refill_id = self._long_asked_for(office.office_id, record)
+            if refill_id is not None:
+                long_asked.append(refill_id)
         await self._ask_again(long_asked)
         self._after = offices[-1].office_id if len(offices) == A_TURN else ""
         now_ms = self._clock.now_ms()
@@ -61,22 +63,23 @@ class RefillWaker:
             del self._until[office_id]
         return False
 
-    def _is_long_asked_for(self, office_id: str, record: OfficeRecord | None) -> bool:
+    def _long_asked_for(self, office_id: str, record: OfficeRecord | None) -> str | None:
+        """The refill that the store has asked for longer than it may take, if there is one."""
         if record is None or record.refill_state is not RefillState.PENDING:
             self._asking.pop(office_id, None)
-            return False
+            return None
         number, now_ms = record.refill_number + 1, self._clock.now_ms()
         asked, since_ms = self._asking.setdefault(office_id, (number, now_ms))
         if asked != number:
             self._asking[office_id] = (number, now_ms)
-            return False
-        return now_ms - since_ms >= PATIENCE_MS
+            return None
+        return f"{office_id}/{number}" if now_ms - since_ms >= PATIENCE_MS else None
 
-    async def _ask_again(self, long_asked: dict[str, str]) -> None:
+    async def _ask_again(self, long_asked: Collection[str]) -> None:
         """Ask again for those refills that are over in SQL; most are somebody's outside, who takes his time."""
         if not long_asked:
             return
         for refill_id in await self._refills.over(long_asked):
             if await self._refills.ask_again(refill_id):
                 log.warning("refill_asked_for_again", refill_id=refill_id)
-                del self._asking[long_asked[refill_id]]
+                del self._asking[refill_id.rpartition("/")[0]]

@@ -145,9 +145,7 @@ def test_ctrl_c_drains_as_well(start_gateway: StartGateway) -> None:
     assert gateway.process.wait(timeout=20) == 0
 
 
-def test_a_terminal_that_stops_what_writes_in_the_background_stops_no_child(
-    data_dir: Path, start_gateway: StartGateway
-) -> None:
+def test_a_terminal_that_stops_what_writes_in_the_background_stops_no_child(start_gateway: StartGateway) -> None:
     controller, terminal = os.openpty()
     try:
         attributes = termios.tcgetattr(terminal)
